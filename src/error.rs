@@ -1,0 +1,175 @@
+//! The one error type: each variant carries the facts that a user needs to act.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. Absence of a key is never an error.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{op} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        op: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: Arc<io::Error>,
+    },
+    /// Bytes in a file are not what this library wrote there.
+    #[error("{}, offset {offset}: {reason}", path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The file has a format version that this build does not read.
+    #[error("{}: format version {found}, this library reads version {supported}", path.display())]
+    UnsupportedVersion {
+        /// The file.
+        path: PathBuf,
+        /// Version found in it.
+        found: u32,
+        /// Version that this build reads and writes.
+        supported: u32,
+    },
+    /// The path holds something that is not a libkv store.
+    #[error("{}: not a libkv store: {reason}", path.display())]
+    NotAStore {
+        /// The path that was opened.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// Another process, or another handle of this one, has the store open.
+    #[error("{}: locked by process {}", path.display(), pid.map_or("unknown".into(), |p| p.to_string()))]
+    Locked {
+        /// The store's directory.
+        path: PathBuf,
+        /// Process that holds the lock, where it could be told.
+        pid: Option<u32>,
+    },
+    /// The key is longer than a record can hold.
+    #[error("key of {len} bytes: the limit is {max}")]
+    KeyTooLong {
+        /// Length of the key, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The value is longer than the store accepts.
+    #[error("value of {len} bytes: the limit is {max}")]
+    ValueTooLong {
+        /// Length of the value, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The members of one batch need more bytes than a frame can hold.
+    #[error("batch of {len} bytes: the limit is {max}")]
+    BatchTooLarge {
+        /// Bytes that the batch's records need.
+        len: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// An option has a value outside of its range.
+    #[error("option {name}: {reason}")]
+    InvalidOption {
+        /// Name of the option.
+        name: &'static str,
+        /// Which values are accepted.
+        reason: String,
+    },
+    /// The value is no decimal 64-bit integer, so it cannot be incremented.
+    #[error("value of {len} bytes is not a decimal 64-bit integer")]
+    NotAnInteger {
+        /// Length of the value found, in bytes.
+        len: usize,
+    },
+    /// The increment would leave the range of `i64`; nothing was changed.
+    #[error("increment of {value} by {delta} overflows a 64-bit integer")]
+    Overflow {
+        /// The stored number.
+        value: i64,
+        /// The increment asked for.
+        delta: i64,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The store was opened for reading, or had no space to recover for writing.
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// Why writes are refused.
+        reason: String,
+    },
+    /// A sync failed earlier: what the disk holds is unknown, so writes are refused until the store is reopened (P7).
+    #[error("writes are refused until the store is reopened: {reason}")]
+    SyncFailed {
+        /// The sync that failed.
+        reason: String,
+    },
+    /// This process was forked from the one that opened the store.
+    #[error("the store belongs to the parent of this forked process")]
+    Forked,
+    /// The loader of `get_or_load` failed, panicked, or asked for its own key.
+    #[error("loader: {reason}")]
+    Loader {
+        /// What the loader reported.
+        reason: String,
+    },
+    /// An import found a line that it cannot take.
+    #[error("line {line}: {reason}")]
+    Import {
+        /// Line of the input, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        Error::Io { op, path: path.to_path_buf(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: u64, reason: impl Into<String>) -> Self {
+        Error::Corrupt { path: path.to_path_buf(), offset, reason: reason.into() }
+    }
+
+    /// Whether the operating system had no space (or quota) left.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Error::Io { source, .. }
+            if matches!(source.raw_os_error(), Some(libc::ENOSPC) | Some(libc::EDQUOT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_as_sentences_with_file_and_offset() {
+        let e = Error::corrupt(Path::new("s/7.seg"), 4096, "checksum mismatch");
+        assert_eq!(e.to_string(), "s/7.seg, offset 4096: checksum mismatch");
+        let e = Error::Locked { path: "s".into(), pid: Some(12) };
+        assert_eq!(e.to_string(), "s: locked by process 12");
+    }
+
+    #[test]
+    fn disk_full_is_told_from_other_failures() {
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        assert!(Error::io("allocate", Path::new("x"), full).is_disk_full());
+        let other = io::Error::from_raw_os_error(libc::EIO);
+        assert!(!Error::io("sync", Path::new("x"), other).is_disk_full());
+    }
+}

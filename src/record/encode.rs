@@ -1,0 +1,40 @@
+//! From fields to bytes.
+
+use super::checksum::Seed;
+use super::layout::{Kind, State, Word, HEADER_BYTES, WORD_BYTES};
+
+/// The fields of a record that is about to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draft<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) flags: u8,
+    pub(crate) codec: u8,
+    pub(crate) lsn: u64,
+    pub(crate) expire_at_ms: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// Writes everything behind the word into `body` and returns the word, in state `state`.
+///
+/// `body` begins at byte 8 of the record and must hold the header's rest, key and value; bytes behind the
+/// value are left alone (a fresh file has zeros there). Returns `None` when a length does not fit its field
+/// or `body`.
+pub(crate) fn fill_body(body: &mut [u8], draft: &Draft<'_>, seed: Seed, state: State) -> Option<Word> {
+    let key_len = u16::try_from(draft.key.len()).ok()?;
+    let value_len = u32::try_from(draft.value.len()).ok()?;
+    let end = HEADER_BYTES - WORD_BYTES + draft.key.len() + draft.value.len();
+    let body = body.get_mut(..end)?;
+    let (fixed, data) = body.split_at_mut_checked(HEADER_BYTES - WORD_BYTES)?;
+    // One 24-byte image, so that the fixed part is stored in whole words.
+    let head: [u64; 3] = [u64::from(key_len) | u64::from(value_len) << 32, draft.lsn, draft.expire_at_ms];
+    for (to, from) in fixed.chunks_exact_mut(8).zip(head) {
+        to.copy_from_slice(&from.to_le_bytes());
+    }
+    let (key, value) = data.split_at_mut_checked(draft.key.len())?;
+    key.copy_from_slice(draft.key);
+    value.copy_from_slice(draft.value);
+    let unchecked = Word::new(0, draft.kind, draft.flags, draft.codec, state);
+    let crc = seed.record_crc(unchecked, body);
+    Some(Word::new(crc, draft.kind, draft.flags, draft.codec, state))
+}

@@ -1,0 +1,27 @@
+//! Records: their bytes, and nothing about files.
+//!
+//! ```text
+//!  0 u32 crc       CRC-32 keyed with the segment's salt
+//!  4 u8  kind      5 u8 flags    6 u8 codec    7 u8 state
+//!  8 u16 key_len  10 u16 zero   12 u32 value_len
+//! 16 u64 lsn      24 u64 expire_at_ms
+//! 32 key, value, zeros to the next multiple of 8
+//! ```
+//!
+//! The first eight bytes are one word. It is written last, in one atomic store, and the state changes
+//! through the same word: whoever sees a word that is not zero sees the whole record.
+//! The checksum covers everything but itself, the state and the zeros at the end; that of a pad covers
+//! its header only, since what lies behind it was never written.
+
+mod checksum;
+mod decode;
+mod encode;
+mod layout;
+
+pub(crate) use checksum::Seed;
+pub(crate) use decode::{decode, Fault, Record};
+pub(crate) use encode::{fill_body, Draft};
+pub(crate) use layout::{
+    flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,
+    VALUE_LEN_AT, WORD_BYTES,
+};
