@@ -1,0 +1,91 @@
+//! The seam to the operating system: every file operation of the engine passes through [`Disk`] and
+//! [`File`], so that a test can fail, tear, drop and reorder them (docs/design.md, "Proof").
+//!
+//! Errors are plain `std::io::Error`; the caller knows what it was doing and adds operation and path.
+
+mod map;
+mod os;
+
+pub(crate) use map::Map;
+pub(crate) use os::OsDisk;
+
+use std::io::Result;
+use std::path::Path;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// Which file this is, on which file system: a copy of a store has other identities (I12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: std::ffi::OsString,
+    /// A regular file: not a directory, symbolic link, FIFO or device.
+    pub(crate) is_file: bool,
+}
+
+/// Who may hold a store open at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    /// Readers of a store that nobody writes.
+    Shared,
+    /// The one writer.
+    Exclusive,
+}
+
+/// Outcome of an attempt to lock that did not fail.
+pub(crate) enum LockAttempt {
+    /// Held until the value is dropped.
+    Held(Box<dyn Send + Sync>),
+    /// Somebody else holds it: the pid that the file names, if it names one.
+    Taken(Option<u32>),
+}
+
+/// A directory tree.
+pub(crate) trait Disk: Send + Sync {
+    /// Creates a file that must not exist, readable by its owner alone, with `bytes` zeros that are
+    /// allocated: a hole on a full disk would be a SIGBUS at the first store into its mapping.
+    fn create(&self, path: &Path, bytes: u64) -> Result<Box<dyn File>>;
+    /// Opens a regular file; a symbolic link, directory or FIFO in its place is an error.
+    fn open(&self, path: &Path, access: Access) -> Result<Box<dyn File>>;
+    /// Removes a file's name. Durable after `sync_dir`.
+    fn remove(&self, path: &Path) -> Result<()>;
+    /// Renames a file over another. Durable after `sync_dir`.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// The names in a directory, in no order.
+    fn list(&self, dir: &Path) -> Result<Vec<Entry>>;
+    /// Creates a directory, readable by its owner alone; one that exists is no error.
+    fn create_dir(&self, dir: &Path) -> Result<()>;
+    /// Makes created, renamed and removed names of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
+    /// Takes the lock file's lock without waiting, creating the file for a writer.
+    fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt>;
+    /// Names this start of the machine: another value after each boot of the system (I12).
+    fn boot_id(&self) -> Result<[u8; 16]>;
+}
+
+/// One open file.
+pub(crate) trait File: Send + Sync {
+    fn bytes(&self) -> Result<u64>;
+    fn identity(&self) -> Result<Identity>;
+    /// Fills all of `to`; an end of file before that is an error.
+    fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()>;
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<()>;
+    /// Cuts or grows the file. The caller holds no mapping beyond the new end.
+    fn truncate(&self, bytes: u64) -> Result<()>;
+    /// Makes the file's data durable, what was stored through a mapping included. Never call it again
+    /// after a failure: the kernel may have dropped the pages that it could not write (P7).
+    fn sync(&self) -> Result<()>;
+    /// Maps the whole file, shared, at its current length.
+    fn map(&self) -> Result<Map>;
+}

@@ -1,0 +1,243 @@
+//! The real disk.
+
+use super::{Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{Error, ErrorKind, Result};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// The operating system's files. `std` opens every file with `O_CLOEXEC`.
+pub(crate) struct OsDisk;
+
+struct OsFile(fs::File);
+
+/// Repeats a system call that a signal interrupted.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
+    loop {
+        if call() == 0 {
+            return Ok(());
+        }
+        let error = Error::last_os_error();
+        if error.kind() != ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn allocate(file: &fs::File, bytes: u64) -> Result<()> {
+    let len = libc::off_t::try_from(bytes).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
+    // posix_fallocate writes zeros where the file system cannot allocate; it returns the error.
+    // SAFETY: a plain system call on a descriptor that `file` keeps open.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
+        0 => Ok(()),
+        libc::EINTR => allocate(file, bytes),
+        code => Err(Error::from_raw_os_error(code)),
+    }
+}
+
+fn open_with(options: &mut OpenOptions, path: &Path) -> Result<fs::File> {
+    // O_NONBLOCK: opening a FIFO that stands in a segment's place must not hang.
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(Error::new(ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+impl Disk for OsDisk {
+    fn create(&self, path: &Path, bytes: u64) -> Result<Box<dyn File>> {
+        let mut options = OpenOptions::new();
+        let file = open_with(options.read(true).write(true).create_new(true).mode(FILE_MODE), path)?;
+        if let Err(error) = if bytes > 0 { allocate(&file, bytes) } else { Ok(()) } {
+            // A file that was created but not allocated would hold the space that is lacking.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
+        Ok(Box::new(OsFile(file)))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> Result<Box<dyn File>> {
+        let mut options = OpenOptions::new();
+        let file = open_with(options.read(true).write(access == Access::ReadWrite), path)?;
+        Ok(Box::new(OsFile(file)))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
+        fs::read_dir(dir)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok(Entry { is_file: entry.file_type()?.is_file(), name: entry.file_name() })
+            })
+            .collect()
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if kind == LockKind::Exclusive {
+            options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        }
+        let file = open_with(&mut options, path)?;
+        let operation = match kind {
+            LockKind::Shared => libc::LOCK_SH,
+            LockKind::Exclusive => libc::LOCK_EX,
+        };
+        // SAFETY: a plain system call on a descriptor that `file` keeps open.
+        match retry(|| unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+                return Ok(LockAttempt::Taken(holder));
+            }
+            Err(error) => return Err(error),
+        }
+        if kind == LockKind::Exclusive {
+            // For the message of a second opener only: the lock itself is the kernel's.
+            let pid = format!("{:<10}\n", std::process::id());
+            file.write_all_at(pid.as_bytes(), 0)?;
+        }
+        Ok(LockAttempt::Held(Box::new(file)))
+    }
+
+    fn boot_id(&self) -> Result<[u8; 16]> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        u128::from_str_radix(&hex, 16)
+            .map(u128::to_be_bytes)
+            .map_err(|_| Error::new(ErrorKind::InvalidData, "boot id is no UUID"))
+    }
+}
+
+impl File for OsFile {
+    fn bytes(&self) -> Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let meta = self.0.metadata()?;
+        Ok(Identity { device: meta.dev(), inode: meta.ino() })
+    }
+
+    fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        self.0.read_exact_at(to, offset)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<()> {
+        self.0.write_all_at(from, offset)
+    }
+
+    fn truncate(&self, bytes: u64) -> Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.0.sync_data()
+    }
+
+    fn map(&self) -> Result<Map> {
+        let bytes = usize::try_from(self.bytes()?).map_err(|_| Error::from(ErrorKind::InvalidData))?;
+        Map::of_file(&self.0, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_store_into_the_mapping_is_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = OsDisk.create(&path, 8192).unwrap();
+        let map = file.map().unwrap();
+        map.populate(0, 8192);
+        // SAFETY: M1: the map is this test's alone.
+        unsafe { map.reserved(4104, 5).unwrap() }.copy_from_slice(b"hello");
+        map.word(4096).unwrap().store(7, Ordering::Release);
+        file.sync().unwrap();
+        let mut got = [0u8; 13];
+        file.read_at(4096, &mut got).unwrap();
+        assert_eq!(&got, b"\x07\0\0\0\0\0\0\0hello");
+    }
+
+    #[test]
+    fn nothing_outside_of_a_map_can_be_reached() {
+        let map = Map::anonymous(4096).unwrap();
+        assert!(map.word(4096).is_none() && map.word(4).is_none() && map.word(usize::MAX - 7).is_none());
+        // SAFETY: nobody writes this map.
+        assert!(unsafe { map.slice(4090, 7) }.is_none() && unsafe { map.slice(usize::MAX, 2) }.is_none());
+        // SAFETY: M1: the map is this test's alone.
+        assert!(unsafe { map.reserved(0, 4097) }.is_none());
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_and_fully_allocated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        OsDisk.create(&path, 1 << 20).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o600);
+        assert!(meta.blocks() * 512 >= 1 << 20, "{} blocks", meta.blocks());
+        assert!(OsDisk.create(&path, 1).is_err(), "files are never recycled");
+    }
+
+    #[test]
+    fn a_link_directory_or_fifo_in_a_files_place_is_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        OsDisk.create(&at("file"), 0).unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        let name = std::ffi::CString::new(at("fifo").to_str().unwrap()).unwrap();
+        // SAFETY: a plain system call with a string that ends in NUL.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        for name in ["link", "dir", "fifo"] {
+            assert!(OsDisk.open(&at(name), Access::Read).is_err(), "{name}");
+            assert!(OsDisk.open(&at(name), Access::ReadWrite).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_second_lock_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let LockAttempt::Held(held) = OsDisk.lock(&path, LockKind::Exclusive).unwrap() else {
+            panic!("a fresh lock is free");
+        };
+        for kind in [LockKind::Exclusive, LockKind::Shared] {
+            let LockAttempt::Taken(pid) = OsDisk.lock(&path, kind).unwrap() else {
+                panic!("{kind:?} beside a writer");
+            };
+            assert_eq!(pid, Some(std::process::id()));
+        }
+        drop(held);
+        assert!(matches!(OsDisk.lock(&path, LockKind::Shared).unwrap(), LockAttempt::Held(_)));
+    }
+
+    #[test]
+    fn the_boot_id_is_the_same_until_the_next_boot() {
+        assert_eq!(OsDisk.boot_id().unwrap(), OsDisk.boot_id().unwrap());
+    }
+}
