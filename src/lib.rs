@@ -14,6 +14,7 @@ pub mod clock;
 pub mod error;
 mod io;
 pub mod limits;
+mod log;
 mod record;
 
 pub use error::{Error, Result};

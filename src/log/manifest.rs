@@ -1,0 +1,263 @@
+//! The manifest: which segments make up the store.
+//!
+//! Two files are written in turn, so that a crash inside one write leaves the other; the highest valid
+//! generation wins. A segment counts only while a durable manifest lists it.
+
+use super::bytes::{Reader, Writer};
+use super::header::FORMAT_VERSION;
+use crate::error::{Error, Result};
+use crate::io::{Access, Disk};
+use std::path::{Path, PathBuf};
+
+const MANIFEST_MAGIC: [u8; 8] = *b"libkvman";
+const NAMES: [&str; 2] = ["MANIFEST-0", "MANIFEST-1"];
+const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
+const ENTRY_BYTES: usize = 8 * 9;
+const CRC_BYTES: usize = 4;
+/// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
+const GROWTH_BYTES: u64 = 16 << 10;
+
+/// What is known of a segment that no longer changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seal {
+    /// End of the last record, from the start of the file.
+    pub(crate) used_bytes: u64,
+    pub(crate) records: u32,
+    pub(crate) committed: u32,
+    pub(crate) highest_lsn: u64,
+    /// Latest expiry of a record in it, Unix milliseconds; 0 when none expires.
+    pub(crate) latest_expiry_ms: u64,
+}
+
+/// One segment in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) id: u64,
+    pub(crate) base_lsn: u64,
+    pub(crate) born: u64,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) seal: Option<Seal>,
+}
+
+/// One generation of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) store_uuid: [u8; 16],
+    pub(crate) generation: u64,
+    /// Segment ids from here on were never used.
+    pub(crate) next_segment_id: u64,
+    /// LSNs from here on were never inside a listed segment (I17).
+    pub(crate) next_base_lsn: u64,
+    pub(crate) segments: Vec<Listed>,
+}
+
+impl Manifest {
+    fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = HEAD_BYTES + self.segments.len() * ENTRY_BYTES + CRC_BYTES;
+        let mut page = Writer(Vec::with_capacity(bytes));
+        page.bytes(&MANIFEST_MAGIC);
+        page.u32(FORMAT_VERSION);
+        page.u32(u32::try_from(self.segments.len()).ok()?);
+        page.bytes(&self.store_uuid);
+        for field in [self.generation, self.next_segment_id, self.next_base_lsn] {
+            page.u64(field);
+        }
+        for listed in &self.segments {
+            let seal = listed.seal.unwrap_or_default();
+            for field in [listed.id, listed.base_lsn, listed.born, listed.capacity_bytes] {
+                page.u64(field);
+            }
+            page.u64(u64::from(listed.seal.is_some()));
+            page.u64(seal.used_bytes);
+            page.u32(seal.records);
+            page.u32(seal.committed);
+            page.u64(seal.highest_lsn);
+            page.u64(seal.latest_expiry_ms);
+        }
+        Some(page.finish())
+    }
+
+    fn decode(bytes: &[u8], path: &Path) -> Result<Manifest> {
+        let short = || Error::corrupt(path, bytes.len() as u64, "the manifest ends too early");
+        let mut page = Reader::new(bytes);
+        let magic: [u8; 8] = page.array().ok_or_else(short)?;
+        if magic != MANIFEST_MAGIC {
+            return Err(Error::corrupt(path, 0, "not a libkv manifest"));
+        }
+        let version = page.u32().ok_or_else(short)?;
+        if version != FORMAT_VERSION {
+            let path = path.to_path_buf();
+            return Err(Error::UnsupportedVersion { path, found: version, supported: FORMAT_VERSION });
+        }
+        let count = page.u32().ok_or_else(short)? as usize;
+        let store_uuid = page.array().ok_or_else(short)?;
+        let mut next = || page.u64().ok_or_else(short);
+        let (generation, next_segment_id, next_base_lsn) = (next()?, next()?, next()?);
+        // The count is hostile until the checksum was good: it must not size an allocation.
+        let room = bytes.len().saturating_sub(HEAD_BYTES + CRC_BYTES) / ENTRY_BYTES;
+        if count > room {
+            return Err(Error::corrupt(path, 12, format!("{count} segments claimed, room for {room}")));
+        }
+        let mut segments = Vec::with_capacity(count);
+        for _ in 0..count {
+            segments.push(decode_listed(&mut page).ok_or_else(short)?);
+        }
+        if !page.checksum_is_good().ok_or_else(short)? {
+            return Err(Error::corrupt(path, 0, "checksum mismatch in the manifest"));
+        }
+        Ok(Manifest { store_uuid, generation, next_segment_id, next_base_lsn, segments })
+    }
+
+    fn path(dir: &Path, generation: u64) -> PathBuf {
+        dir.join(if generation % 2 == 0 { NAMES[0] } else { NAMES[1] })
+    }
+
+    /// Writes this generation durably; the file of the generation before stays as it is. The first write
+    /// of either file also needs its directory synced, which this does.
+    pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        let path = Manifest::path(dir, self.generation);
+        let bytes = self.encode().ok_or_else(|| Error::corrupt(&path, 0, "too many segments to list"))?;
+        let room_bytes = (bytes.len() as u64).next_multiple_of(GROWTH_BYTES);
+        let (file, is_new) = match disk.open(&path, Access::ReadWrite) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                (disk.create(&path, room_bytes).map_err(|e| Error::io("create", &path, e))?, true)
+            }
+            Err(error) => return Err(Error::io("open", &path, error)),
+        };
+        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        file.sync().map_err(|e| Error::io("sync", &path, e))?;
+        if is_new {
+            disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// The newest generation that is whole; `None` in a directory that has no manifest file at all.
+    pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Manifest>> {
+        let mut newest: Option<Manifest> = None;
+        let mut damage = None;
+        for name in NAMES {
+            let path = dir.join(name);
+            match read_whole(disk, &path) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => match Manifest::decode(&bytes, &path) {
+                    Ok(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
+                        newest = Some(found)
+                    }
+                    Ok(_) => {}
+                    // A later version's file beside an old one: the store was upgraded, this one is stale.
+                    Err(error @ Error::UnsupportedVersion { .. }) => return Err(error),
+                    // One damaged file is what a crash inside a write leaves.
+                    Err(error) => damage = Some(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        match (newest, damage) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => Ok(newest),
+        }
+    }
+}
+
+fn decode_listed(page: &mut Reader<'_>) -> Option<Listed> {
+    let (id, base_lsn, born, capacity_bytes) = (page.u64()?, page.u64()?, page.u64()?, page.u64()?);
+    let is_sealed = page.u64()? != 0;
+    let seal = Seal {
+        used_bytes: page.u64()?,
+        records: page.u32()?,
+        committed: page.u32()?,
+        highest_lsn: page.u64()?,
+        latest_expiry_ms: page.u64()?,
+    };
+    Some(Listed { id, base_lsn, born, capacity_bytes, seal: is_sealed.then_some(seal) })
+}
+
+fn read_whole(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+    let bytes = file.bytes().map_err(|e| Error::io("stat", path, e))?;
+    if bytes > MANIFEST_BYTES_MAX {
+        return Err(Error::corrupt(path, 0, format!("{bytes} bytes are too many for a manifest")));
+    }
+    let mut all = vec![0; bytes as usize];
+    file.read_at(0, &mut all).map_err(|e| Error::io("read", path, e))?;
+    Ok(Some(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::OsDisk;
+
+    fn manifest(generation: u64, segments: u64) -> Manifest {
+        let listed = |id| Listed {
+            id,
+            base_lsn: id << 20,
+            born: id << 19,
+            capacity_bytes: 1 << 20,
+            seal: (id % 2 == 0).then_some(Seal {
+                used_bytes: 5000 + id,
+                records: 9,
+                committed: 8,
+                highest_lsn: (id << 20) + 4900,
+                latest_expiry_ms: id,
+            }),
+        };
+        Manifest {
+            store_uuid: [7; 16],
+            generation,
+            next_segment_id: segments,
+            next_base_lsn: segments << 20,
+            segments: (0..segments).map(listed).collect(),
+        }
+    }
+
+    #[test]
+    fn the_highest_generation_wins_and_grows_past_its_first_room() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::load(&OsDisk, dir.path()).unwrap(), None);
+        for (generation, segments) in [(1, 1), (2, 400), (3, 900), (4, 2)] {
+            manifest(generation, segments).store(&OsDisk, dir.path()).unwrap();
+            let loaded = Manifest::load(&OsDisk, dir.path()).unwrap();
+            assert_eq!(loaded, Some(manifest(generation, segments)));
+        }
+    }
+
+    #[test]
+    fn a_write_torn_at_any_byte_leaves_the_generation_before_or_gives_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        manifest(1, 3).store(&OsDisk, dir.path()).unwrap();
+        manifest(2, 4).store(&OsDisk, dir.path()).unwrap();
+        let new = manifest(3, 5).encode().unwrap();
+        let path = Manifest::path(dir.path(), 3);
+        let old = std::fs::read(&path).unwrap();
+        for cut in 0..=new.len() {
+            let mut torn = old.clone();
+            torn[..cut].copy_from_slice(&new[..cut]);
+            std::fs::write(&path, &torn).unwrap();
+            let got = Manifest::load(&OsDisk, dir.path()).unwrap().unwrap();
+            assert!(got == manifest(2, 4) || (cut == new.len() && got == manifest(3, 5)), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed_and_two_damaged_files_are_corrupt() {
+        let good = manifest(2, 2).encode().unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&bytes, Path::new("m")).is_err(), "bit {bit}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for name in NAMES {
+            std::fs::write(dir.path().join(name), b"libkvman\x01\0\0\0 and then nothing that fits").unwrap();
+        }
+        assert!(matches!(Manifest::load(&OsDisk, dir.path()), Err(Error::Corrupt { .. })));
+    }
+}
