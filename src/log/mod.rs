@@ -3,6 +3,8 @@
 mod bytes;
 mod header;
 mod manifest;
+mod segment;
 
 pub(crate) use header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
 pub(crate) use manifest::{Listed, Manifest, Seal};
+pub(crate) use segment::{Appended, Segment, View};
