@@ -12,6 +12,7 @@ compile_error!("libkv maps its files and needs a 64-bit little-endian target");
 
 pub mod clock;
 pub mod error;
+mod expiry;
 mod index;
 mod io;
 pub mod limits;
