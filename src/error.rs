@@ -121,6 +121,12 @@ pub enum Error {
     /// This process was forked from the one that opened the store.
     #[error("the store belongs to the parent of this forked process")]
     Forked,
+    /// The calling thread holds a pin, for which this call would wait without end.
+    #[error("{call} waits until every pin is released, and this thread holds one")]
+    Pinned {
+        /// The call that was refused.
+        call: &'static str,
+    },
     /// The loader of `get_or_load` failed, panicked, or asked for its own key.
     #[error("loader: {reason}")]
     Loader {

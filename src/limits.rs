@@ -7,8 +7,10 @@ pub const VALUE_BYTES_MAX_DEFAULT: u32 = 1 << 30;
 /// Largest upper bound of a value that can be configured, in bytes: offsets inside a segment,
 /// counted in units of 8 bytes, must fit 32 bits beside the record's header and key.
 pub const VALUE_BYTES_MAX_LIMIT: u32 = (1 << 31) - (1 << 20);
-/// Smallest segment, in bytes; a new store starts with it.
-pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Smallest value that `Options::segment_bytes` accepts, in bytes.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// Size of a new store's segments, in bytes, unless `Options::segment_bytes` is less.
+pub const SEGMENT_BYTES_FIRST: u64 = 1 << 20;
 /// Default size that segments grow to, in bytes.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Largest size that `Options::segment_bytes` accepts, in bytes.

@@ -12,16 +12,22 @@
 //! - **X2** An entry leaves the map only when its slot is DEAD, and only a mask is sealed (I5).
 //! - **X3** papaya inserts and removes entries; it never sees an address and never replaces a slot.
 
+mod key;
 mod slot;
 
-pub(crate) use slot::Address;
-use slot::{Slot, DEAD, EMPTY};
+pub(crate) use slot::{Address, Content, Slot};
 
-use papaya::HashMap;
+use key::Key;
+use papaya::{HashMap, HashMapRef, LocalGuard};
 
 /// Keys with their slots.
 pub(crate) struct Index {
-    map: HashMap<Box<[u8]>, Slot, ahash::RandomState>,
+    map: HashMap<Key, Slot, ahash::RandomState>,
+}
+
+/// The index for one operation: what it hands out stays readable until it is dropped.
+pub(crate) struct Pinned<'i> {
+    map: HashMapRef<'i, Key, Slot, ahash::RandomState, LocalGuard<'i>>,
 }
 
 impl Index {
@@ -29,52 +35,53 @@ impl Index {
         Index { map: HashMap::builder().capacity(entries).hasher(ahash::RandomState::new()).build() }
     }
 
-    /// The address published last for `key`.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<Address> {
-        self.map.pin().get(key).and_then(|slot| slot.load().address())
-    }
-
-    /// Publishes `new` for `key`, if its address is still `expected` (`None`: the key has no record). On failure
-    /// returns what stands there.
-    pub(crate) fn publish(
-        &self,
-        key: &[u8],
-        expected: Option<Address>,
-        new: Address,
-    ) -> Result<(), Option<Address>> {
-        let map = self.map.pin();
-        loop {
-            let slot = match map.get(key) {
-                Some(slot) => slot,
-                None if expected.is_some() => return Err(None),
-                None => map.get_or_insert_with(key.into(), Slot::empty),
-            };
-            let from = expected.map_or(EMPTY, Address::word);
-            match slot.compare_exchange(from, new.word()) {
-                Ok(()) => return Ok(()),
-                Err(found) if found == DEAD => {
-                    // X1: finish the removal that sealed it, then look again.
-                    let _ = map.remove_if(key, |_, slot| slot.load() == DEAD);
-                }
-                Err(found) => return Err(found.address()),
-            }
-        }
-    }
-
-    /// Removes `key` if its address is still `mask`, the caller having found a mask there (I5).
-    pub(crate) fn remove(&self, key: &[u8], mask: Address) -> bool {
-        let map = self.map.pin();
-        let sealed = map.get(key).is_some_and(|slot| slot.compare_exchange(mask.word(), DEAD).is_ok());
-        if sealed {
-            // X2: the entry that holds the sealed slot, or nothing if a writer was faster.
-            let _ = map.remove_if(key, |_, slot| slot.load() == DEAD);
-        }
-        sealed
+    pub(crate) fn pin(&self) -> Pinned<'_> {
+        Pinned { map: self.map.pin() }
     }
 
     /// Entries in the map, masks that have not left yet included.
     pub(crate) fn entries(&self) -> usize {
         self.map.len()
+    }
+}
+
+impl Pinned<'_> {
+    /// The key's slot, if it has one.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<&Slot> {
+        self.map.get(key)
+    }
+
+    /// The key's slot, an empty one if it had none. A caller
+    /// has appended its record before it claims, so that a claim is always followed by a publication.
+    pub(crate) fn claim(&self, key: &[u8]) -> &Slot {
+        match self.map.get(key) {
+            Some(slot) => slot,
+            None => self.map.get_or_insert_with(key.into(), Slot::empty),
+        }
+    }
+
+    /// Finishes the removal of an entry whose slot was found DEAD (X1).
+    pub(crate) fn retire(&self, key: &[u8]) {
+        // X2: the entry that holds the sealed slot, or nothing if somebody else was faster.
+        let _ = self.map.remove_if(key, |_, slot| slot.load() == Content::Dead);
+    }
+
+    /// Removes `key` if its address is still `mask`, the caller having found a mask there (I5).
+    pub(crate) fn remove(&self, key: &[u8], mask: Address) -> bool {
+        let sealed = self.map.get(key).is_some_and(|slot| slot.seal(mask));
+        if sealed {
+            self.retire(key);
+        }
+        sealed
+    }
+
+    /// Calls `visit` with each key and its address, in no order: a key that is there throughout exactly once.
+    pub(crate) fn walk(&self, mut visit: impl FnMut(&[u8], Address)) {
+        for (key, slot) in self.map.iter() {
+            if let Content::At(address) = slot.load() {
+                visit(std::borrow::Borrow::borrow(key), address);
+            }
+        }
     }
 }
 
@@ -86,33 +93,59 @@ mod tests {
         Address::new(3, n * 8).unwrap()
     }
 
+    fn find(index: &Index, key: &[u8]) -> Option<Address> {
+        index.pin().find(key).and_then(|slot| slot.load().address())
+    }
+
+    /// As a writer does it: from an empty slot, past entries that are leaving.
+    fn publish(index: &Index, key: &[u8], expected: Content, new: Address) -> Result<(), Content> {
+        let map = index.pin();
+        loop {
+            match map.claim(key).compare_exchange(expected, new) {
+                Err(Content::Dead) => map.retire(key),
+                other => return other,
+            }
+        }
+    }
+
     #[test]
     fn only_the_expected_record_is_replaced() {
         let index = Index::with_capacity(0);
-        assert_eq!(index.find(b"k"), None);
-        assert_eq!(index.publish(b"k", None, at(1)), Ok(()));
-        assert_eq!(index.publish(b"k", None, at(2)), Err(Some(at(1))));
-        assert_eq!(index.publish(b"k", Some(at(1)), at(2)), Ok(()));
-        assert_eq!(index.publish(b"other", Some(at(1)), at(2)), Err(None));
-        assert_eq!((index.find(b"k"), index.entries()), (Some(at(2)), 1));
+        assert_eq!(find(&index, b"k"), None);
+        assert_eq!(publish(&index, b"k", Content::Empty, at(1)), Ok(()));
+        assert_eq!(publish(&index, b"k", Content::Empty, at(2)), Err(Content::At(at(1))));
+        assert_eq!(publish(&index, b"k", Content::At(at(1)), at(2)), Ok(()));
+        assert_eq!((find(&index, b"k"), index.entries()), (Some(at(2)), 1));
     }
 
     #[test]
     fn an_entry_that_changed_since_is_not_removed() {
         let index = Index::with_capacity(0);
-        index.publish(b"k", None, at(1)).unwrap();
-        index.publish(b"k", Some(at(1)), at(2)).unwrap();
-        assert!(!index.remove(b"k", at(1)));
-        assert!(index.remove(b"k", at(2)) && !index.remove(b"k", at(2)));
-        assert_eq!((index.find(b"k"), index.entries()), (None, 0));
+        publish(&index, b"k", Content::Empty, at(1)).unwrap();
+        publish(&index, b"k", Content::At(at(1)), at(2)).unwrap();
+        assert!(!index.pin().remove(b"k", at(1)));
+        assert!(index.pin().remove(b"k", at(2)) && !index.pin().remove(b"k", at(2)));
+        assert_eq!((find(&index, b"k"), index.entries()), (None, 0));
     }
 
     #[test]
     fn a_record_tagged_expired_fails_whoever_read_it_alive() {
         let index = Index::with_capacity(0);
-        index.publish(b"k", None, at(1)).unwrap();
-        index.publish(b"k", Some(at(1)), at(1).expired()).unwrap();
-        assert_eq!(index.publish(b"k", Some(at(1)), at(2)), Err(Some(at(1).expired())));
+        publish(&index, b"k", Content::Empty, at(1)).unwrap();
+        publish(&index, b"k", Content::At(at(1)), at(1).expired()).unwrap();
+        let late = publish(&index, b"k", Content::At(at(1)), at(2));
+        assert_eq!(late, Err(Content::At(at(1).expired())));
+    }
+
+    #[test]
+    fn keys_of_every_length_around_the_inline_limit_are_told_apart() {
+        let index = Index::with_capacity(0);
+        for len in 0..60 {
+            publish(&index, &vec![7; len], Content::Empty, at(len as u64)).unwrap();
+        }
+        for len in 0..60 {
+            assert_eq!(find(&index, &vec![7; len]), Some(at(len as u64)));
+        }
     }
 
     #[test]
@@ -126,14 +159,14 @@ mod tests {
                 scope.spawn(move || {
                     for n in 1..ROUNDS {
                         let mine = at(n * 2 + thread);
-                        if index.publish(b"k", None, mine).is_ok() {
-                            assert_eq!(index.find(b"k"), Some(mine));
-                            assert!(index.remove(b"k", mine));
+                        if publish(index, b"k", Content::Empty, mine).is_ok() {
+                            assert_eq!(find(index, b"k"), Some(mine));
+                            assert!(index.pin().remove(b"k", mine));
                         }
                     }
                 });
             }
         });
-        assert_eq!(index.find(b"k"), None);
+        assert_eq!(find(&index, b"k"), None);
     }
 }

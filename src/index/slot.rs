@@ -17,18 +17,41 @@ const OFFSET_BITS: u32 = 28;
 const SEGMENT_SHIFT: u32 = OFFSET_SHIFT + OFFSET_BITS;
 const UNIT_BYTES: u64 = 8;
 
-/// A slot's value: an address, or one of the two that are none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SlotWord(u64);
-
 /// No record yet.
-pub(super) const EMPTY: SlotWord = SlotWord(0);
+const EMPTY: u64 = 0;
 /// The entry is leaving the map.
-pub(super) const DEAD: SlotWord = SlotWord(1 << 2);
+const DEAD: u64 = 1 << 2;
 
-impl SlotWord {
-    pub(super) fn address(self) -> Option<Address> {
-        (self.0 & IS_ADDRESS != 0).then_some(Address(self.0))
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    Dead,
+    At(Address),
+}
+
+impl Content {
+    fn of(word: u64) -> Content {
+        match word {
+            DEAD => Content::Dead,
+            word if word & IS_ADDRESS != 0 => Content::At(Address(word)),
+            _ => Content::Empty,
+        }
+    }
+
+    fn word(self) -> u64 {
+        match self {
+            Content::Empty => EMPTY,
+            Content::Dead => DEAD,
+            Content::At(address) => address.0,
+        }
+    }
+
+    pub(crate) fn address(self) -> Option<Address> {
+        match self {
+            Content::At(address) => Some(address),
+            _ => None,
+        }
     }
 }
 
@@ -63,30 +86,40 @@ impl Address {
         self.0 & EXPIRED != 0
     }
 
-    pub(super) fn word(self) -> SlotWord {
-        SlotWord(self.0)
+    /// Whether both name the same record, whatever the tag.
+    pub(crate) fn is_same_place(self, other: Address) -> bool {
+        self.expired() == other.expired()
     }
 }
 
 /// The atomic word of one entry.
-pub(super) struct Slot(AtomicU64);
+pub(crate) struct Slot(AtomicU64);
 
 impl Slot {
     pub(super) fn empty() -> Slot {
-        Slot(AtomicU64::new(EMPTY.0))
+        Slot(AtomicU64::new(EMPTY))
     }
 
-    pub(super) fn load(&self) -> SlotWord {
+    pub(crate) fn load(&self) -> Content {
         // Acquire: the record behind the address is filled; pairs with the AcqRel in `compare_exchange`.
-        SlotWord(self.0.load(Ordering::Acquire))
+        Content::of(self.0.load(Ordering::Acquire))
     }
 
-    pub(super) fn compare_exchange(&self, from: SlotWord, to: SlotWord) -> Result<(), SlotWord> {
+    pub(crate) fn compare_exchange(&self, from: Content, to: Address) -> Result<(), Content> {
+        self.change(from.word(), to.0)
+    }
+
+    /// Lets the entry leave, if it still holds `mask`.
+    pub(super) fn seal(&self, mask: Address) -> bool {
+        self.change(mask.0, DEAD).is_ok()
+    }
+
+    fn change(&self, from: u64, to: u64) -> Result<(), Content> {
         // AcqRel: publishes the record that `to` leads to; pairs with the Acquire in `load` and below.
         self.0
-            .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
-            .map_err(SlotWord)
+            .map_err(Content::of)
     }
 }
 
@@ -101,12 +134,12 @@ mod tests {
                 let address = Address::new(segment, offset).unwrap();
                 for address in [address, address.expired()] {
                     assert_eq!((address.segment(), address.offset_bytes()), (segment, offset));
-                    assert_eq!(address.word().address(), Some(address));
+                    assert_eq!(Content::of(Content::At(address).word()), Content::At(address));
                 }
                 assert!(address.expired().is_expired() && !address.is_expired());
             }
         }
-        assert!(EMPTY.address().is_none() && DEAD.address().is_none());
+        assert_eq!((Content::of(EMPTY), Content::of(DEAD)), (Content::Empty, Content::Dead));
         assert!(Address::new(0, 4).is_none() && Address::new(0, 1 << 31).is_none());
     }
 }

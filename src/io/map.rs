@@ -26,6 +26,10 @@ impl Map {
         MmapOptions::new().len(bytes).map_raw(file).map(|raw| Map { raw })
     }
 
+    pub(super) fn of_file_read_only(file: &std::fs::File, bytes: usize) -> Result<Map> {
+        MmapOptions::new().len(bytes).map_raw_read_only(file).map(|raw| Map { raw })
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.raw.len()
     }

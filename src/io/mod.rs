@@ -88,4 +88,13 @@ pub(crate) trait File: Send + Sync {
     fn sync(&self) -> Result<()>;
     /// Maps the whole file, shared, at its current length.
     fn map(&self) -> Result<Map>;
+    /// As `map`, for a file opened for reading: a store into the mapping would be a fault.
+    fn map_read_only(&self) -> Result<Map>;
+}
+
+/// A number that nobody can foretell, from the operating system's generator.
+pub(crate) fn random_u64() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // SipHash under a key that the OS drew at random; the standard library offers no plainer way.
+    RandomState::new().build_hasher().finish()
 }

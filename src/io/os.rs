@@ -159,6 +159,11 @@ impl File for OsFile {
         let bytes = usize::try_from(self.bytes()?).map_err(|_| Error::from(ErrorKind::InvalidData))?;
         Map::of_file(&self.0, bytes)
     }
+
+    fn map_read_only(&self) -> Result<Map> {
+        let bytes = usize::try_from(self.bytes()?).map_err(|_| Error::from(ErrorKind::InvalidData))?;
+        Map::of_file_read_only(&self.0, bytes)
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
 const ENTRY_BYTES: usize = 8 * 9;
 const CRC_BYTES: usize = 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
-const GROWTH_BYTES: u64 = 16 << 10;
+const GROWTH_BYTES: u64 = 4 << 10;
 
 /// What is known of a segment that no longer changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,12 +1,25 @@
-//! The append log: segments of records, and the manifest that lists them.
+//! The append log: segments of records, the manifest that lists them, and the thread that keeps both.
 
+mod appender;
 mod bytes;
 mod cell;
+mod files;
 mod header;
+mod keeper;
 mod manifest;
 mod segment;
+mod signal;
+mod table;
 
+pub use appender::Sync;
+pub(crate) use appender::{Log, NoRoom, Place};
 pub(crate) use cell::Cell;
+pub(crate) use files::{
+    id_in_name, is_reserve, listed, random_uuid, segment_path, Directory, Files, Plan, Reserve,
+};
 pub(crate) use header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
+pub(crate) use keeper::{sealed_listing, Ending, Extent, Keeper, Request, Sighting, Start};
 pub(crate) use manifest::{Listed, Manifest, Seal};
 pub(crate) use segment::{Appended, Segment, View};
+pub(crate) use signal::Signal;
+pub(crate) use table::Table;

@@ -4,14 +4,17 @@
 //! the end once an append did not fit, so a segment that is full stays full for small records too; the one
 //! append that crosses the end writes a pad, so the records up to the end are a chain without a gap.
 
+use super::cell::Cell;
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
-use crate::io::Map;
+use crate::io::{File, Map};
 use crate::record::{
-    fill_body, flags, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT,
+    fill_body, flags, frame_body, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT,
     LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 /// Where a record stands in its segment, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +23,70 @@ pub(crate) struct Appended {
     pub(crate) lsn: u64,
 }
 
+/// What is counted of a segment while it lives, so that the compactor can choose (docs/design.md, "Space").
+#[derive(Default)]
+pub(crate) struct Account {
+    /// Bytes of records that nothing refers to any more; each record is charged once, and only after nothing
+    /// can refer to it, so a segment whose every byte is charged holds nothing that lives.
+    dead_bytes: AtomicU64,
+    /// Of those, bytes of masks: compaction may have to copy them (I6).
+    mask_bytes: AtomicU64,
+    /// Highest LSN of a record that may hide an older one: tombstone, clear, or put with a deadline.
+    highest_mask_lsn: AtomicU64,
+}
+
+impl Account {
+    // Relaxed in all of these: they only steer the choice of victims; what is dropped unread is read again
+    // after the grace period of I9.
+    pub(crate) fn charge(&self, bytes: u64) {
+        self.dead_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn charge_mask(&self, bytes: u64) {
+        self.mask_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.charge(bytes);
+    }
+
+    pub(crate) fn saw_mask(&self, lsn: u64) {
+        self.highest_mask_lsn.fetch_max(lsn, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dead_bytes(&self) -> u64 {
+        self.dead_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mask_bytes(&self) -> u64 {
+        self.mask_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn highest_mask_lsn(&self) -> u64 {
+        self.highest_mask_lsn.load(Ordering::Relaxed)
+    }
+}
+
 /// A mapped segment.
 pub(crate) struct Segment {
     header: SegmentHeader,
     seed: Seed,
     map: Map,
+    /// `None` in memory.
+    file: Option<Box<dyn File>>,
+    path: PathBuf,
+    /// Its number in the segment table.
+    number: u16,
     /// Offset of the next free byte; beyond the capacity when the segment is closed.
     tail: CachePadded<AtomicU64>,
+    /// The segment that writers go on to; null until the log thread has prepared it.
+    pub(super) next: AtomicPtr<Segment>,
+    pub(crate) account: CachePadded<Account>,
+    /// Batches that have committed here and not yet published all members (I9).
+    pub(crate) publishing: AtomicU32,
+    /// End of the last record, once nothing will be appended any more.
+    sealed_at: OnceLock<u64>,
+    /// Made of the reserve on a full disk: takes tombstones only (P7).
+    tombstones_only: bool,
+    /// A damaged record was met here: the segment is kept as it is (I7).
+    pub(crate) damaged: AtomicBool,
 }
 
 /// A record in mapped memory whose word was found written.
@@ -41,19 +101,109 @@ pub(crate) struct View<'m> {
 
 impl Segment {
     /// Takes a map whose bytes behind the header page are zero.
-    pub(crate) fn new(header: SegmentHeader, map: Map) -> Segment {
-        let tail = CachePadded::new(AtomicU64::new(FIRST_RECORD_AT));
-        Segment { seed: Seed::from_salt(header.salt), header, map, tail }
+    pub(crate) fn new(header: SegmentHeader, map: Map, number: u16) -> Segment {
+        Segment {
+            seed: Seed::from_salt(header.salt),
+            header,
+            map,
+            file: None,
+            path: PathBuf::from("memory"),
+            number,
+            tail: CachePadded::new(AtomicU64::new(FIRST_RECORD_AT)),
+            next: AtomicPtr::default(),
+            account: CachePadded::default(),
+            publishing: AtomicU32::new(0),
+            sealed_at: OnceLock::new(),
+            tombstones_only: false,
+            damaged: AtomicBool::new(false),
+        }
+    }
+
+    /// The same segment, in a file.
+    pub(crate) fn in_file(self, file: Box<dyn File>, path: PathBuf) -> Segment {
+        Segment { file: Some(file), path, ..self }
+    }
+
+    /// The same segment, as one that holds records up to `used_bytes` and takes no more.
+    pub(crate) fn holding(self, used_bytes: u64) -> Segment {
+        // Relaxed: nobody shares it yet.
+        self.tail.store(used_bytes, Ordering::Relaxed);
+        let _ = self.sealed_at.set(used_bytes);
+        self
+    }
+
+    /// The same segment, for tombstones only.
+    pub(crate) fn for_tombstones(self) -> Segment {
+        Segment { tombstones_only: true, ..self }
+    }
+
+    pub(crate) fn takes(&self, is_tombstone: bool) -> bool {
+        is_tombstone || !self.tombstones_only
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {
         &self.header
     }
 
-    /// Offset behind the last record that may have been reserved.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> Option<&dyn File> {
+        self.file.as_deref()
+    }
+
+    pub(crate) fn cell(&self) -> Cell<'_> {
+        Cell::of(&self.map, self.header.salt)
+    }
+
+    pub(crate) fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.map.bytes() as u64
+    }
+
+    /// First LSN behind the segment's range.
+    pub(crate) fn end_lsn(&self) -> u64 {
+        self.header.base_lsn + self.header.capacity_bytes
+    }
+
+    /// Notes that nothing will be appended behind `used_bytes`.
+    pub(crate) fn set_sealed(&self, used_bytes: u64) {
+        let _ = self.sealed_at.set(used_bytes);
+    }
+
+    /// End of the last record, if the segment is sealed.
+    pub(crate) fn sealed_at(&self) -> Option<u64> {
+        self.sealed_at.get().copied()
+    }
+
+    /// Closes the segment as an append that did not fit would.
+    pub(crate) fn close(&self) {
+        // SeqCst: as in `append`.
+        let capacity = self.capacity_bytes();
+        let offset = self.tail.fetch_add(capacity, Ordering::SeqCst);
+        self.pad(offset, capacity);
+    }
+
+    /// Offset behind the last record that may have been reserved; of a sealed segment, behind the last that is
+    /// there, since its file may be cut off behind that.
     pub(crate) fn end(&self) -> u64 {
-        // Acquire: pairs with the AcqRel of a reservation; what was reserved before this is below the result.
-        self.tail.load(Ordering::Acquire).min(self.map.bytes() as u64)
+        if let Some(sealed_at) = self.sealed_at() {
+            return sealed_at;
+        }
+        // SeqCst: pairs with a reservation; what was reserved before this is below the result.
+        self.tail.load(Ordering::SeqCst).min(self.map.bytes() as u64)
     }
 
     /// Appends a record in state `state`, or closes the segment for good and returns `None` when it does not
@@ -62,8 +212,8 @@ impl Segment {
     /// The caller holds a guard that it took before this call (I9).
     pub(crate) fn append(&self, draft: &Draft<'_>, state: State) -> Option<Appended> {
         let bytes = record_bytes(draft.key.len(), draft.value.len());
-        // AcqRel: pairs with itself and with `end`; reservations are ordered as their offsets are.
-        let offset = self.tail.fetch_add(bytes, Ordering::AcqRel);
+        // SeqCst: pairs with `end`, and with `Signal::set_idle` in the log thread.
+        let offset = self.tail.fetch_add(bytes, Ordering::SeqCst);
         let capacity = self.map.bytes() as u64;
         if offset.saturating_add(bytes) > capacity {
             self.pad(offset, capacity);
@@ -72,6 +222,56 @@ impl Segment {
         let lsn = self.header.base_lsn + offset;
         self.fill(offset, bytes, &Draft { lsn, ..*draft }, state)?;
         Some(Appended { offset, lsn })
+    }
+
+    /// Appends a frame of `members`, pending as a whole; the members inside are committed with it (I13). Calls
+    /// `member` with the place of each.
+    pub(crate) fn append_batch(
+        &self,
+        members: &[Draft<'_>],
+        mut member: impl FnMut(Appended),
+    ) -> Option<Appended> {
+        let value_bytes: u64 = members.iter().map(|m| record_bytes(m.key.len(), m.value.len())).sum();
+        let bytes = HEADER_BYTES as u64 + value_bytes;
+        // SeqCst: as in `append`.
+        let offset = self.tail.fetch_add(bytes, Ordering::SeqCst);
+        let capacity = self.capacity_bytes();
+        if offset.saturating_add(bytes) > capacity {
+            self.pad(offset, capacity);
+            return None;
+        }
+        let mut at = offset + HEADER_BYTES as u64;
+        for draft in members {
+            let bytes = record_bytes(draft.key.len(), draft.value.len());
+            let done = Appended { offset: at, lsn: self.header.base_lsn + at };
+            let flags = draft.flags | flags::IN_BATCH;
+            self.fill(at, bytes, &Draft { lsn: done.lsn, flags, ..*draft }, State::Committed)?;
+            member(done);
+            at += bytes;
+        }
+        let lsn = self.header.base_lsn + offset;
+        let (start, len) = (usize::try_from(offset).ok()?, usize::try_from(bytes).ok()?);
+        // SAFETY: M1: this call reserved the range; nobody reads a member before the frame's word is stored.
+        let body = unsafe { self.map.reserved(start + WORD_BYTES, len - WORD_BYTES)? };
+        let frame = Draft { kind: Kind::Batch, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
+        let word = frame_body(body, &frame, self.seed, State::Pending)?;
+        // Release: publishes frame and members; pairs with the Acquire in `view` and `word`.
+        self.map.word(start)?.store(word.0, Ordering::Release);
+        Some(Appended { offset, lsn })
+    }
+
+    /// Appends a copy that keeps its LSN, in the one thread that fills an output (I7, I17).
+    pub(crate) fn append_copy(&self, draft: &Draft<'_>) -> Option<u64> {
+        let bytes = record_bytes(draft.key.len(), draft.value.len());
+        // Relaxed: an output has one writer.
+        let offset = self.tail.load(Ordering::Relaxed);
+        if offset.saturating_add(bytes) > self.capacity_bytes() {
+            return None;
+        }
+        self.fill(offset, bytes, draft, State::Committed)?;
+        // Release: pairs with the Acquire in `end`.
+        self.tail.store(offset + bytes, Ordering::Release);
+        Some(offset)
     }
 
     /// Fills the rest behind `offset` when this reservation is the one that crosses the end.
@@ -142,25 +342,55 @@ impl Segment {
         })
     }
 
-    /// Walks the chain from `from` and returns the first offset that is not resolved: reserved and not filled,
-    /// pending, or never reserved (I10).
-    pub(crate) fn resolved_from(&self, from: u64) -> u64 {
+    /// Walks the chain from `from` up to the first record that is not resolved: reserved and not filled,
+    /// pending, or never reserved (I10). Calls `visit` with each resolved one and returns where it stopped: the
+    /// capacity when the segment is full and resolved to its end.
+    pub(crate) fn walk(&self, from: u64, mut visit: impl FnMut(u64, &View<'_>)) -> u64 {
+        let capacity = self.capacity_bytes();
         let mut at = from;
         while at < self.end() {
             let Some(view) = self.view(at) else { break };
             match (view.word.kind(), view.word.state()) {
-                (Some(Kind::Pad), _) => return self.map.bytes() as u64,
+                (Some(Kind::Pad), _) => return capacity,
                 (Some(_), Some(State::Committed | State::Aborted)) => {}
                 _ => break,
             }
-            at += record_bytes(view.key.len(), view.value.len());
+            visit(at, &view);
+            at += view.bytes();
         }
         // A gap too short for a pad ends the chain.
-        let rest = (self.map.bytes() as u64).saturating_sub(at);
-        if rest < HEADER_BYTES as u64 {
-            self.map.bytes() as u64
+        if capacity.saturating_sub(at) < HEADER_BYTES as u64 {
+            capacity
         } else {
             at
+        }
+    }
+
+    /// Calls `visit` with each member of the frame at `offset`, which is committed.
+    pub(crate) fn members(&self, offset: u64, frame: &View<'_>, mut visit: impl FnMut(u64, &View<'_>)) {
+        let end = offset + frame.bytes();
+        let mut at = offset + HEADER_BYTES as u64;
+        while at < end {
+            let Some(view) = self.view(at) else { break };
+            visit(at, &view);
+            at += view.bytes();
+        }
+    }
+}
+
+impl View<'_> {
+    /// Bytes from this record to the next.
+    pub(crate) fn bytes(&self) -> u64 {
+        record_bytes(self.key.len(), self.value.len())
+    }
+
+    /// Whether it hides older records of its key (or of all, a clear) once it is the newest: what compaction
+    /// may not simply drop (I6). A put becomes a mask when it expires.
+    pub(crate) fn may_mask(&self) -> bool {
+        match self.word.kind() {
+            Some(Kind::Tombstone | Kind::Clear) => true,
+            Some(Kind::Put) => self.expire_at_ms != 0,
+            _ => false,
         }
     }
 }
@@ -184,7 +414,7 @@ mod tests {
             boot_id: [0; 16],
             file: Identity { device: 0, inode: 0 },
         };
-        Segment::new(header, Map::anonymous(bytes).unwrap())
+        Segment::new(header, Map::anonymous(bytes).unwrap(), 0)
     }
 
     fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Draft<'a> {
@@ -207,10 +437,27 @@ mod tests {
     fn a_record_is_decided_once() {
         let segment = segment(8192);
         let at = segment.append(&put(b"k", b"v"), State::Pending).unwrap().offset;
-        assert_eq!(segment.resolved_from(FIRST_RECORD_AT), FIRST_RECORD_AT);
+        assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), FIRST_RECORD_AT);
         assert_eq!(segment.resolve(at, State::Committed), Some(State::Committed));
         assert_eq!(segment.resolve(at, State::Aborted), Some(State::Committed));
-        assert_eq!(segment.resolved_from(FIRST_RECORD_AT), segment.end());
+        assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), segment.end());
+    }
+
+    #[test]
+    fn a_batch_is_pending_as_a_whole_and_its_members_read_back_at_their_own_lsn() {
+        let segment = segment(8192);
+        let mut places = Vec::new();
+        let members = [put(b"a", b"1"), put(b"bb", b"")];
+        let frame = segment.append_batch(&members, |place| places.push(place)).unwrap();
+        assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), FIRST_RECORD_AT, "pending");
+        segment.resolve(frame.offset, State::Committed);
+        let mut seen = Vec::new();
+        let view = segment.view(frame.offset).unwrap();
+        segment.members(frame.offset, &view, |at, member| seen.push((at, member.lsn, member.key.to_vec())));
+        let expected: Vec<_> =
+            places.iter().zip([b"a".to_vec(), b"bb".to_vec()]).map(|(p, k)| (p.offset, p.lsn, k)).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), segment.end());
     }
 
     #[test]
@@ -220,7 +467,7 @@ mod tests {
         assert!(segment.append(&put(b"b", &[1; 99]), State::Committed).is_none());
         assert!(segment.append(&put(b"c", b""), State::Committed).is_none(), "it would have fitted before");
         assert_eq!(segment.view(4096 + 64).unwrap().word.kind(), Some(Kind::Pad));
-        assert_eq!(segment.resolved_from(FIRST_RECORD_AT), 4096 + 128);
+        assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), 4096 + 128);
     }
 
     #[test]
@@ -242,7 +489,7 @@ mod tests {
             }
         });
         assert_eq!(
-            segment.resolved_from(FIRST_RECORD_AT),
+            segment.walk(FIRST_RECORD_AT, |_, _| ()),
             1 << 20,
             "every byte belongs to a resolved record"
         );

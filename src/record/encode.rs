@@ -21,20 +21,35 @@ pub(crate) struct Draft<'a> {
 /// value are left alone (a fresh file has zeros there). Returns `None` when a length does not fit its field
 /// or `body`.
 pub(crate) fn fill_body(body: &mut [u8], draft: &Draft<'_>, seed: Seed, state: State) -> Option<Word> {
-    let key_len = u16::try_from(draft.key.len()).ok()?;
-    let value_len = u32::try_from(draft.value.len()).ok()?;
     let end = HEADER_BYTES - WORD_BYTES + draft.key.len() + draft.value.len();
     let body = body.get_mut(..end)?;
-    let (fixed, data) = body.split_at_mut_checked(HEADER_BYTES - WORD_BYTES)?;
-    // One 24-byte image, so that the fixed part is stored in whole words.
-    let head: [u64; 3] = [u64::from(key_len) | u64::from(value_len) << 32, draft.lsn, draft.expire_at_ms];
-    for (to, from) in fixed.chunks_exact_mut(8).zip(head) {
-        to.copy_from_slice(&from.to_le_bytes());
-    }
-    let (key, value) = data.split_at_mut_checked(draft.key.len())?;
+    fill_head(body, draft, draft.value.len())?;
+    let (key, value) = body.get_mut(HEADER_BYTES - WORD_BYTES..)?.split_at_mut_checked(draft.key.len())?;
     key.copy_from_slice(draft.key);
     value.copy_from_slice(draft.value);
+    Some(word_for(body, draft, seed, state))
+}
+
+/// As [`fill_body`], for a frame whose members already stand in `body` where its value belongs (I13).
+pub(crate) fn frame_body(body: &mut [u8], frame: &Draft<'_>, seed: Seed, state: State) -> Option<Word> {
+    let value_len = body.len().checked_sub(HEADER_BYTES - WORD_BYTES)?;
+    fill_head(body, frame, value_len)?;
+    Some(word_for(body, frame, seed, state))
+}
+
+fn fill_head(body: &mut [u8], draft: &Draft<'_>, value_len: usize) -> Option<()> {
+    let key_len = u16::try_from(draft.key.len()).ok()?;
+    let value_len = u32::try_from(value_len).ok()?;
+    // One 24-byte image, so that the fixed part is stored in whole words.
+    let head: [u64; 3] = [u64::from(key_len) | u64::from(value_len) << 32, draft.lsn, draft.expire_at_ms];
+    for (to, from) in body.get_mut(..HEADER_BYTES - WORD_BYTES)?.chunks_exact_mut(8).zip(head) {
+        to.copy_from_slice(&from.to_le_bytes());
+    }
+    Some(())
+}
+
+fn word_for(body: &[u8], draft: &Draft<'_>, seed: Seed, state: State) -> Word {
     let unchecked = Word::new(0, draft.kind, draft.flags, draft.codec, state);
     let crc = seed.record_crc(unchecked, body);
-    Some(Word::new(crc, draft.kind, draft.flags, draft.codec, state))
+    Word::new(crc, draft.kind, draft.flags, draft.codec, state)
 }

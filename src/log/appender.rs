@@ -1,0 +1,371 @@
+//! The writers' side of the log: reserve and fill, go on to the next segment, wait for room or for a sync.
+//!
+//! - **L1** `active` and every `next` pointer lead to a segment that the table holds, and a segment leaves the table
+//!   only after it was sealed, was compacted and a grace period passed: so a pointer loaded under a guard is good as
+//!   long as the guard is held.
+
+use super::files::Files;
+use super::keeper::Request;
+use super::segment::{Appended, Segment, View};
+use super::signal::Signal;
+use super::table::Table;
+use crate::error::{Error, Result};
+use crate::record::{record_bytes, Draft, Kind, State, HEADER_BYTES};
+use crossbeam_epoch::Guard;
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// When writes reach the disk (P3). In every mode an acknowledged write survives the death of the process (P2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sync {
+    /// Before the call returns; calls that wait share one sync.
+    Always,
+    /// At most this long after the call returned.
+    Every(std::time::Duration),
+    /// When the operating system gets to it, when a segment is full, and at close.
+    Never,
+}
+
+/// Writers wake the log thread each time the tail crosses a multiple of this, so that pages ahead are populated.
+const WAKE_BYTES_LOG2: u32 = 19;
+
+/// The log, shared by writers, the log thread and the maintenance thread.
+pub(crate) struct Log {
+    pub(crate) table: Table,
+    pub(crate) files: Files,
+    pub(crate) sync: Sync,
+    active: CachePadded<AtomicPtr<Segment>>,
+    pub(super) signal: Signal,
+    pub(super) next_segment_id: AtomicU64,
+    /// Everything below is on disk.
+    pub(super) synced_lsn: AtomicU64,
+    /// Everything below was resolved when the log thread last looked.
+    pub(super) resolved_lsn: AtomicU64,
+    waiting: Mutex<Waiting>,
+    room_changed: Condvar,
+    synced_changed: Condvar,
+    requests: Mutex<Vec<Request>>,
+    closing: AtomicBool,
+    broken: AtomicBool,
+}
+
+/// What writers ask of the log thread, and its answers.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Attempts to prepare a segment that have begun.
+    pub(super) attempts: u64,
+    /// An attempt is asked for.
+    pub(super) room_wanted: bool,
+    /// Largest record that waits for room.
+    pub(super) record_bytes: u64,
+    /// A tombstone waits for room: the reserve may be used.
+    pub(super) tombstone: bool,
+    /// The last attempt that failed.
+    pub(super) failed: Option<(u64, Error)>,
+    /// Highest LSN that somebody waits to see synced.
+    pub(super) sync_lsn: u64,
+    /// Why writes are refused.
+    pub(super) broken: Option<String>,
+}
+
+/// A record in the log, for as long as a guard is held.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'g> {
+    pub(crate) segment: &'g Segment,
+    pub(crate) offset: u64,
+    pub(crate) lsn: u64,
+}
+
+impl<'g> Place<'g> {
+    fn new(segment: &'g Segment, at: Appended) -> Place<'g> {
+        Place { segment, offset: at.offset, lsn: at.lsn }
+    }
+
+    pub(crate) fn view(&self) -> Option<View<'g>> {
+        self.segment.view(self.offset)
+    }
+
+    /// Decides the record, unless somebody else did.
+    pub(crate) fn resolve(&self, to: State) {
+        self.segment.resolve(self.offset, to);
+    }
+}
+
+/// Where an append found no room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoRoom {
+    segment_id: u64,
+    record_bytes: u64,
+    tombstone: bool,
+}
+
+impl Log {
+    pub(crate) fn new(table: Table, files: Files, sync: Sync, tail: &Arc<Segment>, next_segment_id: u64) -> Log {
+        Log {
+            table,
+            files,
+            sync,
+            active: CachePadded::new(AtomicPtr::new(Arc::as_ptr(tail).cast_mut())),
+            signal: Signal::default(),
+            next_segment_id: AtomicU64::new(next_segment_id),
+            synced_lsn: AtomicU64::new(tail.header().base_lsn),
+            resolved_lsn: AtomicU64::new(tail.header().base_lsn),
+            waiting: Mutex::default(),
+            room_changed: Condvar::new(),
+            synced_changed: Condvar::new(),
+            requests: Mutex::default(),
+            closing: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The segment that takes appends.
+    pub(crate) fn active<'g>(&self, _guard: &'g Guard) -> &'g Segment {
+        // Acquire: pairs with the Release of the compare-exchange in `roll`.
+        let active = self.active.load(Ordering::Acquire);
+        // SAFETY: L1: never null, and the guard was taken before the load.
+        unsafe { &*active }
+    }
+
+    /// LSN behind everything that was reserved before this call.
+    pub(crate) fn tail_lsn(&self, guard: &Guard) -> u64 {
+        let active = self.active(guard);
+        active.header().base_lsn + active.end()
+    }
+
+    /// Whether writes are accepted at all.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        // Relaxed: an early answer only; what must not happen after close or failure is prevented by the closed
+        // tail and the log thread.
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        if self.broken.load(Ordering::Relaxed) {
+            let reason = self.waiting().broken.clone().unwrap_or_default();
+            return Err(Error::SyncFailed { reason });
+        }
+        Ok(())
+    }
+
+    /// Appends a pending record. The caller took `guard` before this and keeps it until the record is resolved (I9).
+    pub(crate) fn append<'g>(&self, draft: &Draft<'_>, guard: &'g Guard) -> Result<Place<'g>, NoRoom> {
+        let bytes = record_bytes(draft.key.len(), draft.value.len());
+        let tombstone = draft.kind == Kind::Tombstone;
+        self.append_with(bytes, tombstone, guard, |segment| segment.append(draft, State::Pending))
+    }
+
+    /// Appends the frame of a batch, pending; calls `member` with each member's place (I13). On success the segment
+    /// counts one batch more that is publishing.
+    pub(crate) fn append_batch<'g>(
+        &self,
+        members: &[Draft<'_>],
+        guard: &'g Guard,
+        mut member: impl FnMut(Place<'g>),
+    ) -> Result<Place<'g>, NoRoom> {
+        let bytes = members.iter().map(|m| record_bytes(m.key.len(), m.value.len())).sum::<u64>();
+        let bytes = bytes + HEADER_BYTES as u64;
+        let tombstones = members.iter().all(|m| m.kind == Kind::Tombstone);
+        self.append_with(bytes, tombstones, guard, |segment| {
+            // Release: counted before the frame can be found; pairs with the Acquire of the compactor (I9).
+            segment.publishing.fetch_add(1, Ordering::AcqRel);
+            let done = segment.append_batch(members, |at| member(Place::new(segment, at)));
+            if done.is_none() {
+                segment.publishing.fetch_sub(1, Ordering::AcqRel);
+            }
+            done
+        })
+    }
+
+    fn append_with<'g>(
+        &self,
+        bytes: u64,
+        tombstone: bool,
+        guard: &'g Guard,
+        mut append: impl FnMut(&'g Segment) -> Option<Appended>,
+    ) -> Result<Place<'g>, NoRoom> {
+        loop {
+            let segment = self.active(guard);
+            if segment.takes(tombstone) {
+                if let Some(done) = append(segment) {
+                    let crossed = (done.offset ^ (done.offset + bytes)) >> WAKE_BYTES_LOG2 != 0;
+                    if crossed {
+                        self.signal.wake();
+                    } else {
+                        self.signal.nudge();
+                    }
+                    return Ok(Place::new(segment, done));
+                }
+            }
+            if !self.roll(segment) {
+                let segment_id = segment.header().id;
+                return Err(NoRoom { segment_id, record_bytes: bytes, tombstone });
+            }
+        }
+    }
+
+    /// Makes the segment behind `full` the active one; false when none is prepared.
+    fn roll(&self, full: &Segment) -> bool {
+        // Acquire: pairs with the Release in `offer`.
+        let next = full.next.load(Ordering::Acquire);
+        if next.is_null() {
+            return false;
+        }
+        // A reserve that took tombstones is not full; nothing may follow it while it still takes some.
+        full.close();
+        let from = std::ptr::from_ref(full).cast_mut();
+        // Release: whoever appends to `next` finds `full` closed; pairs with the Acquire in `active`. Whoever loses
+        // finds the same segment installed.
+        if self.active.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.signal.wake();
+        }
+        true
+    }
+
+    /// Offers `next` to writers, to follow `last`.
+    pub(super) fn offer(&self, last: &Segment, next: &Arc<Segment>) {
+        // Release: pairs with the Acquire in `roll`.
+        last.next.store(Arc::as_ptr(next).cast_mut(), Ordering::Release);
+        self.room_changed_now();
+    }
+
+    fn room_changed_now(&self) {
+        drop(self.waiting());
+        self.room_changed.notify_all();
+    }
+
+    /// Waits until the log has room again. The caller holds no guard.
+    ///
+    /// Fails with what kept the log thread from preparing a segment, in an attempt that began after this call.
+    pub(crate) fn wait_for_room(&self, no_room: NoRoom) -> Result<()> {
+        let mut waiting = self.waiting();
+        let ticket = waiting.attempts;
+        waiting.record_bytes = waiting.record_bytes.max(no_room.record_bytes);
+        waiting.tombstone |= no_room.tombstone;
+        waiting.room_wanted = true;
+        self.signal.wake();
+        loop {
+            self.check_stopped(&waiting)?;
+            let guard = crossbeam_epoch::pin();
+            let active = self.active(&guard);
+            // Acquire: pairs with the Release in `offer`.
+            if active.header().id != no_room.segment_id || !active.next.load(Ordering::Acquire).is_null() {
+                return Ok(());
+            }
+            drop(guard);
+            match &waiting.failed {
+                Some((attempt, error)) if *attempt > ticket => return Err(error.clone()),
+                _ => {}
+            }
+            waiting = self.room_changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn check_stopped(&self, waiting: &Waiting) -> Result<()> {
+        // Acquire: pairs with the Release in `begin_close`.
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        match &waiting.broken {
+            Some(reason) => Err(Error::SyncFailed { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the record at `lsn`, already committed, is as durable as the store's mode asks. No guard is held.
+    pub(crate) fn wait_acknowledged(&self, lsn: u64) -> Result<()> {
+        match self.sync {
+            Sync::Always => self.wait_synced(lsn),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until everything up to the record at `lsn` is on disk.
+    pub(crate) fn wait_synced(&self, lsn: u64) -> Result<()> {
+        // Acquire: pairs with the Release in `note_synced`.
+        if self.files.directory.is_none() || self.synced_lsn.load(Ordering::Acquire) > lsn {
+            return Ok(());
+        }
+        let mut waiting = self.waiting();
+        waiting.sync_lsn = waiting.sync_lsn.max(lsn);
+        self.signal.wake();
+        while self.synced_lsn.load(Ordering::Acquire) <= lsn {
+            // A clean close syncs all that was resolved and answers then; so only a failure ends the wait early.
+            if let Some(reason) = &waiting.broken {
+                return Err(Error::SyncFailed { reason: reason.clone() });
+            }
+            waiting = self.synced_changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_synced(&self, lsn: u64) {
+        // Release: pairs with the Acquire in `wait_synced`.
+        self.synced_lsn.fetch_max(lsn, Ordering::Release);
+        drop(self.waiting());
+        self.synced_changed.notify_all();
+    }
+
+    /// Refuses writes from now on: what the disk holds is unknown (P7).
+    pub(super) fn break_down(&self, error: &Error) {
+        let mut waiting = self.waiting();
+        waiting.broken.get_or_insert_with(|| error.to_string());
+        // Relaxed: an early answer; the mutex orders the rest.
+        self.broken.store(true, Ordering::Relaxed);
+        drop(waiting);
+        self.room_changed.notify_all();
+        self.synced_changed.notify_all();
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Ends writing: nothing is reserved after this, and nobody waits for room any more.
+    pub(crate) fn begin_close(&self) {
+        // Release: pairs with the Acquire in `check_stopped`.
+        self.closing.store(true, Ordering::Release);
+        self.room_changed_now();
+        self.signal.wake();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn prepare_failed(&self, attempt: u64, error: Error) {
+        self.waiting().failed = Some((attempt, error));
+        self.room_changed.notify_all();
+    }
+
+    pub(super) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the log thread for something and waits for its answer.
+    pub(crate) fn ask<T>(&self, make: impl FnOnce(SyncSender<T>) -> Request) -> Result<T> {
+        let (reply, answer) = sync_channel(1);
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(make(reply));
+        self.signal.wake();
+        // The thread drops what it has not answered when it ends.
+        answer.recv().map_err(|_| Error::Closed)
+    }
+
+    /// A segment id that was never used.
+    pub(crate) fn fresh_id(&self) -> u64 {
+        // Relaxed: only uniqueness counts.
+        self.next_segment_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the log thread that space may have come back.
+    pub(crate) fn space_freed(&self) {
+        self.waiting().room_wanted = true;
+        self.signal.wake();
+    }
+}

@@ -1,0 +1,206 @@
+//! Where segments come from: files of a directory, or memory.
+
+use super::header::{SegmentHeader, SegmentKind};
+use super::manifest::{Listed, Manifest};
+use super::segment::Segment;
+use crate::error::{Error, Result};
+use crate::io::{random_u64, Access, Disk, Identity, Map};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SUFFIX: &str = "seg";
+/// Held back on disk, by name of who may use it (P7).
+const RESERVES: [&str; 2] = ["RESERVE-TOMBSTONES", "RESERVE-COMPACTION"];
+
+/// Who may use a reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    Tombstones = 0,
+    Compaction = 1,
+}
+
+/// A segment to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) kind: SegmentKind,
+    pub(crate) id: u64,
+    pub(crate) base_lsn: u64,
+    pub(crate) born: u64,
+    pub(crate) capacity_bytes: u64,
+}
+
+/// A directory that holds a store.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+}
+
+/// Makes segments.
+pub(crate) struct Files {
+    /// `None` for a store in memory.
+    pub(crate) directory: Option<Directory>,
+    pub(crate) store_uuid: [u8; 16],
+    pub(crate) boot_id: [u8; 16],
+    /// Size of what is held back for a full disk.
+    pub(crate) reserve_bytes: u64,
+}
+
+/// The file of segment `id`.
+pub(crate) fn segment_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("{id:016x}.{SUFFIX}"))
+}
+
+/// The id in a segment file's name.
+pub(crate) fn id_in_name(name: &Path) -> Option<u64> {
+    let stem = name.file_stem()?.to_str()?;
+    let is_ours = name.extension()? == SUFFIX && stem.len() == 16;
+    is_ours.then(|| u64::from_str_radix(stem, 16).ok()).flatten()
+}
+
+/// Whether a file of this name holds back space and nothing else.
+pub(crate) fn is_reserve(name: &Path) -> bool {
+    name.to_str().is_some_and(|name| RESERVES.contains(&name))
+}
+
+/// A fresh random identity.
+pub(crate) fn random_uuid() -> [u8; 16] {
+    (u128::from(random_u64()) << 64 | u128::from(random_u64())).to_le_bytes()
+}
+
+impl Files {
+    fn header(&self, plan: &Plan, file: Identity) -> SegmentHeader {
+        SegmentHeader {
+            kind: plan.kind,
+            store_uuid: self.store_uuid,
+            id: plan.id,
+            base_lsn: plan.base_lsn,
+            born: plan.born,
+            capacity_bytes: plan.capacity_bytes,
+            salt: random_u64(),
+            boot_id: self.boot_id,
+            file,
+        }
+    }
+
+    /// Creates a segment, allocated and with its header durable; its name is durable after `sync_names`.
+    pub(crate) fn create(&self, plan: &Plan, number: u16) -> Result<Segment> {
+        let Some(directory) = &self.directory else {
+            return in_memory(self.header(plan, Identity { device: 0, inode: plan.id }), number);
+        };
+        let path = segment_path(&directory.path, plan.id);
+        let file = directory.disk.create(&path, plan.capacity_bytes);
+        file.map_err(|e| Error::io("create", &path, e))?;
+        self.finish(directory, path, plan, number)
+    }
+
+    /// As `create`, out of what was held back for the case that the disk is full.
+    pub(crate) fn create_from(&self, reserve: Reserve, plan: &Plan, number: u16) -> Result<Segment> {
+        let Some(directory) = &self.directory else { return self.create(plan, number) };
+        let held = reserve_path(directory, reserve);
+        let path = segment_path(&directory.path, plan.id);
+        directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
+        let plan = Plan { capacity_bytes: self.reserve_bytes, ..*plan };
+        self.finish(directory, path, &plan, number)
+    }
+
+    fn finish(&self, directory: &Directory, path: PathBuf, plan: &Plan, number: u16) -> Result<Segment> {
+        let made = (|| {
+            let disk = &directory.disk;
+            let file = disk.open(&path, Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?;
+            let identity = file.identity().map_err(|e| Error::io("stat", &path, e))?;
+            let header = self.header(plan, identity);
+            // Through the mapping, as everything else: a `write` would leave the file's first pages in large folios.
+            let map = file.map().map_err(|e| Error::io("map", &path, e))?;
+            write_header(&map, &header);
+            file.sync().map_err(|e| Error::io("sync", &path, e))?;
+            Ok(Segment::new(header, map, number).in_file(file, path.clone()))
+        })();
+        if made.is_err() {
+            // Not listed yet, so nobody misses it; what cannot be removed now is a leftover at the next open.
+            let _ = directory.disk.remove(&path);
+        }
+        made
+    }
+
+    /// Makes created, renamed and removed names durable.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = &directory.path;
+        directory.disk.sync_dir(path).map_err(|e| Error::io("sync directory", path, e))
+    }
+
+    pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        manifest.store(directory.disk.as_ref(), &directory.path)
+    }
+
+    /// Removes the file of a segment that no durable manifest lists.
+    pub(crate) fn remove(&self, segment: &Segment) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        directory.disk.remove(segment.path()).map_err(|e| Error::io("remove", segment.path(), e))
+    }
+
+    /// Holds space back, where it is not yet.
+    pub(crate) fn refill(&self, reserve: Reserve) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = reserve_path(directory, reserve);
+        match directory.disk.create(&path, self.reserve_bytes) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Error::io("create", &path, error)),
+        }
+    }
+
+    /// Gives back what was held back: a closed store holds nothing but itself.
+    pub(crate) fn give_back_reserves(&self) {
+        let Some(directory) = &self.directory else { return };
+        for reserve in [Reserve::Tombstones, Reserve::Compaction] {
+            // Best effort: what stays is used again at the next open.
+            let _ = directory.disk.remove(&reserve_path(directory, reserve));
+        }
+    }
+
+    /// Cuts a sealed segment's file behind its last record. Best effort: space, not safety.
+    pub(crate) fn trim(&self, segment: &Segment, used_bytes: u64) {
+        const PAGE_BYTES: u64 = 4096;
+        if let Some(file) = segment.file() {
+            let keep = used_bytes.next_multiple_of(PAGE_BYTES);
+            if keep < segment.capacity_bytes() {
+                let _ = file.truncate(keep);
+            }
+        }
+    }
+}
+
+fn reserve_path(directory: &Directory, reserve: Reserve) -> PathBuf {
+    directory.path.join(RESERVES[reserve as usize])
+}
+
+fn in_memory(header: SegmentHeader, number: u16) -> Result<Segment> {
+    let bytes = usize::try_from(header.capacity_bytes).unwrap_or(usize::MAX);
+    let map = Map::anonymous(bytes).map_err(|e| Error::io("map memory for", Path::new("a segment"), e))?;
+    write_header(&map, &header);
+    Ok(Segment::new(header, map, number))
+}
+
+fn write_header(map: &Map, header: &SegmentHeader) {
+    let bytes = header.encode();
+    // SAFETY: M1: the map is new and this thread's alone.
+    if let Some(page) = unsafe { map.reserved(0, bytes.len()) } {
+        page.copy_from_slice(&bytes);
+    }
+}
+
+/// How the manifest lists a segment that is not sealed.
+pub(crate) fn listed(segment: &Segment) -> Listed {
+    let header = segment.header();
+    Listed {
+        id: header.id,
+        base_lsn: header.base_lsn,
+        born: header.born,
+        capacity_bytes: header.capacity_bytes,
+        seal: None,
+    }
+}
+

@@ -1,0 +1,593 @@
+//! The log thread: prepares segments, finds what is resolved, syncs, seals, and owns the manifest. It never waits for
+//! a grace period, so a reader that holds a guard cannot keep a segment from writers.
+
+use super::appender::{Log, Sync};
+use super::files::{listed, Plan, Reserve};
+use super::header::{SegmentKind, FIRST_RECORD_AT};
+use super::manifest::{Listed, Manifest, Seal};
+use super::segment::{Segment, View};
+use crate::error::{Error, Result};
+use crate::record::{record_bytes, Kind, State, HEADER_BYTES};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pages populated ahead of the tail, and at once.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// How long appended records wait to be looked at when nothing else wakes the thread: bounds the lag of expiry hints.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A writer that reserved resolves within moments; one that does not within this is gone, and close leaves the rest to
+/// recovery.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What the log thread is asked to do.
+pub(crate) enum Request {
+    /// Look at everything resolved now.
+    CatchUp(SyncSender<()>),
+    /// List `add`, sealed and durable, in place of `remove`, in one manifest.
+    Replace { add: Vec<Arc<Segment>>, remove: Vec<u64>, reply: SyncSender<Result<()>> },
+    /// What the manifest lists, with the resolved length of each.
+    Listing(SyncSender<Vec<Extent>>),
+}
+
+/// A segment and how far it holds resolved records.
+#[derive(Clone)]
+pub(crate) struct Extent {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) used_bytes: u64,
+    pub(crate) is_sealed: bool,
+    pub(crate) seal: Seal,
+}
+
+/// A resolved record that somebody has to come back to: it expires, or is a tombstone that leaves the index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting {
+    pub(crate) segment: u16,
+    pub(crate) segment_id: u64,
+    pub(crate) offset: u64,
+    pub(crate) expire_at_ms: u64,
+    pub(crate) kind: Kind,
+}
+
+impl Sighting {
+    /// `None` for records that never need a second look.
+    pub(crate) fn of(segment: &Segment, offset: u64, view: &View<'_>) -> Option<Sighting> {
+        let kind = view.word.kind()?;
+        let is_wanted = kind == Kind::Tombstone || (kind == Kind::Put && view.expire_at_ms != 0);
+        is_wanted.then(|| Sighting {
+            segment: segment.number(),
+            segment_id: segment.header().id,
+            offset,
+            expire_at_ms: view.expire_at_ms,
+            kind,
+        })
+    }
+}
+
+/// How the thread ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything sealed and trimmed.
+    Close,
+    /// As if the process had died here.
+    Abandon,
+}
+
+/// The tail's segments in LSN order, with what the walk has found in each.
+struct Tail {
+    segment: Arc<Segment>,
+    offset: u64,
+    seal: Seal,
+}
+
+impl Tail {
+    fn new(segment: Arc<Segment>) -> Tail {
+        Tail { segment, offset: FIRST_RECORD_AT, seal: Seal { used_bytes: FIRST_RECORD_AT, ..Seal::default() } }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.offset >= self.segment.capacity_bytes()
+    }
+}
+
+impl Seal {
+    /// Counts a resolved record.
+    pub(crate) fn count(&mut self, segment: &Segment, offset: u64, view: &View<'_>) {
+        self.used_bytes = offset + record_bytes(view.key.len(), view.value.len());
+        self.records = self.records.saturating_add(1);
+        if view.word.state() == Some(State::Committed) {
+            self.committed = self.committed.saturating_add(1);
+        }
+        self.highest_lsn = self.highest_lsn.max(view.lsn);
+        self.latest_expiry_ms = self.latest_expiry_ms.max(view.expire_at_ms);
+        if view.may_mask() {
+            segment.account.saw_mask(view.lsn);
+        }
+    }
+}
+
+pub(crate) struct Keeper {
+    log: Arc<Log>,
+    manifest: Manifest,
+    /// Sealed segments, and the tail's behind them.
+    sealed: Vec<Arc<Segment>>,
+    tail: VecDeque<Tail>,
+    populated_bytes: u64,
+    synced_at: Instant,
+    segment_bytes_max: u64,
+    sightings: Vec<Sighting>,
+    /// Takes what the walk saw.
+    sink: Box<dyn Fn(&mut Vec<Sighting>) + Send>,
+    /// Time to store in the cell of a new tail (I15).
+    stored_time: Box<dyn Fn() -> u64 + Send>,
+    ending: Arc<std::sync::Mutex<Option<Ending>>>,
+}
+
+/// What a keeper starts from.
+pub(crate) struct Start {
+    pub(crate) log: Arc<Log>,
+    pub(crate) manifest: Manifest,
+    pub(crate) sealed: Vec<Arc<Segment>>,
+    pub(crate) tail: Arc<Segment>,
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) sink: Box<dyn Fn(&mut Vec<Sighting>) + Send>,
+    pub(crate) stored_time: Box<dyn Fn() -> u64 + Send>,
+    pub(crate) ending: Arc<std::sync::Mutex<Option<Ending>>>,
+}
+
+impl Keeper {
+    pub(crate) fn new(start: Start) -> Keeper {
+        Keeper {
+            log: start.log,
+            manifest: start.manifest,
+            sealed: start.sealed,
+            tail: VecDeque::from([Tail::new(start.tail)]),
+            populated_bytes: 0,
+            synced_at: Instant::now(),
+            segment_bytes_max: start.segment_bytes_max,
+            sightings: Vec::new(),
+            sink: start.sink,
+            stored_time: start.stored_time,
+            ending: start.ending,
+        }
+    }
+
+    /// Works until the store ends.
+    pub(crate) fn run(mut self) {
+        self.refill_reserves();
+        loop {
+            self.log.signal.set_idle(false);
+            self.round();
+            let ending = *self.ending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match ending {
+                Some(Ending::Close) => return self.close(),
+                Some(Ending::Abandon) => return self.log.break_down(&Error::Closed),
+                None => {}
+            }
+            let limit = self.sleep_limit();
+            if limit.is_none() {
+                self.log.signal.set_idle(true);
+                // An append may have come before the flag was set; partner: `Signal::nudge`.
+                if self.has_work() {
+                    continue;
+                }
+            }
+            self.log.signal.sleep(limit);
+        }
+    }
+
+    fn round(&mut self) {
+        self.walk();
+        self.prepare_if_needed();
+        self.populate();
+        let requests = self.log.take_requests();
+        if !self.log.is_broken() {
+            if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
+                self.log.break_down(&error);
+            }
+        }
+        for request in requests {
+            self.answer(request);
+        }
+        if !self.sightings.is_empty() {
+            (self.sink)(&mut self.sightings);
+            self.sightings.clear();
+        }
+    }
+
+    fn resolved_lsn(&self) -> u64 {
+        self.tail
+            .iter()
+            .find(|tail| !tail.is_complete())
+            .or(self.tail.back())
+            .map_or(0, |tail| tail.segment.header().base_lsn + tail.offset)
+    }
+
+    /// Finds the resolved point anew (I10).
+    fn walk(&mut self) {
+        for tail in &mut self.tail {
+            let Tail { segment, offset, seal } = tail;
+            let sightings = &mut self.sightings;
+            *offset = segment.walk(*offset, |at, view| {
+                seal.count(segment, at, view);
+                if view.word.state() != Some(State::Committed) {
+                    return;
+                }
+                if view.word.kind() == Some(Kind::Batch) {
+                    // Whoever publishes the members reports them: here they may not be published yet.
+                    segment.members(at, view, |_, member| {
+                        seal.latest_expiry_ms = seal.latest_expiry_ms.max(member.expire_at_ms);
+                        if member.may_mask() {
+                            segment.account.saw_mask(member.lsn);
+                        }
+                    });
+                }
+                sightings.extend(Sighting::of(segment, at, view));
+            });
+            if !tail.is_complete() {
+                break;
+            }
+        }
+        // Release: whoever reads this point finds the records below it; pairs with the Acquire of readers.
+        self.log.resolved_lsn.store(self.resolved_lsn(), Ordering::Release);
+    }
+
+    fn has_work(&self) -> bool {
+        let guard = crossbeam_epoch::pin();
+        self.log.tail_lsn(&guard) > self.resolved_lsn() || self.is_unsynced()
+    }
+
+    fn is_unsynced(&self) -> bool {
+        matches!(self.log.sync, Sync::Every(_))
+            && self.log.files.directory.is_some()
+            && !self.log.is_broken()
+            && self.resolved_lsn() > self.log.synced_lsn.load(Ordering::Acquire)
+    }
+
+    /// How long to sleep; `None` when only a wake-up can bring work.
+    fn sleep_limit(&self) -> Option<Duration> {
+        if !self.has_work() {
+            return None;
+        }
+        if self.log.waiting().sync_lsn >= self.log.synced_lsn.load(Ordering::Acquire) {
+            // Somebody waits for a record behind one that was not resolved when this thread last looked.
+            return Some(Duration::from_millis(1));
+        }
+        match self.log.sync {
+            Sync::Every(period) if self.is_unsynced() => {
+                Some(period.saturating_sub(self.synced_at.elapsed()).clamp(Duration::from_millis(1), LOOK_EVERY))
+            }
+            _ => Some(LOOK_EVERY),
+        }
+    }
+
+    fn live_bytes(&self) -> u64 {
+        let all = self.sealed.iter().chain(self.tail.iter().map(|tail| &tail.segment));
+        all.map(|s| s.end().saturating_sub(FIRST_RECORD_AT).saturating_sub(s.account.dead_bytes())).sum()
+    }
+
+    /// Keeps one segment ready behind the active one.
+    fn prepare_if_needed(&mut self) {
+        let Some(last) = self.tail.back().map(|tail| Arc::clone(&tail.segment)) else { return };
+        let is_active = {
+            let guard = crossbeam_epoch::pin();
+            std::ptr::eq(self.log.active(&guard), Arc::as_ptr(&last))
+        };
+        let wanted = {
+            let mut waiting = self.log.waiting();
+            let failed_before = waiting.failed.is_some();
+            if !is_active || self.log.is_closing() || waiting.broken.is_some() {
+                return;
+            }
+            // After a failure only somebody who asks is worth another attempt.
+            if failed_before && !waiting.room_wanted {
+                return;
+            }
+            waiting.room_wanted = false;
+            waiting.failed = None;
+            waiting.attempts += 1;
+            (waiting.attempts, std::mem::take(&mut waiting.record_bytes), std::mem::take(&mut waiting.tombstone))
+        };
+        let (attempt, record_bytes, tombstone) = wanted;
+        match self.prepare(&last, record_bytes, tombstone) {
+            Ok(next) => {
+                self.log.offer(&last, &next);
+                self.tail.push_back(Tail::new(next));
+            }
+            Err(error) => self.log.prepare_failed(attempt, error),
+        }
+    }
+
+    fn prepare(&mut self, last: &Segment, record_bytes: u64, tombstone: bool) -> Result<Arc<Segment>> {
+        let header = last.header();
+        let base_lsn = header.base_lsn.checked_add(header.capacity_bytes).ok_or(Error::Closed)?;
+        let grown = (self.live_bytes() / 16).max(self.log.files.reserve_bytes).min(self.segment_bytes_max);
+        // Room for the record, and for the pad of whoever comes after it.
+        let needed = FIRST_RECORD_AT + record_bytes + HEADER_BYTES as u64;
+        const PAGE_BYTES: u64 = 4096;
+        let plan = Plan {
+            kind: SegmentKind::Tail,
+            id: self.log.fresh_id(),
+            base_lsn,
+            born: base_lsn,
+            capacity_bytes: grown.max(needed).next_multiple_of(PAGE_BYTES),
+        };
+        let number = self.log.table.reserve()?;
+        let made = match self.log.files.create(&plan, number) {
+            Err(error) if error.is_disk_full() && tombstone => self
+                .log
+                .files
+                .create_from(Reserve::Tombstones, &plan, number)
+                .map(Segment::for_tombstones)
+                .map_err(|_| error),
+            made => made,
+        };
+        let listed_now = made.and_then(|segment| {
+            segment.map().populate(0, WINDOW_BYTES.min(segment.capacity_bytes()) as usize);
+            segment.cell().raise_time((self.stored_time)());
+            self.list_new(segment)
+        });
+        match listed_now {
+            Ok(segment) => {
+                let segment = Arc::new(segment);
+                self.log.table.insert(&segment);
+                self.refill_reserves();
+                Ok(segment)
+            }
+            Err(error) => {
+                self.log.table.release(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lists a prepared segment durably: only then may it take records.
+    fn list_new(&mut self, segment: Segment) -> Result<Segment> {
+        let result = self.log.files.sync_names().and_then(|()| {
+            let mut next = self.next_manifest();
+            next.segments.push(listed(&segment));
+            next.next_base_lsn = next.next_base_lsn.max(segment.end_lsn());
+            self.store(next)
+        });
+        if let Err(error) = result {
+            let _ = self.log.files.remove(&segment);
+            return Err(error);
+        }
+        Ok(segment)
+    }
+
+    fn next_manifest(&self) -> Manifest {
+        let mut next = self.manifest.clone();
+        next.generation += 1;
+        // Relaxed: ids that other threads take meanwhile belong to files that are not listed yet.
+        next.next_segment_id = next.next_segment_id.max(self.log.next_segment_id.load(Ordering::Relaxed));
+        next
+    }
+
+    fn store(&mut self, next: Manifest) -> Result<()> {
+        match self.log.files.store_manifest(&next) {
+            Ok(()) => {
+                self.manifest = next;
+                Ok(())
+            }
+            // Nothing was written that counts, and nothing is in doubt: the other file is untouched.
+            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) => {
+                self.log.break_down(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn refill_reserves(&self) {
+        // Best effort: on a full disk they stay as they are, and the next preparation tries again.
+        let files = &self.log.files;
+        let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
+    }
+
+    fn populate(&mut self) {
+        let guard = crossbeam_epoch::pin();
+        let active = self.log.active(&guard);
+        let (end, capacity) = (active.end(), active.capacity_bytes());
+        if end == FIRST_RECORD_AT || end < self.populated_bytes.saturating_sub(WINDOW_BYTES) {
+            // A new segment, whose first window was populated before it was offered.
+            self.populated_bytes = WINDOW_BYTES;
+        }
+        let ahead = (end + WINDOW_BYTES).min(capacity);
+        if ahead > self.populated_bytes {
+            let from = self.populated_bytes.max(end) & !4095;
+            active.map().populate(from as usize, (ahead - from) as usize);
+            self.populated_bytes = ahead;
+        }
+    }
+
+    /// Syncs and seals what is full and resolved, oldest first (I10).
+    fn seal_complete(&mut self) -> Result<()> {
+        let mut sealed = Vec::new();
+        while self.tail.len() > 1 && self.tail.front().is_some_and(Tail::is_complete) {
+            let Some(tail) = self.tail.pop_front() else { break };
+            sync_file(&tail.segment)?;
+            self.log.note_synced(tail.segment.end_lsn());
+            sealed.push(tail);
+        }
+        if sealed.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.next_manifest();
+        for tail in &sealed {
+            set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
+        }
+        let stored = self.store(next);
+        let full_disk = stored.as_ref().is_err_and(Error::is_disk_full);
+        if stored.is_err() && !full_disk {
+            return stored;
+        }
+        for tail in sealed {
+            // Listed as unsealed for want of space, it is still complete and synced: recovery rewrites it.
+            seal_segment(&self.log, &tail.segment, tail.seal);
+            self.sealed.push(tail.segment);
+        }
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> Result<()> {
+        let due = match self.log.sync {
+            Sync::Every(period) => self.is_unsynced() && self.synced_at.elapsed() >= period,
+            Sync::Always | Sync::Never => false,
+        };
+        let wanted = self.log.waiting().sync_lsn >= self.log.synced_lsn.load(Ordering::Acquire);
+        if due || wanted {
+            self.sync_tail()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs up to the resolved point.
+    fn sync_tail(&mut self) -> Result<()> {
+        // The point was found before the sync begins, so all below is in what the sync writes (I10).
+        let lsn = self.resolved_lsn();
+        if lsn > self.log.synced_lsn.load(Ordering::Acquire) {
+            for tail in &self.tail {
+                if tail.segment.header().base_lsn < lsn {
+                    sync_file(&tail.segment)?;
+                }
+            }
+            if let Some(tail) = self.tail.front() {
+                tail.segment.cell().raise_time((self.stored_time)());
+                tail.segment.cell().set_synced(lsn);
+            }
+            self.log.note_synced(lsn);
+        }
+        self.synced_at = Instant::now();
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::CatchUp(reply) => {
+                if !self.sightings.is_empty() {
+                    (self.sink)(&mut self.sightings);
+                    self.sightings.clear();
+                }
+                let _ = reply.send(());
+            }
+            Request::Replace { add, remove, reply } => {
+                let result = self.replace(add, &remove);
+                let _ = reply.send(result);
+            }
+            Request::Listing(reply) => {
+                let _ = reply.send(self.extents());
+            }
+        }
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        let seals: std::collections::HashMap<u64, Seal> =
+            self.manifest.segments.iter().filter_map(|l| Some((l.id, l.seal?))).collect();
+        let sealed = self.sealed.iter().map(|segment| Extent {
+            segment: Arc::clone(segment),
+            used_bytes: segment.sealed_at().unwrap_or(FIRST_RECORD_AT),
+            is_sealed: true,
+            seal: seals.get(&segment.header().id).copied().unwrap_or_default(),
+        });
+        let tail = self.tail.iter().map(|tail| Extent {
+            segment: Arc::clone(&tail.segment),
+            used_bytes: tail.seal.used_bytes,
+            is_sealed: false,
+            seal: tail.seal,
+        });
+        sealed.chain(tail).collect()
+    }
+
+    fn replace(&mut self, add: Vec<Arc<Segment>>, remove: &[u64]) -> Result<()> {
+        let mut next = self.next_manifest();
+        next.segments.retain(|listed| !remove.contains(&listed.id));
+        next.segments.extend(add.iter().map(|segment| sealed_listing(segment)));
+        self.store(next)?;
+        self.sealed.retain(|segment| !remove.contains(&segment.header().id));
+        self.sealed.extend(add);
+        Ok(())
+    }
+
+    /// Leaves a store that opens without recovery: all sealed, nothing held back.
+    fn close(mut self) {
+        let guard = crossbeam_epoch::pin();
+        self.log.active(&guard).close();
+        drop(guard);
+        let deadline = Instant::now() + CLOSE_WAIT_MAX;
+        let result = loop {
+            self.walk();
+            let guard = crossbeam_epoch::pin();
+            let is_resolved = self.resolved_lsn() >= self.log.tail_lsn(&guard);
+            drop(guard);
+            if self.log.is_broken() {
+                break Err(Error::Closed);
+            }
+            if is_resolved {
+                break self.finish();
+            }
+            if Instant::now() > deadline {
+                break Err(Error::Closed);
+            }
+            std::thread::yield_now();
+        };
+        for request in self.log.take_requests() {
+            drop(request);
+        }
+        if let Err(error) = result {
+            self.log.break_down(&error);
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let mut next = self.next_manifest();
+        let mut gone = Vec::new();
+        while let Some(tail) = self.tail.pop_front() {
+            if tail.seal.records == 0 {
+                next.segments.retain(|listed| listed.id != tail.segment.header().id);
+                gone.push(tail.segment);
+                continue;
+            }
+            sync_file(&tail.segment)?;
+            set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
+            tail.segment.cell().raise_time((self.stored_time)());
+            seal_segment(&self.log, &tail.segment, tail.seal);
+            self.log.note_synced(tail.segment.end_lsn());
+            self.sealed.push(tail.segment);
+        }
+        self.store(next)?;
+        self.log.note_synced(u64::MAX);
+        for segment in gone {
+            // Best effort: a leftover is removed at the next open.
+            let _ = self.log.files.remove(&segment);
+        }
+        self.log.files.give_back_reserves();
+        self.log.files.sync_names()
+    }
+}
+
+fn sync_file(segment: &Segment) -> Result<()> {
+    let Some(file) = segment.file() else { return Ok(()) };
+    file.sync().map_err(|e| Error::io("sync", segment.path(), e))
+}
+
+fn set_seal(segments: &mut [Listed], id: u64, seal: Seal) {
+    for listed in segments.iter_mut().filter(|listed| listed.id == id) {
+        listed.seal = Some(seal);
+    }
+}
+
+fn seal_segment(log: &Log, segment: &Segment, seal: Seal) {
+    segment.set_sealed(seal.used_bytes);
+    // What lies behind the last record holds nothing: the pad is no one's.
+    log.files.trim(segment, seal.used_bytes);
+}
+
+/// How the manifest lists an output that is complete.
+pub(crate) fn sealed_listing(segment: &Segment) -> Listed {
+    let mut seal = Seal { used_bytes: FIRST_RECORD_AT, ..Seal::default() };
+    segment.walk(FIRST_RECORD_AT, |at, view| seal.count(segment, at, view));
+    Listed { seal: Some(seal), ..listed(segment) }
+}

@@ -1,0 +1,107 @@
+//! The segment table: from the number in a record address to the mapped segment.
+//!
+//! - **T1** A number leads to one segment as long as any guard that was held while it did is held: `remove` takes the
+//!   segment out, and a grace period must pass before the number is released and the segment dropped (I8).
+
+use super::segment::Segment;
+use crate::error::{Error, Result};
+use crate::io::Map;
+use crate::limits::SEGMENTS_MAX;
+use crossbeam_epoch::Guard;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const WORD_BYTES: usize = 8;
+
+/// Pointers by number, in memory that costs nothing until it is used.
+pub(crate) struct Table {
+    /// Each word is what `Arc::into_raw` gave, or zero.
+    words: Map,
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Default)]
+struct Numbers {
+    /// Numbers from here on were never used.
+    fresh: usize,
+    released: Vec<u16>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Result<Table> {
+        let words = Map::anonymous(SEGMENTS_MAX * WORD_BYTES)
+            .map_err(|e| Error::io("map memory for", Path::new("the segment table"), e))?;
+        Ok(Table { words, numbers: Mutex::default() })
+    }
+
+    /// Takes a number that leads to no segment.
+    pub(crate) fn reserve(&self) -> Result<u16> {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = numbers.released.pop() {
+            return Ok(number);
+        }
+        let number = u16::try_from(numbers.fresh).ok().filter(|_| numbers.fresh < SEGMENTS_MAX);
+        let number = number.ok_or_else(|| Error::InvalidOption {
+            name: "segment_bytes",
+            reason: format!("the store needs more than {SEGMENTS_MAX} segments: make them larger"),
+        })?;
+        numbers.fresh += 1;
+        Ok(number)
+    }
+
+    /// Makes a reserved number free again. The caller knows that nobody can hold an address with it (T1).
+    pub(crate) fn release(&self, number: u16) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).released.push(number);
+    }
+
+    /// Lets the segment's number lead to it.
+    pub(crate) fn insert(&self, segment: &Arc<Segment>) {
+        if let Some(word) = self.words.word(usize::from(segment.number()) * WORD_BYTES) {
+            // Release: publishes the segment; pairs with the Acquire in `get`.
+            word.store(Arc::into_raw(Arc::clone(segment)) as u64, Ordering::Release);
+        }
+    }
+
+    /// The segment with this number, for as long as the guard is held.
+    pub(crate) fn get<'g>(&self, number: u16, _guard: &'g Guard) -> Option<&'g Segment> {
+        // Acquire: pairs with the Release in `insert`.
+        let word = self.words.word(usize::from(number) * WORD_BYTES)?.load(Ordering::Acquire);
+        // SAFETY: T1: the word came from `Arc::into_raw`, and the count that it stands for is given up only a grace
+        // period after the word was cleared; the guard was taken before this load.
+        unsafe { (word as *const Segment).as_ref() }
+    }
+
+    /// As `get`, with a share of the segment that outlives the guard.
+    pub(crate) fn share(&self, number: u16, guard: &Guard) -> Option<Arc<Segment>> {
+        let segment: *const Segment = self.get(number, guard)?;
+        // SAFETY: T1: the pointer came from `Arc::into_raw` and its count is still held, as in `get`.
+        unsafe {
+            Arc::increment_strong_count(segment);
+            Some(Arc::from_raw(segment))
+        }
+    }
+
+    /// Lets the number lead nowhere and returns the table's share, which the caller drops a grace period later (T1).
+    pub(crate) fn remove(&self, number: u16) -> Option<Arc<Segment>> {
+        // AcqRel: one caller gets the share; pairs with `insert` and `get`.
+        let word = self.words.word(usize::from(number) * WORD_BYTES)?.swap(0, Ordering::AcqRel);
+        if word == 0 {
+            return None;
+        }
+        // SAFETY: the word came from `Arc::into_raw` in `insert`, and the swap took it exactly once.
+        Some(unsafe { Arc::from_raw(word as *const Segment) })
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // Nobody else is left: whoever holds a guard for this store also holds the store (M3).
+        for number in 0..=u16::MAX {
+            if usize::from(number) >= self.numbers.get_mut().map_or(SEGMENTS_MAX, |n| n.fresh) {
+                break;
+            }
+            drop(self.remove(number));
+        }
+    }
+}
