@@ -133,6 +133,14 @@ pub enum Error {
         /// What the loader reported.
         reason: String,
     },
+    /// An export to one JSON object met bytes that are not UTF-8: NDJSON takes them.
+    #[error("{name} of {len} bytes is not UTF-8: export it as NDJSON")]
+    NotText {
+        /// Key or value.
+        name: &'static str,
+        /// Its length, in bytes.
+        len: usize,
+    },
     /// An import found a line that it cannot take.
     #[error("line {line}: {reason}")]
     Import {

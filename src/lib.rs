@@ -4,19 +4,39 @@
 //! append log. The design and its numbered invariants (I1, I2, …), which comments cite, stand in
 //! `docs/design.md`; the bytes on disk in `docs/format.md`.
 
-// The layers are built from the bottom; until `db` stands on them, their items have no user outside tests.
-#![allow(dead_code, unused_imports)]
-
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("libkv maps its files and needs a 64-bit little-endian target");
 
+mod backup;
 pub mod clock;
+mod compaction;
+mod counters;
+mod db;
 pub mod error;
+mod events;
 mod expiry;
+mod fork;
 mod index;
 mod io;
 pub mod limits;
 mod log;
+mod maintenance;
+mod options;
 mod record;
+mod recovery;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
+#[cfg(not(any(test, feature = "testing")))]
+mod testing;
+mod transfer;
 
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use db::{Batch, Condition, Db, Entry, Expiry, Pin, Scan, ScanOptions, SetOptions, Stats, Ttl, Value};
 pub use error::{Error, Result};
+pub use events::{Cause, Event};
+pub use log::Sync;
+pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
+pub use recovery::Damage;
+pub use transfer::{Format, Transferred};

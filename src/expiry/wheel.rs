@@ -8,12 +8,21 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Hint {
     pub(crate) deadline_ms: u64,
+    pub(crate) place: Spot,
+}
+
+/// Where a record was last known to lie. It may have moved since: whoever comes back to it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Spot {
     pub(crate) segment_id: u64,
     pub(crate) offset_bytes: u32,
+    /// Number in the segment table, good while that segment has this id.
+    pub(crate) segment: u16,
 }
 
 /// Milliseconds of a level-0 bucket, as a power of two: a hint fires less than two buckets after its deadline.
 const TICK_BITS: u32 = 7;
+pub(crate) const TICK_MS: u64 = 1 << TICK_BITS;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// Enough for every deadline of 64 bits.
@@ -131,10 +140,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TICK_MS: u64 = 1 << TICK_BITS;
-
     fn hint(deadline_ms: u64, n: u64) -> Hint {
-        Hint { deadline_ms, segment_id: n, offset_bytes: 0 }
+        Hint { deadline_ms, place: Spot { segment_id: n, offset_bytes: 0, segment: 0 } }
     }
 
     fn fired(wheel: &mut Wheel, now_ms: u64) -> Vec<Hint> {

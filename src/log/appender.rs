@@ -41,13 +41,14 @@ pub(crate) struct Log {
     pub(super) signal: Signal,
     pub(super) next_segment_id: AtomicU64,
     /// Everything below is on disk.
-    pub(super) synced_lsn: AtomicU64,
+    pub(crate) synced_lsn: AtomicU64,
     /// Everything below was resolved when the log thread last looked.
     pub(super) resolved_lsn: AtomicU64,
     waiting: Mutex<Waiting>,
     room_changed: Condvar,
     synced_changed: Condvar,
-    requests: Mutex<Vec<Request>>,
+    /// `None` when nobody will answer.
+    requests: Mutex<Option<Vec<Request>>>,
     closing: AtomicBool,
     broken: AtomicBool,
 }
@@ -103,7 +104,13 @@ pub(crate) struct NoRoom {
 }
 
 impl Log {
-    pub(crate) fn new(table: Table, files: Files, sync: Sync, tail: &Arc<Segment>, next_segment_id: u64) -> Log {
+    pub(crate) fn new(
+        table: Table,
+        files: Files,
+        sync: Sync,
+        tail: &Arc<Segment>,
+        next_segment_id: u64,
+    ) -> Log {
         Log {
             table,
             files,
@@ -116,7 +123,7 @@ impl Log {
             waiting: Mutex::default(),
             room_changed: Condvar::new(),
             synced_changed: Condvar::new(),
-            requests: Mutex::default(),
+            requests: Mutex::new(Some(Vec::new())),
             closing: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         }
@@ -148,8 +155,7 @@ impl Log {
             return Err(Error::Closed);
         }
         if self.broken.load(Ordering::Relaxed) {
-            let reason = self.waiting().broken.clone().unwrap_or_default();
-            return Err(Error::SyncFailed { reason });
+            return Err(Error::SyncFailed { reason: self.broken_reason() });
         }
         Ok(())
     }
@@ -313,7 +319,7 @@ impl Log {
     }
 
     /// Refuses writes from now on: what the disk holds is unknown (P7).
-    pub(super) fn break_down(&self, error: &Error) {
+    pub(crate) fn break_down(&self, error: &Error) {
         let mut waiting = self.waiting();
         waiting.broken.get_or_insert_with(|| error.to_string());
         // Relaxed: an early answer; the mutex orders the rest.
@@ -325,6 +331,14 @@ impl Log {
 
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn broken_reason(&self) -> String {
+        self.waiting().broken.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn wake(&self) {
+        self.signal.wake();
     }
 
     /// Ends writing: nothing is reserved after this, and nobody waits for room any more.
@@ -345,16 +359,42 @@ impl Log {
     }
 
     pub(super) fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Drops what nobody will answer any more, so that nobody waits for it.
+    pub(crate) fn shut_requests(&self) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Asks the log thread for something and waits for its answer.
     pub(crate) fn ask<T>(&self, make: impl FnOnce(SyncSender<T>) -> Request) -> Result<T> {
         let (reply, answer) = sync_channel(1);
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(make(reply));
+        match &mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(requests) => requests.push(make(reply)),
+            None => return Err(Error::Closed),
+        }
         self.signal.wake();
         // The thread drops what it has not answered when it ends.
         answer.recv().map_err(|_| Error::Closed)
+    }
+
+    /// Lets writing begin in `tail`, at open.
+    pub(crate) fn start_at(&self, tail: &Arc<Segment>) {
+        let lsn = tail.header().base_lsn + tail.end();
+        // Release: pairs with the Acquire in `active`, `wait_synced` and readers of the resolved point.
+        self.active.store(Arc::as_ptr(tail).cast_mut(), Ordering::Release);
+        self.synced_lsn.store(lsn, Ordering::Release);
+        self.resolved_lsn.store(lsn, Ordering::Release);
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_segment_id.load(Ordering::Relaxed)
     }
 
     /// A segment id that was never used.

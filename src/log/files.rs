@@ -203,4 +203,3 @@ pub(crate) fn listed(segment: &Segment) -> Listed {
         seal: None,
     }
 }
-

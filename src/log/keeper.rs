@@ -66,6 +66,9 @@ impl Sighting {
     }
 }
 
+/// Takes what the walk saw.
+pub(crate) type Sink = Box<dyn Fn(&mut Vec<Sighting>) + Send>;
+
 /// How the thread ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -84,7 +87,8 @@ struct Tail {
 
 impl Tail {
     fn new(segment: Arc<Segment>) -> Tail {
-        Tail { segment, offset: FIRST_RECORD_AT, seal: Seal { used_bytes: FIRST_RECORD_AT, ..Seal::default() } }
+        let offset = segment.end();
+        Tail { segment, offset, seal: Seal { used_bytes: offset, ..Seal::default() } }
     }
 
     fn is_complete(&self) -> bool {
@@ -118,8 +122,7 @@ pub(crate) struct Keeper {
     synced_at: Instant,
     segment_bytes_max: u64,
     sightings: Vec<Sighting>,
-    /// Takes what the walk saw.
-    sink: Box<dyn Fn(&mut Vec<Sighting>) + Send>,
+    sink: Sink,
     /// Time to store in the cell of a new tail (I15).
     stored_time: Box<dyn Fn() -> u64 + Send>,
     ending: Arc<std::sync::Mutex<Option<Ending>>>,
@@ -132,7 +135,7 @@ pub(crate) struct Start {
     pub(crate) sealed: Vec<Arc<Segment>>,
     pub(crate) tail: Arc<Segment>,
     pub(crate) segment_bytes_max: u64,
-    pub(crate) sink: Box<dyn Fn(&mut Vec<Sighting>) + Send>,
+    pub(crate) sink: Sink,
     pub(crate) stored_time: Box<dyn Fn() -> u64 + Send>,
     pub(crate) ending: Arc<std::sync::Mutex<Option<Ending>>>,
 }
@@ -163,7 +166,10 @@ impl Keeper {
             let ending = *self.ending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match ending {
                 Some(Ending::Close) => return self.close(),
-                Some(Ending::Abandon) => return self.log.break_down(&Error::Closed),
+                Some(Ending::Abandon) => {
+                    self.log.break_down(&Error::Closed);
+                    return self.log.shut_requests();
+                }
                 None => {}
             }
             let limit = self.sleep_limit();
@@ -183,6 +189,7 @@ impl Keeper {
         self.prepare_if_needed();
         self.populate();
         let requests = self.log.take_requests();
+        let sealed_before = self.sealed.len();
         if !self.log.is_broken() {
             if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
                 self.log.break_down(&error);
@@ -191,7 +198,8 @@ impl Keeper {
         for request in requests {
             self.answer(request);
         }
-        if !self.sightings.is_empty() {
+        // A sealed segment may be worth compacting.
+        if !self.sightings.is_empty() || self.sealed.len() > sealed_before {
             (self.sink)(&mut self.sightings);
             self.sightings.clear();
         }
@@ -217,6 +225,7 @@ impl Keeper {
                 }
                 if view.word.kind() == Some(Kind::Batch) {
                     // Whoever publishes the members reports them: here they may not be published yet.
+                    segment.account.charge(HEADER_BYTES as u64);
                     segment.members(at, view, |_, member| {
                         seal.latest_expiry_ms = seal.latest_expiry_ms.max(member.expire_at_ms);
                         if member.may_mask() {
@@ -256,9 +265,9 @@ impl Keeper {
             return Some(Duration::from_millis(1));
         }
         match self.log.sync {
-            Sync::Every(period) if self.is_unsynced() => {
-                Some(period.saturating_sub(self.synced_at.elapsed()).clamp(Duration::from_millis(1), LOOK_EVERY))
-            }
+            Sync::Every(period) if self.is_unsynced() => Some(
+                period.saturating_sub(self.synced_at.elapsed()).clamp(Duration::from_millis(1), LOOK_EVERY),
+            ),
             _ => Some(LOOK_EVERY),
         }
     }
@@ -288,7 +297,11 @@ impl Keeper {
             waiting.room_wanted = false;
             waiting.failed = None;
             waiting.attempts += 1;
-            (waiting.attempts, std::mem::take(&mut waiting.record_bytes), std::mem::take(&mut waiting.tombstone))
+            (
+                waiting.attempts,
+                std::mem::take(&mut waiting.record_bytes),
+                std::mem::take(&mut waiting.tombstone),
+            )
         };
         let (attempt, record_bytes, tombstone) = wanted;
         match self.prepare(&last, record_bytes, tombstone) {
@@ -420,13 +433,15 @@ impl Keeper {
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
         }
         let stored = self.store(next);
-        let full_disk = stored.as_ref().is_err_and(Error::is_disk_full);
-        if stored.is_err() && !full_disk {
+        if stored.as_ref().is_err_and(|error| !error.is_disk_full()) {
             return stored;
         }
         for tail in sealed {
-            // Listed as unsealed for want of space, it is still complete and synced: recovery rewrites it.
-            seal_segment(&self.log, &tail.segment, tail.seal);
+            // One that stays listed as unsealed for want of space is still complete and synced: recovery rewrites it.
+            tail.segment.set_sealed(tail.seal.used_bytes);
+            if stored.is_ok() {
+                self.log.files.trim(&tail.segment, tail.seal.used_bytes);
+            }
             self.sealed.push(tail.segment);
         }
         Ok(())
@@ -533,9 +548,7 @@ impl Keeper {
             }
             std::thread::yield_now();
         };
-        for request in self.log.take_requests() {
-            drop(request);
-        }
+        self.log.shut_requests();
         if let Err(error) = result {
             self.log.break_down(&error);
         }
@@ -543,7 +556,7 @@ impl Keeper {
 
     fn finish(&mut self) -> Result<()> {
         let mut next = self.next_manifest();
-        let mut gone = Vec::new();
+        let (mut gone, mut sealed) = (Vec::new(), Vec::new());
         while let Some(tail) = self.tail.pop_front() {
             if tail.seal.records == 0 {
                 next.segments.retain(|listed| listed.id != tail.segment.header().id);
@@ -553,11 +566,11 @@ impl Keeper {
             sync_file(&tail.segment)?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
             tail.segment.cell().raise_time((self.stored_time)());
-            seal_segment(&self.log, &tail.segment, tail.seal);
-            self.log.note_synced(tail.segment.end_lsn());
-            self.sealed.push(tail.segment);
+            sealed.push(tail);
         }
         self.store(next)?;
+        // Cut off only once the manifest says where they end: an unsealed file that is short is damage.
+        sealed.iter().for_each(|tail| seal_segment(&self.log, &tail.segment, tail.seal));
         self.log.note_synced(u64::MAX);
         for segment in gone {
             // Best effort: a leftover is removed at the next open.

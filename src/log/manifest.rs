@@ -141,6 +141,8 @@ impl Manifest {
             let path = dir.join(name);
             match read_whole(disk, &path) {
                 Ok(None) => {}
+                // Made and not yet written when the process died.
+                Ok(Some(bytes)) if bytes.iter().all(|byte| *byte == 0) => {}
                 Ok(Some(bytes)) => match Manifest::decode(&bytes, &path) {
                     Ok(found) if newest.as_ref().is_none_or(|n| n.generation < found.generation) => {
                         newest = Some(found)

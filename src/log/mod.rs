@@ -7,19 +7,20 @@ mod files;
 mod header;
 mod keeper;
 mod manifest;
+mod scan;
 mod segment;
 mod signal;
 mod table;
 
 pub use appender::Sync;
 pub(crate) use appender::{Log, NoRoom, Place};
-pub(crate) use cell::Cell;
 pub(crate) use files::{
     id_in_name, is_reserve, listed, random_uuid, segment_path, Directory, Files, Plan, Reserve,
 };
 pub(crate) use header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
 pub(crate) use keeper::{sealed_listing, Ending, Extent, Keeper, Request, Sighting, Start};
-pub(crate) use manifest::{Listed, Manifest, Seal};
-pub(crate) use segment::{Appended, Segment, View};
+pub(crate) use manifest::{Listed, Manifest};
+pub(crate) use scan::{members, scan, Condition, Scanned};
+pub(crate) use segment::{Segment, View};
 pub(crate) use signal::Signal;
 pub(crate) use table::Table;

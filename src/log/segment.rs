@@ -8,8 +8,8 @@ use super::cell::Cell;
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
 use crate::io::{File, Map};
 use crate::record::{
-    fill_body, flags, frame_body, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT,
-    LSN_AT, VALUE_LEN_AT, WORD_BYTES,
+    fill_body, flags, frame_body, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES,
+    KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
@@ -161,10 +161,6 @@ impl Segment {
         Cell::of(&self.map, self.header.salt)
     }
 
-    pub(crate) fn seed(&self) -> Seed {
-        self.seed
-    }
-
     pub(crate) fn map(&self) -> &Map {
         &self.map
     }
@@ -176,6 +172,11 @@ impl Segment {
     /// First LSN behind the segment's range.
     pub(crate) fn end_lsn(&self) -> u64 {
         self.header.base_lsn + self.header.capacity_bytes
+    }
+
+    /// Notes where a segment of an earlier run ends. Nobody else shares it yet.
+    pub(crate) fn set_end(&self, end: u64) {
+        self.tail.store(end, Ordering::SeqCst);
     }
 
     /// Notes that nothing will be appended behind `used_bytes`.
@@ -253,7 +254,8 @@ impl Segment {
         let (start, len) = (usize::try_from(offset).ok()?, usize::try_from(bytes).ok()?);
         // SAFETY: M1: this call reserved the range; nobody reads a member before the frame's word is stored.
         let body = unsafe { self.map.reserved(start + WORD_BYTES, len - WORD_BYTES)? };
-        let frame = Draft { kind: Kind::Batch, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
+        let frame =
+            Draft { kind: Kind::Batch, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
         let word = frame_body(body, &frame, self.seed, State::Pending)?;
         // Release: publishes frame and members; pairs with the Acquire in `view` and `word`.
         self.map.word(start)?.store(word.0, Ordering::Release);
@@ -340,6 +342,16 @@ impl Segment {
             key,
             value,
         })
+    }
+
+    /// Whether the record's bytes are still those that were written.
+    pub(crate) fn checksum_is_good(&self, offset: u64, view: &View<'_>) -> bool {
+        let Ok(at) = usize::try_from(offset) else { return false };
+        let is_pad = view.word.kind() == Some(Kind::Pad);
+        let data_len = if is_pad { 0 } else { view.key.len() + view.value.len() };
+        // SAFETY: M2: the view's word was found written.
+        let body = unsafe { self.map.slice(at + WORD_BYTES, HEADER_BYTES - WORD_BYTES + data_len) };
+        body.is_some_and(|body| self.seed.record_crc(view.word, body) == view.word.crc())
     }
 
     /// Walks the chain from `from` up to the first record that is not resolved: reserved and not filled,

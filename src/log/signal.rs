@@ -39,7 +39,9 @@ impl Signal {
     pub(crate) fn sleep(&self, limit: Option<Duration>) {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         let mut raised = match limit {
-            None => self.changed.wait_while(raised, |raised| !*raised).unwrap_or_else(PoisonError::into_inner),
+            None => {
+                self.changed.wait_while(raised, |raised| !*raised).unwrap_or_else(PoisonError::into_inner)
+            }
             Some(limit) => {
                 self.changed
                     .wait_timeout_while(raised, limit, |raised| !*raised)

@@ -72,16 +72,6 @@ impl Table {
         unsafe { (word as *const Segment).as_ref() }
     }
 
-    /// As `get`, with a share of the segment that outlives the guard.
-    pub(crate) fn share(&self, number: u16, guard: &Guard) -> Option<Arc<Segment>> {
-        let segment: *const Segment = self.get(number, guard)?;
-        // SAFETY: T1: the pointer came from `Arc::into_raw` and its count is still held, as in `get`.
-        unsafe {
-            Arc::increment_strong_count(segment);
-            Some(Arc::from_raw(segment))
-        }
-    }
-
     /// Lets the number lead nowhere and returns the table's share, which the caller drops a grace period later (T1).
     pub(crate) fn remove(&self, number: u16) -> Option<Arc<Segment>> {
         // AcqRel: one caller gets the share; pairs with `insert` and `get`.

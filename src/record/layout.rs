@@ -51,8 +51,12 @@ pub(crate) mod flags {
     pub(crate) const ZSTD: u8 = 1 << 0;
     /// The record lies inside a batch frame and counts only with it.
     pub(crate) const IN_BATCH: u8 = 1 << 2;
+    /// The tombstone stands for an entry that had to make room.
+    pub(crate) const EVICTED: u8 = 1 << 3;
     /// The tombstone stands for an entry that expired.
     pub(crate) const EXPIRED: u8 = 1 << 4;
+    /// The record came from the tier.
+    pub(crate) const FROM_TIER: u8 = 1 << 5;
     /// Every bit that this version writes or understands.
     pub(crate) const KNOWN: u8 = 0b0011_1111;
 }

@@ -1,0 +1,216 @@
+//! Compaction: gives back the space of what is dead (P8), without ever giving back what was deleted (P4).
+
+mod picker;
+mod rewriter;
+
+pub(crate) use picker::{pick, Choice, Measure};
+pub(crate) use rewriter::{Rewriter, Trouble};
+
+use crate::error::{Error, Result};
+use crate::log::{Extent, Request, Segment, Sighting, FIRST_RECORD_AT};
+use crate::store::Store;
+use crate::testing::Fault;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Records are looked at in portions of this, between which other threads get the processor.
+const PORTION_BYTES: u64 = 64 << 10;
+
+/// The one compactor (I9). Runs in the maintenance thread.
+#[derive(Default)]
+pub(crate) struct Compactor {
+    /// Outputs that hold what the index refers to but could not be listed: on a full disk, say.
+    unlisted: Vec<Arc<Segment>>,
+}
+
+/// What the maintenance thread does between two portions, so that a long compaction does not delay expiry.
+pub(crate) type Between<'a> = &'a mut dyn FnMut();
+
+/// How hurriedly a compaction runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Half of the time, so that it stays off the foreground's tail latency.
+    Background,
+    /// Somebody waits for it.
+    Asked,
+}
+
+impl Compactor {
+    /// Compacts what the picker chooses once. Returns whether there was anything to do; new places of records that need
+    /// a second look go to `sightings`.
+    pub(crate) fn step(
+        &mut self,
+        store: &Store,
+        pace: Pace,
+        sightings: &mut Vec<Sighting>,
+        between: Between<'_>,
+    ) -> Result<bool> {
+        let extents = store.log.ask(Request::Listing)?;
+        let choice = pick(&Measure::of(&extents, store), &extents);
+        let Some(choice) = choice else { return Ok(false) };
+        self.compact(store, &extents, choice, pace, sightings, between)?;
+        Ok(true)
+    }
+
+    /// Rewrites every sealed segment that holds anything dead.
+    pub(crate) fn compact_all(
+        &mut self,
+        store: &Store,
+        sightings: &mut Vec<Sighting>,
+        between: Between<'_>,
+    ) -> Result<()> {
+        let extents = store.log.ask(Request::Listing)?;
+        let mut victims: Vec<Arc<Segment>> = picker::candidates(&extents).cloned().collect();
+        victims.sort_by_key(|segment| segment.header().born);
+        if victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
+            return Ok(());
+        }
+        self.compact(store, &extents, Choice { victims }, Pace::Asked, sightings, between)
+    }
+
+    fn compact(
+        &mut self,
+        store: &Store,
+        extents: &[Extent],
+        choice: Choice,
+        pace: Pace,
+        sightings: &mut Vec<Sighting>,
+        between: Between<'_>,
+    ) -> Result<()> {
+        let born = {
+            let guard = crossbeam_epoch::pin();
+            store.log.tail_lsn(&guard)
+        };
+        // I9: afterwards every writer below `born` has published.
+        if !store.options.faults.has(Fault::VictimsWithoutGrace) && !store.wait_grace() {
+            return Err(Error::Closed);
+        }
+        // Acquire: a batch that is counted out has published all members; pairs with the publisher's Release.
+        let mut victims = choice.victims;
+        victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
+        let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
+        let born_of_others = extents
+            .iter()
+            .filter(|extent| !is_victim(&extent.segment))
+            .map(|extent| extent.segment.header().born)
+            .chain(self.unlisted.iter().map(|segment| segment.header().born))
+            .chain([born])
+            .min()
+            .unwrap_or(0);
+        let output_bytes = picker::output_bytes(&victims, store);
+        let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes);
+        let mut spent = Vec::new();
+        let mut failed = None;
+        for victim in &victims {
+            match rewrite(&mut rewriter, victim, born_of_others, store, pace, between) {
+                Ok(()) => spent.push(Arc::clone(victim)),
+                Err(Trouble::Damage(error)) => {
+                    // Relaxed: a hint to the picker.
+                    victim.damaged.store(true, Ordering::Relaxed);
+                    store.say(&format!("compaction: {error}"));
+                }
+                Err(Trouble::Failed(error)) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
+        // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
+        let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
+        sightings.append(&mut seen);
+        outputs.append(&mut self.unlisted);
+        let result = self.replace(store, outputs, &spent);
+        match (result, failed) {
+            (Ok(()), None) => {
+                store.counters.compactions.add(1);
+                Ok(())
+            }
+            (Err(error), _) | (Ok(()), Some(error)) => Err(error),
+        }
+    }
+
+    /// Lets outputs take the victims' place (I8).
+    fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
+        let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
+        if hurried {
+            spent.iter().for_each(|victim| drop(store.log.files.remove(victim)));
+        }
+        // What outdates the victims' records lies below this, and must be on disk before they go.
+        let tail_lsn = {
+            let guard = crossbeam_epoch::pin();
+            store.log.tail_lsn(&guard)
+        };
+        let remove: Vec<u64> = spent.iter().map(|victim| victim.header().id).collect();
+        let replaced = if hurried { Ok(()) } else { store.log.wait_synced(tail_lsn.saturating_sub(1)) };
+        let replaced = replaced.and_then(|()| {
+            let add = outputs.clone();
+            store.log.ask(|reply| Request::Replace { add, remove, reply })?
+        });
+        if let Err(error) = replaced {
+            // The index refers to them: they stay, and are listed with the next compaction.
+            self.unlisted = outputs;
+            return Err(error);
+        }
+        // I15: a time that a reader stored in a victim's cell when it was the active one.
+        {
+            let guard = crossbeam_epoch::pin();
+            let stored_ms = store.stored_time_ms.load(Ordering::Acquire);
+            if stored_ms > 0 {
+                store.log.active(&guard).cell().raise_time(stored_ms);
+            }
+        }
+        let mut reclaimed = 0;
+        for victim in spent {
+            reclaimed += victim.end();
+            if !hurried {
+                if let Err(error) = store.log.files.remove(victim) {
+                    // A leftover: the next open removes it.
+                    store.say(&format!("compaction: {error}"));
+                }
+            }
+        }
+        store.counters.reclaimed_bytes.add(reclaimed as i64);
+        // A closing store unmaps everything soon enough.
+        if store.options.faults.has(Fault::NoGraceBeforeUnmap) || store.wait_grace() {
+            for victim in spent {
+                // T1: the last pointer left the index before the grace period began.
+                drop(store.log.table.remove(victim.number()));
+                store.log.table.release(victim.number());
+            }
+        }
+        store.log.space_freed();
+        Ok(())
+    }
+}
+
+fn rewrite(
+    rewriter: &mut Rewriter<'_>,
+    victim: &Arc<Segment>,
+    born_of_others: u64,
+    store: &Store,
+    pace: Pace,
+    between: Between<'_>,
+) -> Result<(), Trouble> {
+    let holds_bytes = victim.end().saturating_sub(FIRST_RECORD_AT);
+    let account = &victim.account;
+    // I6: nothing in it lives, and nothing that it hides can be anywhere else: it goes unread.
+    if account.dead_bytes() >= holds_bytes && born_of_others > account.highest_mask_lsn() {
+        return Ok(());
+    }
+    let mut at = FIRST_RECORD_AT;
+    let mut began = Instant::now();
+    while at < victim.end() {
+        if store.log.is_closing() {
+            return Err(Trouble::Failed(Error::Closed));
+        }
+        at = rewriter.rewrite(victim, at, PORTION_BYTES)?;
+        if pace == Pace::Background {
+            std::thread::sleep(began.elapsed().clamp(Duration::from_micros(50), Duration::from_millis(5)));
+        }
+        between();
+        began = Instant::now();
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Which segments to compact.
+//!
+//! The log is too large when its sealed segments take more than `LIMIT` times what lives, plus half a segment (P8
+//! allows more, for the tail and the reserves). Then go, in this order: segments in which everything is dead; those
+//! that give back most for what has to be copied; and, when what is dead is masks that still hide something, the
+//! oldest, since one rotation frees every mask older than its start (I6).
+
+use crate::log::{Extent, Segment, FIRST_RECORD_AT};
+use crate::store::Store;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Sealed bytes allowed for each live byte, in percent.
+const LIMIT_PERCENT: u64 = 140;
+/// A segment is worth rewriting for its garbage alone when at least this share of it is, in percent.
+const GAIN_PERCENT_MIN: u64 = 15;
+/// So many segments that are less than half full are merged.
+const SMALL_SEGMENTS_MAX: usize = 8;
+/// Segments rewritten at once for a rotation or a merge, in bytes, as a multiple of a segment.
+const SEGMENTS_AT_ONCE: u64 = 4;
+
+pub(crate) struct Choice {
+    pub(crate) victims: Vec<Arc<Segment>>,
+}
+
+/// How large the log is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measure {
+    pub(crate) sealed_bytes: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+/// Segments that may be rewritten.
+pub(super) fn candidates(extents: &[Extent]) -> impl Iterator<Item = &Arc<Segment>> {
+    // Relaxed, Acquire: hints; what counts is read again after the grace period of I9.
+    extents
+        .iter()
+        .filter(|extent| extent.is_sealed)
+        .map(|extent| &extent.segment)
+        .filter(|s| !s.damaged.load(Ordering::Relaxed) && s.publishing.load(Ordering::Acquire) == 0)
+}
+
+fn held_bytes(segment: &Segment) -> u64 {
+    segment.end().saturating_sub(FIRST_RECORD_AT)
+}
+
+fn live_bytes(segment: &Segment) -> u64 {
+    held_bytes(segment).saturating_sub(segment.account.dead_bytes())
+}
+
+/// Size of a segment in a store with so much alive.
+pub(crate) fn segment_bytes(live_bytes: u64, store: &Store) -> u64 {
+    (live_bytes / 16).max(store.log.files.reserve_bytes).min(store.options.segment_bytes)
+}
+
+/// Room for what lives in the victims, up to a segment.
+pub(super) fn output_bytes(victims: &[Arc<Segment>], store: &Store) -> u64 {
+    let live: u64 = victims.iter().map(|v| live_bytes(v) + v.account.mask_bytes()).sum();
+    (FIRST_RECORD_AT + live).min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
+}
+
+impl Measure {
+    pub(crate) fn of(extents: &[Extent], store: &Store) -> Measure {
+        let sealed = extents.iter().filter(|extent| extent.is_sealed);
+        let live: u64 = extents.iter().map(|extent| live_bytes(&extent.segment)).sum();
+        Measure {
+            sealed_bytes: sealed.map(|extent| extent.segment.end()).sum(),
+            live_bytes: live,
+            segment_bytes: segment_bytes(live, store),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.sealed_bytes > self.live_bytes / 100 * LIMIT_PERCENT + self.segment_bytes / 2
+    }
+}
+
+/// Chooses victims; `None` when the log is as small as it has to be.
+pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
+    let at_once = measure.segment_bytes * SEGMENTS_AT_ONCE;
+    let mut all: Vec<&Arc<Segment>> = candidates(extents).collect();
+    let small: Vec<_> =
+        all.iter().copied().filter(|s| s.end() < measure.segment_bytes / 2).map(Arc::clone).collect();
+    if small.len() >= SMALL_SEGMENTS_MAX {
+        return Some(Choice { victims: limit(small, at_once) });
+    }
+    if !measure.is_over() {
+        return None;
+    }
+    let lowest_born_but = |id: u64| {
+        extents
+            .iter()
+            .map(|e| e.segment.header())
+            .filter(|h| h.id != id)
+            .map(|h| h.born)
+            .min()
+            .unwrap_or(u64::MAX)
+    };
+    let gain = |segment: &Segment| {
+        let account = &segment.account;
+        let freed = lowest_born_but(segment.header().id) > account.highest_mask_lsn();
+        account.dead_bytes().saturating_sub(if freed { 0 } else { account.mask_bytes() })
+    };
+    let worth = |segment: &Segment| gain(segment) * 100 / segment.end().max(1);
+    all.sort_by_key(|segment| std::cmp::Reverse(worth(segment)));
+    let best: Vec<_> = all.iter().copied().filter(|s| worth(s) >= GAIN_PERCENT_MIN).map(Arc::clone).collect();
+    if !best.is_empty() {
+        // As many as their live records fill one segment.
+        let mut live = 0;
+        let mut first = true;
+        let victims = best
+            .into_iter()
+            .take_while(|segment| {
+                live += live_bytes(segment);
+                std::mem::take(&mut first) || live <= measure.segment_bytes
+            })
+            .collect();
+        return Some(Choice { victims });
+    }
+    rotation(all, at_once)
+}
+
+/// The oldest segments, while there is one that is older than some mask.
+fn rotation(mut all: Vec<&Arc<Segment>>, at_once: u64) -> Option<Choice> {
+    let youngest_mask =
+        all.iter().filter(|s| s.account.mask_bytes() > 0).map(|s| s.account.highest_mask_lsn()).max()?;
+    all.sort_by_key(|segment| segment.header().born);
+    let oldest: Vec<_> =
+        all.into_iter().filter(|segment| segment.header().born <= youngest_mask).map(Arc::clone).collect();
+    if oldest.is_empty() {
+        return None;
+    }
+    Some(Choice { victims: limit(oldest, at_once) })
+}
+
+fn limit(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Arc<Segment>> {
+    let mut bytes = 0;
+    let mut first = true;
+    segments
+        .into_iter()
+        .take_while(|segment| {
+            bytes += segment.end();
+            std::mem::take(&mut first) || bytes <= bytes_max
+        })
+        .collect()
+}

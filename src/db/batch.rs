@@ -1,0 +1,190 @@
+//! Many writes as one (I13).
+
+use super::write::{deadline_ms, Expiry, Stored};
+use super::Db;
+use crate::error::{Error, Result};
+use crate::limits::BATCH_BYTES_MAX;
+use crate::log::{NoRoom, Sighting};
+use crate::options::check_key;
+use crate::record::{record_bytes, Draft, Kind, State};
+use crate::store::Store;
+use std::sync::atomic::Ordering;
+
+/// Writes that are applied together by [`Db::apply`].
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    key: Vec<u8>,
+    /// `None`: a delete.
+    value: Option<Vec<u8>>,
+    expiry: Expiry,
+}
+
+impl Batch {
+    /// An empty one.
+    pub fn new() -> Self {
+        Batch::default()
+    }
+
+    /// Sets `key` to `value` with the store's default expiry.
+    pub fn set(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.set_expiring(key, value, Expiry::Default)
+    }
+
+    /// Sets `key` to `value`, to expire as given; [`Expiry::Keep`] counts as the default.
+    pub fn set_expiring(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        expiry: Expiry,
+    ) -> &mut Self {
+        self.members.push(Member { key: key.into(), value: Some(value.into()), expiry });
+        self
+    }
+
+    /// Removes `key`.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Self {
+        self.members.push(Member { key: key.into(), value: None, expiry: Expiry::Never });
+        self
+    }
+
+    /// Writes in it.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl Db {
+    /// Applies a batch, in its order. After a crash all of it is there or nothing, against sets and deletes; a
+    /// conditional write that races a member may leave that member missing then. Not isolated: readers may see part of
+    /// it while it runs, and batches on the same keys may interleave.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`]; as [`Db::set`], with nothing applied if a key or value is too long.
+    pub fn apply(&self, batch: &Batch) -> Result<()> {
+        let store = self.open_store()?;
+        let mut stored = Vec::with_capacity(batch.members.len());
+        for member in &batch.members {
+            let value = member.value.as_deref();
+            check_key(&member.key)?;
+            store.options.check_lengths(&member.key, value.unwrap_or_default())?;
+            let expire_at_ms = if value.is_some() { deadline_ms(store, member.expiry, None) } else { 0 };
+            stored.push((Stored::new(store, value.unwrap_or_default()), expire_at_ms));
+        }
+        let drafts: Vec<Draft<'_>> = batch
+            .members
+            .iter()
+            .zip(&stored)
+            .map(|(member, (stored, expire_at_ms))| Draft {
+                kind: if member.value.is_some() { Kind::Put } else { Kind::Tombstone },
+                flags: stored.flags,
+                codec: 0,
+                lsn: 0,
+                expire_at_ms: *expire_at_ms,
+                key: &member.key,
+                value: &stored.bytes,
+            })
+            .collect();
+        self.apply_drafts(store, &drafts)
+    }
+
+    /// Sets many keys as one [`Batch`].
+    ///
+    /// # Errors
+    /// As [`Db::apply`].
+    pub fn set_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, entries: &[(K, V)]) -> Result<()> {
+        let store = self.open_store()?;
+        for (key, value) in entries {
+            store.options.check_lengths(key.as_ref(), value.as_ref())?;
+        }
+        let expire_at_ms = deadline_ms(store, Expiry::Default, None);
+        let stored: Vec<_> = entries.iter().map(|(_, value)| Stored::new(store, value.as_ref())).collect();
+        let drafts: Vec<Draft<'_>> = entries
+            .iter()
+            .zip(&stored)
+            .map(|((key, _), stored)| Draft {
+                kind: Kind::Put,
+                flags: stored.flags,
+                codec: 0,
+                lsn: 0,
+                expire_at_ms,
+                key: key.as_ref(),
+                value: &stored.bytes,
+            })
+            .collect();
+        self.apply_drafts(store, &drafts)
+    }
+
+    fn apply_drafts(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<()> {
+        for draft in drafts {
+            self.shared.loads.note(draft.key);
+        }
+        let bytes: u64 = drafts.iter().map(|draft| record_bytes(draft.key.len(), draft.value.len())).sum();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(Error::BatchTooLarge { len: bytes, max: BATCH_BYTES_MAX });
+        }
+        let lsn = match drafts {
+            [] => return Ok(()),
+            [one] => store.write_blind(one)?,
+            _ => self.write_frame(store, drafts)?,
+        };
+        store.counters.writes.add(drafts.len() as i64);
+        store.log.wait_acknowledged(lsn)
+    }
+
+    /// Returns the highest LSN that has to be durable for all of it.
+    fn write_frame(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<u64> {
+        loop {
+            store.check_writable()?;
+            let mut lost = Vec::new();
+            match self.try_frame(store, drafts, &mut lost) {
+                Ok(mut lsn) => {
+                    // A member that met a newer record comes after it.
+                    for draft in lost {
+                        lsn = lsn.max(store.write_blind(draft)?);
+                    }
+                    return Ok(lsn);
+                }
+                Err(no_room) => store.log.wait_for_room(no_room)?,
+            }
+        }
+    }
+
+    fn try_frame<'d, 'k>(
+        &self,
+        store: &Store,
+        drafts: &'d [Draft<'k>],
+        lost: &mut Vec<&'d Draft<'k>>,
+    ) -> Result<u64, NoRoom> {
+        let guard = crossbeam_epoch::pin();
+        let mut places = Vec::with_capacity(drafts.len());
+        let frame = store.log.append_batch(drafts, &guard, |place| places.push(place))?;
+        // The frame counts as a whole before any member can be seen.
+        frame.resolve(State::Committed);
+        let map = store.index.pin();
+        let mut sightings = Vec::new();
+        for (draft, place) in drafts.iter().zip(&places) {
+            if !store.publish_blind(&map, draft, place, &guard) {
+                place.segment.account.charge(record_bytes(draft.key.len(), draft.value.len()));
+                lost.push(draft);
+            } else if let Some(view) = place.view() {
+                sightings.extend(Sighting::of(place.segment, place.offset, &view));
+            }
+        }
+        // Release: all members are published; pairs with the compactor's Acquire (I9).
+        frame.segment.publishing.fetch_sub(1, Ordering::Release);
+        if !sightings.is_empty() {
+            self.shared.inbox.put(&mut sightings);
+        }
+        Ok(places.last().map_or(frame.lsn, |place| place.lsn))
+    }
+}

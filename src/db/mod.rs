@@ -1,0 +1,310 @@
+//! The store as its users see it.
+
+mod batch;
+mod load;
+mod read;
+mod scan;
+mod stats;
+mod write;
+
+pub use batch::Batch;
+pub use read::{Pin, Ttl, Value};
+pub use scan::{Entry, Scan, ScanOptions};
+pub use stats::Stats;
+pub use write::{Condition, Expiry, SetOptions};
+
+use crate::backup;
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::fork;
+use crate::log::{Ending, Keeper, Request, Start};
+use crate::maintenance::{Inbox, Maintenance, Task};
+use crate::options::Options;
+use crate::recovery::{self, Damage, Recovered};
+use crate::store::Store;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// An open store. Clones share it; the last one that goes closes it.
+///
+/// Every call may come from any thread. Reads take no lock and never wait; writes wait only as
+/// [`Sync`](crate::Sync) asks, and when the log grows faster than its next segment is prepared.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    store: Arc<Store>,
+    inbox: Arc<Inbox>,
+    loads: load::Loads,
+    ending: Arc<Mutex<Option<Ending>>>,
+    threads: Mutex<Threads>,
+    damage: Vec<Damage>,
+    fork: fork::Generation,
+}
+
+#[derive(Default)]
+struct Threads {
+    maintenance: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+    listener: Option<JoinHandle<()>>,
+    /// Held until the log thread has ended.
+    lock: Option<Box<dyn Send + std::marker::Sync>>,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    /// Opens the store in directory `path`, or makes one, with [`Options::new`].
+    ///
+    /// # Errors
+    /// See [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Db> {
+        Options::new().open(path)
+    }
+
+    /// Makes a store in memory, with [`Options::new`].
+    ///
+    /// # Errors
+    /// See [`Options::in_memory`].
+    pub fn in_memory() -> Result<Db> {
+        Options::new().in_memory()
+    }
+
+    pub(crate) fn open_with(options: Options, path: &Path) -> Result<Db> {
+        Db::start(recovery::open(options, path)?)
+    }
+
+    pub(crate) fn in_memory_with(options: Options) -> Result<Db> {
+        Db::start(recovery::in_memory(options)?)
+    }
+
+    fn start(recovered: Recovered) -> Result<Db> {
+        let Recovered { mut store, manifest, sealed, tail, lock, damage, sightings } = recovered;
+        let inbox = Arc::new(Inbox::default());
+        inbox.set_paused(!store.options.background);
+        let mut threads = Threads { lock, ..Threads::default() };
+        let spawn_failed = |e| Error::io("start a thread for", Path::new("the store"), e);
+        let is_read_only = store.read_only.is_some();
+        if let (Some(listener), false) = (store.options.listener.clone(), is_read_only) {
+            let started = Events::start(listener, store.options.listener_queue).map_err(spawn_failed)?;
+            store.events = started.0;
+            threads.listener = Some(started.1);
+        }
+        let store = Arc::new(store);
+        let ending = Arc::new(Mutex::new(None));
+        let shared = Shared {
+            store: Arc::clone(&store),
+            inbox: Arc::clone(&inbox),
+            loads: load::Loads::default(),
+            ending: Arc::clone(&ending),
+            threads: Mutex::default(),
+            damage,
+            fork: fork::Generation::now(),
+        };
+        if let Some(tail) = tail {
+            inbox.put(&mut { sightings });
+            let (sink, time) = (Arc::clone(&inbox), Arc::clone(&store.stored_time_ms));
+            let keeper = Keeper::new(Start {
+                log: Arc::clone(&store.log),
+                manifest,
+                sealed,
+                tail,
+                segment_bytes_max: store.options.segment_bytes,
+                sink: Box::new(move |sightings| sink.put(sightings)),
+                stored_time: Box::new(move || time.load(std::sync::atomic::Ordering::Acquire)),
+                ending,
+            });
+            let named = |name: &str| std::thread::Builder::new().name(name.into());
+            threads.keeper = Some(named("kv-log").spawn(move || keeper.run()).map_err(spawn_failed)?);
+            let maintenance = Maintenance::new(store, inbox);
+            let spawned = named("kv-maintenance").spawn(move || maintenance.run());
+            match spawned {
+                Ok(thread) => threads.maintenance = Some(thread),
+                Err(error) => {
+                    *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+                    shared.end(Ending::Close);
+                    return Err(spawn_failed(error));
+                }
+            }
+        }
+        *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        Ok(Db { shared: Arc::new(shared) })
+    }
+
+    /// Refuses calls of a forked child. Reads go on after `close` as long as somebody holds the store.
+    fn store(&self) -> Result<&Store> {
+        self.shared.fork.check()?;
+        Ok(&self.shared.store)
+    }
+
+    /// The store, for calls that a closed one refuses.
+    fn open_store(&self) -> Result<&Store> {
+        let store = self.store()?;
+        if store.log.is_closing() {
+            return Err(Error::Closed);
+        }
+        Ok(store)
+    }
+
+    /// Removes every entry. Entries written while this runs may go or stay. Waits for a grace period, so for every pin
+    /// that is held.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] when this thread holds a [`Pin`]; else as [`Db::set`].
+    pub fn clear(&self) -> Result<()> {
+        let store = self.open_store()?;
+        store.check_writable()?;
+        read::refuse_pinned("clear")?;
+        self.shared.loads.note_all();
+        let lsn = self.shared.inbox.ask(Task::Clear)??;
+        store.log.wait_acknowledged(lsn)
+    }
+
+    /// Waits until every write that was acknowledged before this call is on disk. In memory: nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::SyncFailed`], [`Error::Closed`].
+    pub fn sync(&self) -> Result<()> {
+        let store = self.open_store()?;
+        store.check_writable()?;
+        let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
+        store.log.wait_synced(tail_lsn.saturating_sub(1))
+    }
+
+    /// Rewrites the log so that it holds little but what lives, and waits for it. Compaction also runs by itself; this is for
+    /// a moment of one's own choosing, before a backup say. Waits for every pin that is held.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] when this thread holds a [`Pin`]; [`Error::Io`] on a full disk; as [`Db::set`].
+    pub fn compact(&self) -> Result<()> {
+        self.open_store()?.check_writable()?;
+        read::refuse_pinned("compact")?;
+        self.catch_up()?;
+        self.shared.inbox.ask(Task::Compact)?
+    }
+
+    /// Removes everything that has expired by now, without waiting for the background to get to it.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn sweep(&self) -> Result<()> {
+        self.open_store()?.check_writable()?;
+        self.catch_up()?;
+        self.shared.inbox.ask(Task::Sweep)
+    }
+
+    /// Lets the log thread see every record that is resolved now.
+    fn catch_up(&self) -> Result<()> {
+        self.shared.store.log.ask(Request::CatchUp)
+    }
+
+    /// Stops expiry and compaction until [`Db::resume`]. Expired entries stay invisible.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn pause(&self) -> Result<()> {
+        self.open_store()?;
+        self.shared.inbox.set_paused(true);
+        Ok(())
+    }
+
+    /// Lets expiry and compaction run again.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn resume(&self) -> Result<()> {
+        self.open_store()?;
+        self.shared.inbox.set_paused(false);
+        Ok(())
+    }
+
+    /// Writes a copy of the store, as of one moment, into directory `to`, which must be empty or not exist. Writers go on.
+    /// Costs a read and a write of the log; returns when the copy is on disk.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] when `to` holds something; [`Error::Io`].
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        let store = self.open_store()?;
+        backup::backup(store, to.as_ref())
+    }
+
+    /// The store's time, in Unix milliseconds: never runs backwards.
+    pub fn now_ms(&self) -> u64 {
+        self.shared.store.clock.now_ms()
+    }
+
+    /// What could not be recovered at open: empty unless [`Recover::Salvage`](crate::Recover::Salvage) or a read-only open met
+    /// damage.
+    pub fn damage(&self) -> &[Damage] {
+        &self.shared.damage
+    }
+
+    /// Ends the store: waits for writes that run, makes all durable, and releases the directory. Later writes give
+    /// [`Error::Closed`]; reads that already hold a [`Pin`] go on. Idempotent. The last handle that goes does the same, but
+    /// cannot report an error.
+    ///
+    /// # Errors
+    /// [`Error::SyncFailed`] when what was written could not be made durable.
+    pub fn close(&self) -> Result<()> {
+        self.shared.fork.check()?;
+        self.shared.end(Ending::Close);
+        let log = &self.shared.store.log;
+        if self.shared.store.read_only.is_none() && log.is_broken() {
+            return Err(Error::SyncFailed { reason: log.broken_reason() });
+        }
+        Ok(())
+    }
+
+    /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
+    #[doc(hidden)]
+    pub fn abandon(&self) {
+        self.shared.end(Ending::Abandon);
+    }
+}
+
+impl Shared {
+    fn end(&self, ending: Ending) {
+        if self.fork.check().is_err() {
+            return;
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.log.begin_close();
+        self.inbox.wake();
+        join(threads.maintenance.take());
+        self.inbox.shut();
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
+        self.store.log.wake();
+        join(threads.keeper.take());
+        self.store.events.shut();
+        join(threads.listener.take());
+        threads.lock = None;
+    }
+}
+
+/// Waits for a thread, unless it is this one: a listener may hold the last handle.
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        // A panic of a store's thread was reported by the panic hook.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.fork.check().is_err() {
+            // The parent's threads do not exist here, and its lock is not this process's to release.
+            std::mem::forget(std::mem::take(
+                &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
+            ));
+            return;
+        }
+        self.end(Ending::Close);
+    }
+}

@@ -1,0 +1,205 @@
+//! Reading: copies, and values in place under a pin.
+
+use super::Db;
+use crate::error::{Error, Result};
+use crate::options::check_key;
+use crate::record::flags;
+use crate::store::Store;
+use crossbeam_epoch::Guard;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ops::Deref;
+use std::time::Duration;
+
+thread_local! {
+    /// Pins that this thread holds: calls that wait for all pins to go must not wait for their own thread's.
+    static PINS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Fails in a thread that holds a pin.
+pub(super) fn refuse_pinned(call: &'static str) -> Result<()> {
+    if PINS.with(Cell::get) > 0 {
+        return Err(Error::Pinned { call });
+    }
+    Ok(())
+}
+
+/// Lets values be read in place. While one is held, memory of what is removed is not given back: hold it for moments.
+/// It belongs to the thread that took it.
+pub struct Pin<'db> {
+    store: &'db Store,
+    guard: Guard,
+}
+
+impl std::fmt::Debug for Pin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pin")
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        PINS.with(|pins| pins.set(pins.get() - 1));
+    }
+}
+
+/// A value in place, or decompressed. Dereferences to its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value<'pin> {
+    bytes: Cow<'pin, [u8]>,
+    version: u64,
+    expire_at_ms: u64,
+}
+
+impl Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Value<'_> {
+    /// The entry's version: grows with each write of the store, never used twice.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When it expires, in Unix milliseconds; `None`: never.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        (self.expire_at_ms != 0).then_some(self.expire_at_ms)
+    }
+
+    /// The bytes as a value of one's own.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.bytes.into_owned()
+    }
+}
+
+impl Pin<'_> {
+    /// The value of `key`, in place: no copy unless it is stored compressed. Absent and expired keys give `None`.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
+        find(self.store, key, &self.guard)
+    }
+}
+
+fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
+    check_key(key)?;
+    let map = store.index.pin();
+    let Some(view) = store.look(map.find(key), guard).live else {
+        store.counters.misses.add(1);
+        return Ok(None);
+    };
+    store.counters.hits.add(1);
+    // Plain values are the common case: no detour through the decompressor.
+    let bytes = if view.word.flags() & flags::ZSTD == 0 {
+        Cow::Borrowed(view.value)
+    } else {
+        store.value_of(&view)?
+    };
+    Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }))
+}
+
+/// How long an entry has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// It does not expire.
+    Never,
+    /// It expires after this.
+    Remaining(Duration),
+}
+
+impl Db {
+    /// Takes a pin, under which values are read in place.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn pin(&self) -> Result<Pin<'_>> {
+        let store = self.open_store()?;
+        PINS.with(|pins| pins.set(pins.get() + 1));
+        Ok(Pin { store, guard: crossbeam_epoch::pin() })
+    }
+
+    /// A copy of the value of `key`; `None` when it is absent or expired. Takes no lock and never waits.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Closed`],
+    /// [`Error::Forked`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let guard = crossbeam_epoch::pin();
+        Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
+    }
+
+    /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool> {
+        to.clear();
+        let guard = crossbeam_epoch::pin();
+        let found = find(self.open_store()?, key, &guard)?;
+        if let Some(value) = &found {
+            to.extend_from_slice(value);
+        }
+        Ok(found.is_some())
+    }
+
+    /// Copies of the values of many keys, in their order. Each is as of a moment of its own.
+    ///
+    /// # Errors
+    /// As [`Db::get`], for the first key that fails.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
+        let store = self.open_store()?;
+        let guard = crossbeam_epoch::pin();
+        keys.iter().map(|key| Ok(find(store, key.as_ref(), &guard)?.map(Value::into_vec))).collect()
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.version(key)?.is_some())
+    }
+
+    /// The version of the value of `key`, for [`Db::compare_and_swap`]. Every write of the store gives a higher one.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn version(&self, key: &[u8]) -> Result<Option<u64>> {
+        Ok(self.peek(key)?.map(|(version, _)| version))
+    }
+
+    /// How long `key` still has; `None` when it is absent.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn ttl(&self, key: &[u8]) -> Result<Option<Ttl>> {
+        let store = self.open_store()?;
+        Ok(self.peek(key)?.map(|(_, expire_at_ms)| match expire_at_ms {
+            0 => Ttl::Never,
+            at => Ttl::Remaining(Duration::from_millis(at.saturating_sub(store.clock.now_ms()))),
+        }))
+    }
+
+    fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let guard = crossbeam_epoch::pin();
+        let map = store.index.pin();
+        Ok(store.look(map.find(key), &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
+    }
+
+    /// Entries in the store. Those whose time is over count until the background has removed them, about a second.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.shared.store.counters.entries.sum()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether [`Db::len`] is zero.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

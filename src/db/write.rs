@@ -1,0 +1,377 @@
+//! Writing one key.
+
+use super::Db;
+use crate::clock::millis;
+use crate::error::{Error, Result};
+use crate::options::{check_key, Compression};
+use crate::record::{compress, flags, Draft, Kind};
+use crate::store::{New, NewValue, Seen, Step, Store};
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// When a set takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Condition {
+    /// Whatever stands there.
+    #[default]
+    Always,
+    /// If the key has no value.
+    IfAbsent,
+    /// If the key has a value.
+    IfPresent,
+    /// If the key's value has this version; 0: if it has none.
+    IfVersion(u64),
+}
+
+/// When an entry expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// After the store's default time to live, if it has one.
+    #[default]
+    Default,
+    /// Never.
+    Never,
+    /// This long after now.
+    After(Duration),
+    /// At this time.
+    At(SystemTime),
+    /// When the value that it replaces would have; as `Default` where there is none.
+    Keep,
+}
+
+/// How a value is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SetOptions {
+    pub(super) condition: Condition,
+    pub(super) expiry: Expiry,
+}
+
+impl SetOptions {
+    /// Always, with the default expiry.
+    pub fn new() -> Self {
+        SetOptions::default()
+    }
+
+    /// Under which condition.
+    pub fn condition(mut self, condition: Condition) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// When it expires.
+    pub fn expiry(mut self, expiry: Expiry) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
+    /// Short for `expiry(Expiry::After(ttl))`.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.expiry(Expiry::After(ttl))
+    }
+}
+
+/// A value as it will be stored.
+pub(super) struct Stored<'v> {
+    pub(super) flags: u8,
+    pub(super) bytes: Cow<'v, [u8]>,
+}
+
+impl<'v> Stored<'v> {
+    pub(super) fn new(store: &Store, value: &'v [u8]) -> Stored<'v> {
+        if let Compression::Zstd { level, threshold_bytes } = store.options.compression {
+            if value.len() >= threshold_bytes {
+                if let Some(bytes) = compress(value, level) {
+                    return Stored { flags: flags::ZSTD, bytes: Cow::Owned(bytes) };
+                }
+            }
+        }
+        Stored { flags: 0, bytes: Cow::Borrowed(value) }
+    }
+
+    fn put(&self, expire_at_ms: u64) -> New {
+        New { kind: Kind::Put, flags: self.flags, codec: 0, expire_at_ms, value: NewValue::Given }
+    }
+}
+
+/// A deadline in Unix milliseconds; 0: never.
+pub(super) fn deadline_ms(store: &Store, expiry: Expiry, replaced_ms: Option<u64>) -> u64 {
+    // A deadline of zero would mean that there is none.
+    let after = |ttl| store.clock.now_ms().saturating_add(millis(ttl)).max(1);
+    match (expiry, replaced_ms) {
+        (Expiry::Keep, Some(at_ms)) => at_ms,
+        (Expiry::Default | Expiry::Keep, _) => store.options.default_ttl.map_or(0, after),
+        (Expiry::Never, _) => 0,
+        (Expiry::After(ttl), _) => after(ttl),
+        (Expiry::At(at), _) => at.duration_since(UNIX_EPOCH).map_or(1, millis).max(1),
+    }
+}
+
+/// The record of `seen` with another deadline.
+fn with_deadline(seen: &Seen<'_>, expire_at_ms: u64) -> Option<New> {
+    seen.live.map(|view| New {
+        kind: Kind::Put,
+        flags: view.word.flags() & !flags::IN_BATCH,
+        codec: view.word.codec(),
+        expire_at_ms,
+        value: NewValue::Kept,
+    })
+}
+
+impl Db {
+    /// Sets `key` to `value`, with the store's default expiry. Visible to every thread when it returns, and as durable as
+    /// [`Sync`](crate::Sync) says. Costs a copy, a checksum and a hash lookup.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`], [`Error::Io`] on a full disk, [`Error::SyncFailed`],
+    /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::Forked`]. After an error the value is not set, but for a failed
+    /// sync: then it is, and its durability is unknown.
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.set_blind(key, value, Expiry::Default).map(drop)
+    }
+
+    fn set_blind(&self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<u64> {
+        let store = self.open_store()?;
+        store.options.check_lengths(key, value)?;
+        let stored = Stored::new(store, value);
+        let expire_at_ms = deadline_ms(store, expiry, None);
+        self.shared.loads.note(key);
+        let draft = Draft {
+            kind: Kind::Put,
+            flags: stored.flags,
+            codec: 0,
+            lsn: 0,
+            expire_at_ms,
+            key,
+            value: &stored.bytes,
+        };
+        let lsn = store.write_blind(&draft)?;
+        store.counters.writes.add(1);
+        store.log.wait_acknowledged(lsn)?;
+        Ok(lsn)
+    }
+
+    /// Sets `key` to `value` under a condition and with an expiry of its own. Returns the new version, or `None` when the
+    /// condition did not hold.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn set_with(&self, key: &[u8], value: &[u8], options: SetOptions) -> Result<Option<u64>> {
+        if options.condition == Condition::Always && options.expiry != Expiry::Keep {
+            return self.set_blind(key, value, options.expiry).map(Some);
+        }
+        self.shared.loads.note(key);
+        self.set_if(key, value, options, || true)
+    }
+
+    /// As `set_with`; `confirm` is asked once more between reservation and publication.
+    pub(super) fn set_if(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: SetOptions,
+        confirm: impl Fn() -> bool,
+    ) -> Result<Option<u64>> {
+        let store = self.open_store()?;
+        store.options.check_lengths(key, value)?;
+        let stored = Stored::new(store, value);
+        let decide = |seen: &Seen<'_>| {
+            let holds = match options.condition {
+                Condition::Always => true,
+                Condition::IfAbsent => seen.live.is_none(),
+                Condition::IfPresent => seen.live.is_some(),
+                Condition::IfVersion(version) => seen.version() == version,
+            };
+            if !holds {
+                return Ok(Step::Leave(()));
+            }
+            let replaced_ms = seen.live.map(|view| view.expire_at_ms);
+            Ok(Step::Write(stored.put(deadline_ms(store, options.expiry, replaced_ms)), ()))
+        };
+        self.finish_write(store.write_given(key, &stored.bytes, decide, confirm)?).map(|(lsn, ())| lsn)
+    }
+
+    fn finish_write<T>(&self, written: (Option<u64>, T)) -> Result<(Option<u64>, T)> {
+        let store = &self.shared.store;
+        if let Some(lsn) = written.0 {
+            store.counters.writes.add(1);
+            store.log.wait_acknowledged(lsn)?;
+        }
+        Ok(written)
+    }
+
+    /// Sets `key` if it has no value; whether it did.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn add(&self, key: &[u8], value: &[u8]) -> Result<bool> {
+        let options = SetOptions::new().condition(Condition::IfAbsent);
+        Ok(self.set_with(key, value, options)?.is_some())
+    }
+
+    /// Sets `key` if it has a value; whether it did.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn replace(&self, key: &[u8], value: &[u8]) -> Result<bool> {
+        let options = SetOptions::new().condition(Condition::IfPresent);
+        Ok(self.set_with(key, value, options)?.is_some())
+    }
+
+    /// Sets `key` if its value still has `version` (0: if it has none), keeping its expiry. Returns the new version, or
+    /// `None` when the value was another.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn compare_and_swap(&self, key: &[u8], version: u64, value: &[u8]) -> Result<Option<u64>> {
+        let options = SetOptions::new().condition(Condition::IfVersion(version)).expiry(Expiry::Keep);
+        self.set_with(key, value, options)
+    }
+
+    /// Adds `delta` to the decimal number that `key` holds (0 when it is absent), keeping its expiry, and returns the sum.
+    ///
+    /// # Errors
+    /// [`Error::NotAnInteger`], [`Error::Overflow`]: nothing was changed; else as [`Db::set`].
+    pub fn increment(&self, key: &[u8], delta: i64) -> Result<i64> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        self.shared.loads.note(key);
+        let written = store.write(key, |seen| {
+            let value = match &seen.live {
+                None => 0,
+                Some(view) => parse_integer(&store.value_of(view)?)?,
+            };
+            let sum = value.checked_add(delta).ok_or(Error::Overflow { value, delta })?;
+            let codec = seen.live.map_or(0, |view| view.word.codec());
+            let replaced_ms = seen.live.map(|view| view.expire_at_ms);
+            let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);
+            let value = NewValue::Made(sum.to_string().into_bytes());
+            Ok(Step::Write(New { kind: Kind::Put, flags: 0, codec, expire_at_ms, value }, sum))
+        })?;
+        self.finish_write(written).map(|(_, sum)| sum)
+    }
+
+    /// Removes `key`; whether it had a value.
+    ///
+    /// # Errors
+    /// As [`Db::set`]. Works on a full disk.
+    pub fn delete(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.remove(key, |_| Ok(()))?.is_some())
+    }
+
+    /// Removes many keys, each on its own; how many had a value. One wait for durability.
+    ///
+    /// # Errors
+    /// As [`Db::delete`]; keys before the one that fails are removed.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<usize> {
+        let store = self.open_store()?;
+        let (mut removed, mut last) = (0, 0);
+        for key in keys {
+            if let Some((lsn, ())) = self.remove_visible(key.as_ref(), |_| Ok(()))? {
+                removed += 1;
+                last = last.max(lsn);
+            }
+        }
+        if removed > 0 {
+            store.log.wait_acknowledged(last)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes `key` and returns its value.
+    ///
+    /// # Errors
+    /// As [`Db::delete`].
+    pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let store = self.open_store()?;
+        self.remove(key, |seen| match &seen.live {
+            Some(view) => Ok(store.value_of(view)?.into_owned()),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    fn remove<T>(&self, key: &[u8], keep: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Option<T>> {
+        let Some((lsn, kept)) = self.remove_visible(key, keep)? else { return Ok(None) };
+        self.shared.store.log.wait_acknowledged(lsn)?;
+        Ok(Some(kept))
+    }
+
+    fn remove_visible<T>(
+        &self,
+        key: &[u8],
+        keep: impl Fn(&Seen<'_>) -> Result<T>,
+    ) -> Result<Option<(u64, T)>> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let is_loading = self.shared.loads.note(key);
+        let (lsn, kept) = store.write(key, |seen| {
+            Ok(match seen.live {
+                Some(_) => Step::Write(New::tombstone(), Some(keep(seen)?)),
+                None if is_loading => Step::Write(New::tombstone(), None),
+                None => Step::Leave(None),
+            })
+        })?;
+        if kept.is_some() {
+            store.counters.deletes.add(1);
+        }
+        Ok(lsn.zip(kept))
+    }
+
+    /// Lets `key` expire `ttl` from now; whether it has a value. Rewrites the record.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn expire(&self, key: &[u8], ttl: Duration) -> Result<bool> {
+        self.set_deadline(key, Expiry::After(ttl))
+    }
+
+    /// Lets `key` expire at `at`; whether it has a value. Rewrites the record.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn expire_at(&self, key: &[u8], at: SystemTime) -> Result<bool> {
+        self.set_deadline(key, Expiry::At(at))
+    }
+
+    /// Starts the store's default time to live anew for `key`; whether it has a value. In a store without a default the entry
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn touch(&self, key: &[u8]) -> Result<bool> {
+        match self.open_store()?.options.default_ttl {
+            Some(ttl) => self.expire(key, ttl),
+            None => self.contains(key),
+        }
+    }
+
+    /// Lets `key` never expire; whether it has a value. Rewrites the record if it would have expired.
+    ///
+    /// # Errors
+    /// As [`Db::set`].
+    pub fn persist(&self, key: &[u8]) -> Result<bool> {
+        self.set_deadline(key, Expiry::Never)
+    }
+
+    fn set_deadline(&self, key: &[u8], expiry: Expiry) -> Result<bool> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let written = store.write(key, |seen| {
+            let expire_at_ms = deadline_ms(store, expiry, None);
+            Ok(match with_deadline(seen, expire_at_ms) {
+                None => Step::Leave(false),
+                Some(_) if seen.live.is_some_and(|view| view.expire_at_ms == expire_at_ms) => {
+                    Step::Leave(true)
+                }
+                Some(new) => Step::Write(new, true),
+            })
+        })?;
+        self.finish_write(written).map(|(_, found)| found)
+    }
+}
+
+fn parse_integer(value: &[u8]) -> Result<i64> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.ok_or(Error::NotAnInteger { len: value.len() })
+}

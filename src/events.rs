@@ -1,0 +1,83 @@
+//! What the listener hears, and the thread that tells it.
+
+use crate::options::Listener;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Why an entry went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Deleted, taken or cleared.
+    Deleted,
+    /// Its time was over.
+    Expired,
+    /// The store had to make room.
+    Evicted,
+}
+
+/// An entry that went. Each removal is told at most once; none is told that happened while the store was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its last value.
+    pub value: Vec<u8>,
+    /// Its version, as [`crate::Db::version`] gave it.
+    pub version: u64,
+    /// Why it went.
+    pub cause: Cause,
+}
+
+/// The queue to the listener.
+#[derive(Default)]
+pub(crate) struct Events {
+    queue: Mutex<Option<SyncSender<Event>>>,
+    is_on: AtomicBool,
+    dropped: AtomicU64,
+}
+
+impl Events {
+    /// Starts the thread that calls `listener`. It ends when the `Events` are dropped or shut.
+    pub(crate) fn start(listener: Listener, waiting_max: usize) -> std::io::Result<(Events, JoinHandle<()>)> {
+        let (queue, events) = sync_channel::<Event>(waiting_max);
+        let thread = std::thread::Builder::new().name("kv-listener".into()).spawn(move || {
+            for event in events {
+                // A listener that panics has failed for this event; the next ones are still its own.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(&event)));
+            }
+        })?;
+        let events =
+            Events { queue: Mutex::new(Some(queue)), is_on: AtomicBool::new(true), ..Events::default() };
+        Ok((events, thread))
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_on(&self) -> bool {
+        // Relaxed: set before the store is shared, cleared when its events no longer matter.
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Hands over an event, or counts it as dropped.
+    pub(crate) fn tell(&self, event: Event) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.as_ref().is_some_and(|queue| queue.try_send(event).is_err()) {
+            // Relaxed: a count.
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the thread once it has told what waits.
+    pub(crate) fn shut(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Events that found the queue full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,133 @@
+//! Tags what has expired and removes masks from the index. Owned by the maintenance thread.
+
+use super::{Hint, Spot, Wheel, TICK_MS};
+use crate::index::{Address, Content};
+use crate::log::{Segment, Sighting, View};
+use crate::record::Kind;
+use crate::store::Store;
+use crossbeam_epoch::Guard;
+
+/// Hints looked at under one guard: bounds how long it delays a grace period.
+const UNDER_ONE_GUARD: usize = 256;
+
+pub(crate) struct Sweeper {
+    wheel: Wheel,
+    /// Hints whose time was over when they came.
+    due: Vec<Hint>,
+    /// Masks that leave the index after the next grace period.
+    masks: Vec<Spot>,
+}
+
+impl Sweeper {
+    pub(crate) fn new(now_ms: u64) -> Sweeper {
+        Sweeper { wheel: Wheel::new(now_ms), due: Vec::new(), masks: Vec::new() }
+    }
+
+    /// Takes over records that need a second look.
+    pub(crate) fn take(&mut self, sightings: &[Sighting], now_ms: u64) {
+        for sighting in sightings {
+            let Ok(offset_bytes) = u32::try_from(sighting.offset) else { continue };
+            let place = Spot { segment_id: sighting.segment_id, offset_bytes, segment: sighting.segment };
+            match sighting.kind {
+                Kind::Tombstone => self.masks.push(place),
+                _ => self.place(Hint { deadline_ms: sighting.expire_at_ms, place }, now_ms),
+            }
+        }
+    }
+
+    /// When there is something to do next, in Unix milliseconds.
+    pub(crate) fn next_wake_ms(&self) -> Option<u64> {
+        self.wheel.next_wake_ms()
+    }
+
+    pub(crate) fn hints(&self) -> usize {
+        self.wheel.hints()
+    }
+
+    fn place(&mut self, hint: Hint, now_ms: u64) {
+        if hint.deadline_ms <= now_ms {
+            self.due.push(hint);
+        } else {
+            self.wheel.insert(hint);
+        }
+    }
+
+    /// Tags the entries whose time is over, but for those of the wheel's last tick.
+    pub(crate) fn expire(&mut self, store: &Store) {
+        self.expire_until(store, store.clock.now_ms());
+    }
+
+    /// Tags every entry whose time is over.
+    pub(crate) fn expire_all(&mut self, store: &Store) {
+        let now_ms = store.clock.now_ms();
+        let mut early = Vec::new();
+        // A hint fires when its tick is over: one tick more brings all that are due, and some that are not.
+        self.wheel.advance(now_ms.saturating_add(TICK_MS), |hint| early.push(hint));
+        early.into_iter().for_each(|hint| self.place(hint, now_ms));
+        self.expire_until(store, now_ms);
+    }
+
+    fn expire_until(&mut self, store: &Store, now_ms: u64) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(now_ms, |hint| due.push(hint));
+        for portion in due.chunks(UNDER_ONE_GUARD) {
+            let guard = crossbeam_epoch::pin();
+            for hint in portion {
+                if expire_one(store, hint.place, &guard) {
+                    self.masks.push(hint.place);
+                }
+            }
+        }
+    }
+
+    /// Forgets the masks that were known when this began, after a grace period (I5). `false` if the store closes.
+    pub(crate) fn forget_masks(&mut self, store: &Store) -> bool {
+        if self.masks.is_empty() {
+            return true;
+        }
+        if !store.wait_grace() {
+            return false;
+        }
+        let masks = std::mem::take(&mut self.masks);
+        for portion in masks.chunks(UNDER_ONE_GUARD) {
+            let guard = crossbeam_epoch::pin();
+            for mask in portion {
+                forget_one(store, *mask, &guard);
+            }
+        }
+        true
+    }
+}
+
+/// The record at a spot, if its segment is still there.
+fn find<'g>(store: &Store, spot: Spot, guard: &'g Guard) -> Option<(&'g Segment, View<'g>, Address)> {
+    let segment = store.log.table.get(spot.segment, guard)?;
+    if segment.header().id != spot.segment_id {
+        return None;
+    }
+    let offset = u64::from(spot.offset_bytes);
+    Some((segment, segment.view(offset)?, Address::new(spot.segment, offset)?))
+}
+
+/// Tags the record if it is its key's newest and its time is over; true if it is a mask now.
+fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
+    let Some((_, view, address)) = find(store, spot, guard) else { return false };
+    let map = store.index.pin();
+    let Some(slot) = map.find(view.key) else { return false };
+    match slot.load() {
+        Content::At(found) if found == address.expired() => true,
+        Content::At(found) if found == address && store.is_past(view.expire_at_ms, guard) => {
+            store.tag_expired(slot, address, &view) || slot.load() == Content::At(address.expired())
+        }
+        _ => false,
+    }
+}
+
+fn forget_one(store: &Store, spot: Spot, guard: &Guard) {
+    let Some((segment, view, address)) = find(store, spot, guard) else { return };
+    let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
+    if store.index.pin().remove(view.key, mask) {
+        segment.account.charge_mask(view.bytes());
+        store.counters.masks_removed.add(1);
+    }
+}

@@ -1,0 +1,294 @@
+//! The maintenance thread: everything that waits for grace periods. Mask removal, expiry, compaction, clear, unmapping.
+
+use crate::compaction::{Between, Compactor, Pace};
+use crate::error::{Error, Result};
+use crate::expiry::Sweeper;
+use crate::index::Content;
+use crate::log::{Sighting, Signal};
+use crate::record::{Draft, Kind, State};
+use crate::store::{New, Step, Store};
+use crate::testing::Fault;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Upper bound of a sleep while hints wait: a wall clock that is set ahead is noticed within this.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// How often expiry gets its turn during a compaction.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After a compaction that failed (a full disk, say) the next attempt waits this long, unless somebody asks.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Work for the thread.
+pub(crate) enum Task {
+    Sweep(SyncSender<()>),
+    Clear(SyncSender<Result<u64>>),
+    Compact(SyncSender<Result<()>>),
+}
+
+/// What others leave for the maintenance thread.
+pub(crate) struct Inbox {
+    sightings: Mutex<Vec<Sighting>>,
+    /// `None` once nobody will carry them out.
+    tasks: Mutex<Option<Vec<Task>>>,
+    signal: Signal,
+    paused: AtomicBool,
+    /// Hints in the wheel, for statistics.
+    pub(crate) hints: AtomicU64,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Inbox {
+            sightings: Mutex::default(),
+            tasks: Mutex::new(Some(Vec::new())),
+            signal: Signal::default(),
+            paused: AtomicBool::new(false),
+            hints: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Inbox {
+    /// Hands over records that need a second look. An empty run means: a segment was sealed.
+    pub(crate) fn put(&self, sightings: &mut Vec<Sighting>) {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner).append(sightings);
+        self.signal.wake();
+    }
+
+    fn take_sightings(&self) -> Vec<Sighting> {
+        std::mem::take(&mut *self.sightings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn wake(&self) {
+        self.signal.wake();
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        // Release: work asked for before a resume is seen by the thread that it wakes; pairs with `is_paused`.
+        self.paused.store(paused, Ordering::Release);
+        self.signal.wake();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Asks for a task and waits until it is done.
+    pub(crate) fn ask<T>(&self, make: impl FnOnce(SyncSender<T>) -> Task) -> Result<T> {
+        let (reply, answer) = sync_channel(1);
+        match &mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(tasks) => tasks.push(make(reply)),
+            None => return Err(Error::Closed),
+        }
+        self.signal.wake();
+        answer.recv().map_err(|_| Error::Closed)
+    }
+
+    /// Drops what nobody will do any more, so that nobody waits for it.
+    pub(crate) fn shut(&self) {
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn take_tasks(&self) -> Vec<Task> {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+}
+
+pub(crate) struct Maintenance {
+    store: Arc<Store>,
+    inbox: Arc<Inbox>,
+    sweeper: Sweeper,
+    compactor: Compactor,
+    retry_at: Option<Instant>,
+}
+
+impl Maintenance {
+    pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>) -> Maintenance {
+        let sweeper = Sweeper::new(store.clock.now_ms());
+        Maintenance { store, inbox, sweeper, compactor: Compactor::default(), retry_at: None }
+    }
+
+    /// Works until the store closes.
+    pub(crate) fn run(mut self) {
+        while !self.store.log.is_closing() {
+            self.round();
+            if self.store.log.is_closing() {
+                break;
+            }
+            self.inbox.signal.sleep(self.sleep_limit());
+        }
+        self.inbox.shut();
+    }
+
+    fn take_sightings(&mut self) {
+        self.sweeper.take(&self.inbox.take_sightings(), self.store.clock.now_ms());
+    }
+
+    fn round(&mut self) {
+        self.take_sightings();
+        let tasks = self.inbox.take_tasks();
+        let paused = self.inbox.is_paused();
+        if !paused {
+            self.sweeper.expire(&self.store);
+        }
+        for task in tasks {
+            self.carry_out(task);
+        }
+        // Paused or not: a mask in the index costs memory, and its removal nothing that a pause is meant to save.
+        if self.sweeper.forget_masks(&self.store) && !paused {
+            self.compact_if_needed();
+        }
+        // Relaxed: a statistic.
+        self.inbox.hints.store(self.sweeper.hints() as u64, Ordering::Relaxed);
+    }
+
+    fn sleep_limit(&self) -> Option<Duration> {
+        if self.inbox.is_paused() {
+            return None;
+        }
+        let now_ms = self.store.clock.now_ms();
+        let wheel = self.sweeper.next_wake_ms().map(|at| Duration::from_millis(at.saturating_sub(now_ms)));
+        let wheel = wheel.map(|wait| wait.clamp(Duration::from_millis(1), SLEEP_MAX));
+        let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        wheel.into_iter().chain(retry).min()
+    }
+
+    fn carry_out(&mut self, task: Task) {
+        match task {
+            Task::Sweep(reply) => {
+                self.take_sightings();
+                self.sweeper.expire_all(&self.store);
+                let _ = reply.send(());
+            }
+            Task::Clear(reply) => {
+                let _ = reply.send(self.clear());
+            }
+            Task::Compact(reply) => {
+                let result = self.compact_all();
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    fn compact_all(&mut self) -> Result<()> {
+        if !self.sweeper.forget_masks(&self.store) {
+            return Err(Error::Closed);
+        }
+        self.with_compactor(|compactor, store, sightings, between| {
+            compactor.compact_all(store, sightings, between)?;
+            while compactor.step(store, Pace::Asked, sightings, between)? {}
+            Ok(())
+        })
+    }
+
+    /// Runs a compaction; expiry goes on between its portions.
+    fn with_compactor<T>(
+        &mut self,
+        run: impl FnOnce(&mut Compactor, &Store, &mut Vec<Sighting>, Between<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let Maintenance { store, inbox, sweeper, compactor, .. } = self;
+        let mut sightings = Vec::new();
+        let mut looked = Instant::now();
+        let mut between = || {
+            if looked.elapsed() >= LOOK_EVERY && !inbox.is_paused() {
+                sweeper.take(&inbox.take_sightings(), store.clock.now_ms());
+                sweeper.expire(store);
+                sweeper.forget_masks(store);
+                looked = Instant::now();
+            }
+        };
+        let result = run(compactor, store, &mut sightings, &mut between);
+        sweeper.take(&sightings, store.clock.now_ms());
+        result
+    }
+
+    fn compact_if_needed(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        let step = self.with_compactor(|compactor, store, sightings, between| {
+            compactor.step(store, Pace::Background, sightings, between)
+        });
+        match step {
+            // Look again at once, after what came meanwhile.
+            Ok(true) => self.inbox.signal.wake(),
+            Ok(false) | Err(Error::Closed) => {}
+            Err(error) => {
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                self.store.say(&format!("compaction: {error}"));
+            }
+        }
+    }
+
+    /// Removes every entry (I14). Returns the LSN that has to be durable for that.
+    fn clear(&mut self) -> Result<u64> {
+        let store = &*self.store;
+        let lsn = self.append_clear()?;
+        // Every writer below the clear has published afterwards.
+        if !store.options.faults.has(Fault::ClearWithoutGrace) && !store.wait_grace() {
+            return Err(Error::Closed);
+        }
+        let mut above: Vec<Vec<u8>> = Vec::new();
+        let map = store.index.pin();
+        let mut guard = crossbeam_epoch::pin();
+        let mut looked = 0u32;
+        map.walk(|key, address| {
+            looked = looked.wrapping_add(1);
+            if looked % 256 == 0 {
+                guard.repin();
+            }
+            // The address may be older than the guard: load it again under it.
+            let Some(slot) = map.find(key) else { return };
+            let _ = address;
+            loop {
+                let Content::At(address) = slot.load() else { return };
+                let Some((segment, view)) = store.at(address, &guard) else { return };
+                if view.lsn > lsn {
+                    above.push(key.to_vec());
+                    return;
+                }
+                if store.forget_cleared(&map, key, address, segment, &view) {
+                    return;
+                }
+            }
+        });
+        drop(map);
+        drop(guard);
+        let mut last = lsn;
+        for key in above {
+            let (tombstone, ()) = store.write(&key, |seen| {
+                Ok(if seen.live.is_some() { Step::Write(New::tombstone(), ()) } else { Step::Leave(()) })
+            })?;
+            last = last.max(tombstone.unwrap_or(0));
+        }
+        Ok(last)
+    }
+
+    fn append_clear(&self) -> Result<u64> {
+        let draft =
+            Draft { kind: Kind::Clear, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key: &[], value: &[] };
+        loop {
+            self.store.check_writable()?;
+            let no_room = {
+                let guard = crossbeam_epoch::pin();
+                match self.store.log.append(&draft, &guard) {
+                    Ok(place) => {
+                        place.resolve(State::Committed);
+                        place.segment.account.charge_mask(crate::record::record_bytes(0, 0));
+                        return Ok(place.lsn);
+                    }
+                    Err(no_room) => no_room,
+                }
+            };
+            self.store.log.wait_for_room(no_room)?;
+        }
+    }
+}

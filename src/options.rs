@@ -1,0 +1,292 @@
+//! How a store is opened.
+
+use crate::clock::{Clock, SystemClock};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::io::{Disk, OsDisk};
+use crate::limits::{
+    KEY_BYTES_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, VALUE_BYTES_MAX_DEFAULT,
+    VALUE_BYTES_MAX_LIMIT,
+};
+use crate::log::Sync;
+use crate::testing::Faults;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `open` does with the directory it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenMode {
+    /// Opens the store, or makes an empty one where there is none.
+    Create,
+    /// Opens the store; that there is none is an error.
+    MustExist,
+    /// Opens the store as it is now, for reading: also one that another process has open, or that is damaged. Nothing is
+    /// written to the directory.
+    ReadOnly,
+}
+
+/// What `open` does about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recover {
+    /// Fails with [`Error::Corrupt`].
+    Strict,
+    /// Keeps what is intact and lists the rest in [`Db::damage`]. A lost delete may bring its key back.
+    Salvage,
+}
+
+/// Which values are stored compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// None: every read can be zero-copy.
+    Off,
+    /// Values of `threshold_bytes` and more, where that makes them smaller.
+    Zstd {
+        /// Level of zstd, −7 to 19: higher is smaller and slower.
+        level: i32,
+        /// Smallest value that is compressed, in bytes.
+        threshold_bytes: usize,
+    },
+}
+
+/// One line for the logger hook.
+pub type Logger = Arc<dyn Fn(&str) + Send + std::marker::Sync>;
+/// Hears of removed entries.
+pub type Listener = Arc<dyn Fn(&Event) + Send + std::marker::Sync>;
+
+/// Builder of a [`Db`].
+///
+/// ```
+/// let dir = tempfile::tempdir()?;
+/// let db = kv::Options::new()
+///     .sync(kv::Sync::Every(std::time::Duration::from_millis(100)))
+///     .open(dir.path())?;
+/// db.set(b"name", b"Alice")?;
+/// assert_eq!(db.get(b"name")?.as_deref(), Some(&b"Alice"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) mode: OpenMode,
+    pub(crate) sync: Sync,
+    pub(crate) segment_bytes: u64,
+    pub(crate) value_bytes_max: u32,
+    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) compression: Compression,
+    pub(crate) recover: Recover,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) listener_queue: usize,
+    pub(crate) logger: Option<Logger>,
+    pub(crate) background: bool,
+    pub(crate) faults: Faults,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("mode", &self.mode)
+            .field("sync", &self.sync)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("value_bytes_max", &self.value_bytes_max)
+            .field("default_ttl", &self.default_ttl)
+            .field("compression", &self.compression)
+            .field("recover", &self.recover)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// `Create`, `Sync::Every(1 s)`, 64 MiB segments, no default expiry, no compression.
+    pub fn new() -> Self {
+        Options {
+            mode: OpenMode::Create,
+            sync: Sync::Every(Duration::from_secs(1)),
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            value_bytes_max: VALUE_BYTES_MAX_DEFAULT,
+            default_ttl: None,
+            compression: Compression::Off,
+            recover: Recover::Strict,
+            clock: Arc::new(SystemClock),
+            disk: Arc::new(OsDisk),
+            listener: None,
+            listener_queue: 65_536,
+            logger: None,
+            background: true,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Whether a store is made, must exist, or is only read.
+    pub fn mode(mut self, mode: OpenMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// When writes reach the disk.
+    pub fn sync(mut self, sync: Sync) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Size that segments grow to, in bytes: 64 KiB to 1 GiB. Segments of a small store are smaller.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Longest value, in bytes (default 1 GiB).
+    pub fn value_bytes_max(mut self, bytes: u32) -> Self {
+        self.value_bytes_max = bytes;
+        self
+    }
+
+    /// Expiry of entries that are set without one of their own; `None`: they stay.
+    pub fn default_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.default_ttl = ttl;
+        self
+    }
+
+    /// Which values are stored compressed.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// What `open` does about damage.
+    pub fn recover(mut self, recover: Recover) -> Self {
+        self.recover = recover;
+        self
+    }
+
+    /// Source of time, for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Called for each entry that was deleted, has expired or was evicted, by a thread of the store that holds no guard: it
+    /// may call the store, but for `close`. Events wait in a bounded queue; what does not fit is dropped and counted.
+    pub fn listener(mut self, listener: impl Fn(&Event) + Send + std::marker::Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Events that may wait for the listener (default 65,536).
+    pub fn listener_queue(mut self, events: usize) -> Self {
+        self.listener_queue = events;
+        self
+    }
+
+    /// Called with one line when something happens that nobody asked about: recovery, damage, a failed sync.
+    pub fn logger(mut self, logger: impl Fn(&str) + Send + std::marker::Sync + 'static) -> Self {
+        self.logger = Some(Arc::new(logger));
+        self
+    }
+
+    /// Whether expiry and compaction run by themselves from the start (default yes). [`Db::resume`] starts them later.
+    pub fn background(mut self, runs: bool) -> Self {
+        self.background = runs;
+        self
+    }
+
+    /// Switches for tests that prove that a mechanism is needed.
+    #[doc(hidden)]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// The operating system, for tests.
+    #[allow(dead_code)] // Tests hold the disk through it.
+    pub(crate) fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
+    /// Opens the store in directory `path`.
+    ///
+    /// Visible at once is everything that was acknowledged before; the time it takes grows with the log's bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], [`Error::Locked`], [`Error::NotAStore`], [`Error::UnsupportedVersion`],
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
+        self.check()?;
+        Db::open_with(self, path.as_ref())
+    }
+
+    /// Makes a store in memory: the same engine without files. Sync modes have no effect.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]; [`Error::Io`] when there is no memory.
+    pub fn in_memory(self) -> Result<Db> {
+        self.check()?;
+        Db::in_memory_with(self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |name, reason: String| Err(Error::InvalidOption { name, reason });
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_LIMIT).contains(&self.segment_bytes) {
+            let found = self.segment_bytes;
+            return refuse(
+                "segment_bytes",
+                format!("{found} bytes: must be {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_LIMIT}"),
+            );
+        }
+        if self.value_bytes_max > VALUE_BYTES_MAX_LIMIT {
+            let found = self.value_bytes_max;
+            return refuse(
+                "value_bytes_max",
+                format!("{found} bytes: must be at most {VALUE_BYTES_MAX_LIMIT}"),
+            );
+        }
+        if let Compression::Zstd { level, .. } = self.compression {
+            if cfg!(not(feature = "zstd")) {
+                return refuse("compression", "this build has no zstd".into());
+            }
+            if !(-7..=19).contains(&level) {
+                return refuse("compression", format!("zstd level {level}: must be -7 to 19"));
+            }
+        }
+        if matches!(self.sync, Sync::Every(period) if period.is_zero()) {
+            return refuse("sync", "a period of zero: use Sync::Always".into());
+        }
+        if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return refuse("default_ttl", "a time to live of zero: entries would never be seen".into());
+        }
+        if self.listener_queue == 0 {
+            return refuse("listener_queue", "must hold at least one event".into());
+        }
+        Ok(())
+    }
+
+    /// Refuses keys and values that no record can hold.
+    pub(crate) fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        check_key(key)?;
+        let max = self.value_bytes_max as usize;
+        if value.len() > max {
+            return Err(Error::ValueTooLong { len: value.len(), max });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a key that no record can hold.
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Error::KeyTooLong { len: key.len(), max: KEY_BYTES_MAX });
+    }
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! Opening: what counts of the files that are there (I11, I12), and a state from which writing can go on (I17).
+
+use crate::clock::Ratchet;
+use crate::compaction::Rewriter;
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::index::Index;
+use crate::io::{Identity, LockAttempt, LockKind, Map};
+use crate::limits::{CLOCK_AHEAD_MS_MAX, SEGMENT_BYTES_FIRST};
+use crate::log::{
+    id_in_name, is_reserve, listed, random_uuid, sealed_listing, Directory, Files, Log, Manifest, Plan,
+    Segment, SegmentHeader, SegmentKind, Sighting, Table, FIRST_RECORD_AT,
+};
+use crate::options::{OpenMode, Options, Recover};
+use crate::store::Store;
+use crate::testing::Fault;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+mod load;
+mod replay;
+
+use load::{Loaded, Source, Unlisted};
+use replay::replay;
+
+const LOCK: &str = "LOCK";
+
+/// Something in a store's files that is not what was written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, offset {}: {}", self.path.display(), self.offset, self.reason)
+    }
+}
+
+impl From<Damage> for Error {
+    fn from(damage: Damage) -> Error {
+        Error::Corrupt { path: damage.path, offset: damage.offset, reason: damage.reason }
+    }
+}
+
+/// What a store starts from.
+pub(crate) struct Recovered {
+    pub(crate) store: Store,
+    pub(crate) manifest: Manifest,
+    pub(crate) sealed: Vec<Arc<Segment>>,
+    /// `None` in a store that is only read.
+    pub(crate) tail: Option<Arc<Segment>>,
+    pub(crate) lock: Option<Box<dyn Send + Sync>>,
+    pub(crate) damage: Vec<Damage>,
+    pub(crate) sightings: Vec<Sighting>,
+}
+
+fn empty_manifest() -> Manifest {
+    Manifest {
+        store_uuid: random_uuid(),
+        generation: 0,
+        next_segment_id: 1,
+        next_base_lsn: 0,
+        segments: Vec::new(),
+    }
+}
+
+fn reserve_bytes(options: &Options) -> u64 {
+    SEGMENT_BYTES_FIRST.min(options.segment_bytes)
+}
+
+/// A store over a log whose active segment is a place-holder in memory.
+fn store_with(
+    options: Options,
+    directory: Option<Directory>,
+    manifest: &Manifest,
+    boot_id: [u8; 16],
+) -> Result<Store> {
+    let files =
+        Files { directory, store_uuid: manifest.store_uuid, boot_id, reserve_bytes: reserve_bytes(&options) };
+    let table = Table::new()?;
+    let number = table.reserve()?;
+    let header = SegmentHeader {
+        kind: SegmentKind::Tail,
+        store_uuid: manifest.store_uuid,
+        id: u64::MAX,
+        base_lsn: manifest.next_base_lsn,
+        born: manifest.next_base_lsn,
+        capacity_bytes: FIRST_RECORD_AT,
+        salt: 0,
+        boot_id,
+        file: Identity { device: 0, inode: 0 },
+    };
+    let map = Map::anonymous(FIRST_RECORD_AT as usize)
+        .map_err(|e| Error::io("map memory for", Path::new("the store"), e))?;
+    let nothing = Arc::new(Segment::new(header, map, number));
+    table.insert(&nothing);
+    let log = Log::new(table, files, options.sync, &nothing, manifest.next_segment_id);
+    let clock = Ratchet::new(Arc::clone(&options.clock));
+    Ok(Store::new(Arc::new(log), Index::with_capacity(0), clock, Events::default(), options))
+}
+
+pub(crate) fn in_memory(options: Options) -> Result<Recovered> {
+    let manifest = empty_manifest();
+    let store = store_with(options, None, &manifest, [0; 16])?;
+    start_tail(store, manifest, Vec::new(), Vec::new(), &[], Vec::new())
+}
+
+/// Opens a directory.
+pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
+    let directory = Directory { disk: Arc::clone(&options.disk), path: path.to_path_buf() };
+    if options.mode == OpenMode::ReadOnly {
+        return open_read_only(options, directory);
+    }
+    let names = list(&directory, options.mode)?;
+    let lock = match directory.disk.lock(&path.join(LOCK), LockKind::Exclusive) {
+        Ok(LockAttempt::Held(lock)) => lock,
+        Ok(LockAttempt::Taken(pid)) => return Err(Error::Locked { path: path.to_path_buf(), pid }),
+        Err(e) => return Err(Error::io("lock", &path.join(LOCK), e)),
+    };
+    let found = Manifest::load(directory.disk.as_ref(), path)?;
+    if found.is_none() {
+        refuse_foreign(&directory, &names, options.mode)?;
+    }
+    let manifest = found.unwrap_or_else(empty_manifest);
+    let boot_id = directory.disk.boot_id().map_err(|e| Error::io("read the boot id for", path, e))?;
+    let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
+    let leftovers = leftovers(&store, &directory, &manifest, &names)?;
+    let mut recovered = recover(store, manifest, loaded)?;
+    if recovered.store.read_only.is_none() {
+        for path in leftovers {
+            // Best effort: what stays is a leftover at the next open too.
+            let _ = directory.disk.remove(&path);
+        }
+    }
+    recovered.lock = Some(lock);
+    Ok(recovered)
+}
+
+fn list(directory: &Directory, mode: OpenMode) -> Result<Vec<PathBuf>> {
+    use std::io::ErrorKind;
+    let path = &directory.path;
+    let not_a_store = |reason: &str| Error::NotAStore { path: path.clone(), reason: reason.into() };
+    let names = match directory.disk.list(path) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotADirectory => return Err(not_a_store("it is a file")),
+        Err(e) if e.kind() == ErrorKind::NotFound && mode != OpenMode::Create => {
+            return Err(not_a_store("there is no such directory"))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            directory.disk.create_dir(path).map_err(|e| Error::io("create directory", path, e))?;
+            Vec::new()
+        }
+        Err(e) => return Err(Error::io("list", path, e)),
+    };
+    Ok(names.into_iter().map(|entry| PathBuf::from(entry.name)).collect())
+}
+
+/// Refuses a directory that has no manifest, but holds something that a store that was never finished would not.
+fn refuse_foreign(directory: &Directory, names: &[PathBuf], mode: OpenMode) -> Result<()> {
+    let path = &directory.path;
+    if mode == OpenMode::MustExist {
+        return Err(Error::NotAStore { path: path.clone(), reason: "it holds no manifest".into() });
+    }
+    for name in names {
+        let is_ours = name == Path::new(LOCK)
+            || is_reserve(name)
+            || id_in_name(name).is_some()
+            || name.to_str().is_some_and(|name| name.starts_with("MANIFEST-"));
+        if !is_ours {
+            let reason = format!("it holds {} and no manifest", name.display());
+            return Err(Error::NotAStore { path: path.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Files that no manifest lists. One that holds records of the tail means that the manifest is damaged.
+fn leftovers(
+    store: &Store,
+    directory: &Directory,
+    manifest: &Manifest,
+    names: &[PathBuf],
+) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for name in names {
+        let path = directory.path.join(name);
+        if is_reserve(name) {
+            // Its size may not be the one that this open's options ask for.
+            found.push(path);
+            continue;
+        }
+        let Some(id) = id_in_name(name) else { continue };
+        if manifest.segments.iter().any(|listed| listed.id == id) {
+            continue;
+        }
+        const NEWER: &str = "the segment holds records, and the manifest does not list it";
+        match load::judge_unlisted(directory, &path, manifest)? {
+            Unlisted::Leftover => found.push(path),
+            Unlisted::Foreign => {}
+            Unlisted::Newer if store.options.recover == Recover::Salvage => {
+                store.say(&format!("{}: {NEWER}", path.display()));
+            }
+            Unlisted::Newer => return Err(Error::corrupt(&path, 0, NEWER)),
+        }
+    }
+    Ok(found)
+}
+
+/// Takes up the stored time, as far as it can be believed (I15).
+fn take_up_time(store: &Store, loaded: &Loaded) {
+    let stored_ms = loaded.segments.iter().filter_map(|found| found.segment.cell().time()).max().unwrap_or(0);
+    if stored_ms > store.clock.wall_ms().saturating_add(CLOCK_AHEAD_MS_MAX) {
+        store.say(&format!("stored time {stored_ms} ms is more than a day ahead of the clock: ignored"));
+        return;
+    }
+    store.clock.raise(stored_ms);
+    store.stored_time_ms.fetch_max(stored_ms, Ordering::AcqRel);
+}
+
+fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<Recovered> {
+    take_up_time(&store, &loaded);
+    let mut damage = std::mem::take(&mut loaded.damage);
+    let replayed = replay(&store, &loaded, &mut damage);
+    if store.options.recover == Recover::Strict {
+        if let Some(first) = damage.first() {
+            return Err(first.clone().into());
+        }
+    }
+    for damage in &damage {
+        store.say(&damage.to_string());
+    }
+    let (sealed, rewritten) = loaded.split();
+    if store.options.faults.has(Fault::OldTailReused) {
+        return reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings);
+    }
+    let survivors = replayed.survivors;
+    match start_tail_over(&store, &manifest, &sealed, &rewritten, &survivors) {
+        Ok((next, outputs, tail, mut seen)) => {
+            for old in rewritten {
+                let _ = store.log.files.remove(&old);
+                drop(store.log.table.remove(old.number()));
+                store.log.table.release(old.number());
+            }
+            let mut sightings = replayed.sightings;
+            sightings.append(&mut seen);
+            let sealed = sealed.into_iter().chain(outputs).collect();
+            Ok(Recovered { store, manifest: next, sealed, tail: Some(tail), lock: None, damage, sightings })
+        }
+        Err(error) if error.is_disk_full() => {
+            store.read_only = Some(format!("no space to recover for writing: {error}"));
+            store.say(&format!("opened read-only: {error}"));
+            Ok(read_only_state(store, manifest, sealed, damage))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_only_state(
+    store: Store,
+    manifest: Manifest,
+    sealed: Vec<Arc<Segment>>,
+    damage: Vec<Damage>,
+) -> Recovered {
+    store.log.shut_requests();
+    Recovered { store, manifest, sealed, tail: None, lock: None, damage, sightings: Vec::new() }
+}
+
+type Fresh = (Manifest, Vec<Arc<Segment>>, Arc<Segment>, Vec<Sighting>);
+
+/// Copies the survivors of `old` into outputs, makes a fresh tail, and lists both in one manifest without `old` (I17).
+fn start_tail_over(
+    store: &Store,
+    manifest: &Manifest,
+    sealed: &[Arc<Segment>],
+    old: &[Arc<Segment>],
+    survivors: &[(u16, Vec<u64>)],
+) -> Result<Fresh> {
+    let log = &store.log;
+    let ends = manifest.segments.iter().map(|listed| listed.base_lsn.saturating_add(listed.capacity_bytes));
+    let base_lsn = ends.chain([manifest.next_base_lsn]).max().unwrap_or(0);
+    let mut made: Vec<Arc<Segment>> = Vec::new();
+    let result = (|| {
+        let plan = Plan {
+            kind: SegmentKind::Tail,
+            id: log.fresh_id(),
+            base_lsn,
+            born: base_lsn,
+            capacity_bytes: log.files.reserve_bytes,
+        };
+        let number = log.table.reserve()?;
+        let tail = Arc::new(log.files.create(&plan, number)?);
+        made.push(Arc::clone(&tail));
+        log.table.insert(&tail);
+        log.start_at(&tail);
+        tail.cell().raise_time(store.stored_time_ms.load(Ordering::Acquire));
+        let born_of_others = sealed.iter().map(|s| s.header().born).chain([base_lsn]).min().unwrap_or(0);
+        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old));
+        let copied = survivors.iter().try_for_each(|(number, offsets)| {
+            match old.iter().find(|s| s.number() == *number) {
+                Some(segment) => offsets.iter().try_for_each(|at| rewriter.rewrite_one(segment, *at)),
+                None => Ok(()),
+            }
+        });
+        made.extend(rewriter.outputs().iter().cloned());
+        copied?;
+        let (outputs, sightings) = rewriter.finish()?;
+        log.files.sync_names()?;
+        let mut next = manifest.clone();
+        next.generation += 1;
+        next.next_segment_id = log.next_id();
+        next.next_base_lsn = tail.end_lsn();
+        next.segments.retain(|l| sealed.iter().any(|segment| segment.header().id == l.id));
+        next.segments.extend(outputs.iter().map(|segment| sealed_listing(segment)));
+        next.segments.push(listed(&tail));
+        log.files.store_manifest(&next)?;
+        Ok((next, outputs, tail, sightings))
+    })();
+    if result.is_err() {
+        // Nothing lists them; what cannot be removed is a leftover. They stay mapped: the index may lead to them.
+        made.iter().for_each(|segment| drop(log.files.remove(segment)));
+    }
+    result
+}
+
+fn output_bytes(store: &Store, old: &[Arc<Segment>]) -> u64 {
+    let used: u64 = old.iter().map(|segment| segment.capacity_bytes()).sum();
+    used.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
+}
+
+/// A store without anything to rewrite.
+fn start_tail(
+    store: Store,
+    manifest: Manifest,
+    sealed: Vec<Arc<Segment>>,
+    old: Vec<Arc<Segment>>,
+    survivors: &[(u16, Vec<u64>)],
+    damage: Vec<Damage>,
+) -> Result<Recovered> {
+    let (manifest, outputs, tail, sightings) = start_tail_over(&store, &manifest, &sealed, &old, survivors)?;
+    let sealed = sealed.into_iter().chain(outputs).collect();
+    Ok(Recovered { store, manifest, sealed, tail: Some(tail), lock: None, damage, sightings })
+}
+
+/// I17 taken out: goes on in the old tail, behind what was found there.
+fn reuse_old_tail(
+    store: Store,
+    manifest: Manifest,
+    sealed: Vec<Arc<Segment>>,
+    old: Vec<Arc<Segment>>,
+    sightings: Vec<Sighting>,
+) -> Result<Recovered> {
+    let used = |segment: &&Arc<Segment>| segment.header().base_lsn + segment.end();
+    let holds = |segment: &&Arc<Segment>| segment.end() > FIRST_RECORD_AT;
+    let Some(tail) = old.iter().filter(holds).max_by_key(used).cloned() else {
+        return start_tail(store, manifest, sealed, old, &[], Vec::new());
+    };
+    store.log.start_at(&tail);
+    Ok(Recovered { store, manifest, sealed, tail: Some(tail), lock: None, damage: Vec::new(), sightings })
+}
+
+/// Opens without writing anything: of a store that nobody has open, or of a copy of one that somebody has.
+fn open_read_only(mut options: Options, directory: Directory) -> Result<Recovered> {
+    const ATTEMPTS: u32 = 20;
+    // What is damaged is listed, not refused.
+    options.recover = Recover::Salvage;
+    list(&directory, OpenMode::ReadOnly)?;
+    let lock_path = directory.path.join(LOCK);
+    let lock = match directory.disk.lock(&lock_path, LockKind::Shared) {
+        Ok(LockAttempt::Held(lock)) => Some(lock),
+        // Held by a writer; or there is no such file, or no right to open it: then a copy is as good.
+        Ok(LockAttempt::Taken(_)) | Err(_) => None,
+    };
+    let source = if lock.is_some() { Source::MappedReadOnly } else { Source::Copied };
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let result = read_once(options.clone(), &directory, source);
+        match result {
+            // The writer replaced segments between our reading of the manifest and of the files.
+            Err(Error::Io { ref source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound && attempt < ATTEMPTS && lock.is_none() => {}
+            Err(error) => return Err(error),
+            Ok(mut recovered) => {
+                let is_moved = lock.is_none()
+                    && attempt < ATTEMPTS
+                    && recovered.damage.iter().any(|damage| damage.reason.contains(load::MISSING));
+                if is_moved {
+                    continue;
+                }
+                recovered.lock = lock;
+                return Ok(recovered);
+            }
+        }
+    }
+}
+
+fn read_once(options: Options, directory: &Directory, source: Source) -> Result<Recovered> {
+    let found = Manifest::load(directory.disk.as_ref(), &directory.path)?;
+    let manifest = found.ok_or_else(|| Error::NotAStore {
+        path: directory.path.clone(),
+        reason: "it holds no manifest".into(),
+    })?;
+    let boot_id = directory.disk.boot_id().unwrap_or_default();
+    let mut store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    store.read_only = Some("it was opened for reading".into());
+    let mut loaded = load::load(&store, directory, &manifest, source)?;
+    take_up_time(&store, &loaded);
+    let mut damage = std::mem::take(&mut loaded.damage);
+    replay(&store, &loaded, &mut damage);
+    let (sealed, _) = loaded.split();
+    Ok(read_only_state(store, manifest, sealed, damage))
+}

@@ -1,0 +1,221 @@
+//! From segments to the index: the highest LSN of each key wins, in whatever order they are read (I11).
+
+use super::load::{Found, Loaded, Source};
+use super::Damage;
+use crate::index::{Content, Pinned};
+use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
+use crate::record::{Draft, Kind, Record, State};
+use crate::store::Store;
+use crate::testing::Fault;
+use crossbeam_epoch::Guard;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Records that are replayed under one guard.
+const UNDER_ONE_GUARD: u32 = 1024;
+
+#[derive(Default)]
+pub(super) struct Replayed {
+    pub(super) sightings: Vec<Sighting>,
+    /// Segment number and offsets of the records that count, of segments that are rewritten.
+    pub(super) survivors: Vec<(u16, Vec<u64>)>,
+}
+
+pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -> Replayed {
+    let (sealed, mut unsealed): (Vec<_>, Vec<_>) =
+        loaded.segments.iter().partition(|found| found.listed.seal.is_some());
+    let clear_lsn = AtomicU64::new(0);
+    let mut replayed = Replayed::default();
+    replay_sealed(store, &sealed, &clear_lsn, &mut replayed, damage);
+    unsealed.sort_by_key(|found| found.segment.header().base_lsn);
+    replay_unsealed(store, loaded.source, &unsealed, &clear_lsn, &mut replayed, damage);
+    // Relaxed: the threads that raised it are joined.
+    drop_cleared(store, clear_lsn.load(Ordering::Relaxed));
+    replayed
+}
+
+fn replay_sealed(
+    store: &Store,
+    sealed: &[&Found],
+    clear_lsn: &AtomicU64,
+    replayed: &mut Replayed,
+    damage: &mut Vec<Damage>,
+) {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((Vec::new(), Vec::new(), Vec::new()));
+    let work = || {
+        // Relaxed: only hands out numbers.
+        while let Some(found) = sealed.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let used_bytes = found.listed.seal.map_or(0, |seal| seal.used_bytes);
+            let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
+            let mut scanned = one.run(Condition::Sealed { used_bytes }, 0);
+            let counts = found.listed.seal.map(|seal| (seal.records, seal.committed));
+            if scanned.damage.is_empty() && counts != Some((scanned.records, scanned.committed)) {
+                let (records, committed) = (scanned.records, scanned.committed);
+                let reason = format!(
+                    "{records} records, {committed} of them committed, are not what the manifest lists"
+                );
+                scanned.damage.push((0, reason));
+            }
+            let found_damage = list_damage(&found.segment, scanned);
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.0.append(&mut one.sightings);
+            if !found_damage.is_empty() {
+                results.1.push((found.segment.number(), one.offsets));
+            }
+            results.2.extend(found_damage);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sealed.len());
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let (mut sightings, mut survivors, found_damage) =
+        results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    replayed.sightings.append(&mut sightings);
+    replayed.survivors.append(&mut survivors);
+    damage.extend(found_damage);
+}
+
+/// Oldest first: where power was lost, nothing counts behind the first gap (I12).
+fn replay_unsealed(
+    store: &Store,
+    source: Source,
+    unsealed: &[&Found],
+    clear_lsn: &AtomicU64,
+    replayed: &mut Replayed,
+    damage: &mut Vec<Damage>,
+) {
+    let synced_lsn = unsealed.iter().map(|found| found.segment.cell().synced()).max().unwrap_or(0);
+    let is_same_run = unsealed.iter().all(|found| is_of_this_boot(store, &found.segment));
+    let died = is_same_run && source != Source::Copied && !store.options.faults.has(Fault::NoResyncOverHoles);
+    let condition = if died { Condition::ProcessDied } else { Condition::Cut };
+    for found in unsealed {
+        let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
+        let scanned = one
+            .run(condition, if store.options.faults.has(Fault::NoResyncOverHoles) { 0 } else { synced_lsn });
+        found.segment.set_end(one.end);
+        replayed.survivors.push((found.segment.number(), one.offsets));
+        let goes_on = scanned.is_complete || condition == Condition::ProcessDied;
+        damage.extend(list_damage(&found.segment, scanned));
+        if !goes_on {
+            break;
+        }
+    }
+}
+
+fn is_of_this_boot(store: &Store, segment: &Segment) -> bool {
+    let header = segment.header();
+    let identity = segment.file().and_then(|file| file.identity().ok());
+    header.boot_id == store.log.files.boot_id && identity == Some(header.file)
+}
+
+fn list_damage(segment: &Segment, scanned: Scanned) -> Vec<Damage> {
+    if !scanned.damage.is_empty() {
+        // Relaxed: read after the threads are joined.
+        segment.damaged.store(true, Ordering::Relaxed);
+    }
+    let path = segment.path();
+    scanned.damage.into_iter().map(|(offset, reason)| Damage { path: path.into(), offset, reason }).collect()
+}
+
+struct ReplayOne<'s> {
+    store: &'s Store,
+    segment: &'s Arc<Segment>,
+    clear_lsn: &'s AtomicU64,
+    sightings: Vec<Sighting>,
+    /// Of committed records, frames as a whole.
+    offsets: Vec<u64>,
+    /// Behind the last record that counts as written.
+    end: u64,
+}
+
+impl<'s> ReplayOne<'s> {
+    fn new(store: &'s Store, segment: &'s Arc<Segment>, clear_lsn: &'s AtomicU64) -> Self {
+        let end = crate::log::FIRST_RECORD_AT;
+        ReplayOne { store, segment, clear_lsn, sightings: Vec::new(), offsets: Vec::new(), end }
+    }
+
+    fn run(&mut self, condition: Condition, synced_lsn: u64) -> Scanned {
+        let segment = self.segment;
+        // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
+        let bytes = unsafe { segment.map().slice(0, segment.map().bytes()) }.unwrap_or_default();
+        let map = self.store.index.pin();
+        let mut guard = crossbeam_epoch::pin();
+        let mut looked = 0u32;
+        scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
+            looked = looked.wrapping_add(1);
+            if looked % UNDER_ONE_GUARD == 0 {
+                guard.repin();
+            }
+            self.end = at + record.bytes;
+            if record.state == State::Committed {
+                self.offsets.push(at);
+                self.take(at, record, &map, &guard);
+            } else {
+                segment.account.charge(record.bytes);
+            }
+        })
+    }
+
+    fn take(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+        let account = &self.segment.account;
+        match record.kind {
+            Kind::Put | Kind::Tombstone => self.offer(at, record, map, guard),
+            Kind::Batch => {
+                account.charge(crate::record::record_bytes(0, 0));
+                // The scan has checked the frame's members.
+                let _ = members(self.segment.header(), at, record, |at, member| {
+                    self.offer(at, member, map, guard)
+                });
+            }
+            Kind::Clear => {
+                account.saw_mask(record.lsn);
+                account.charge_mask(record.bytes);
+                self.clear_lsn.fetch_max(record.lsn, Ordering::Relaxed);
+            }
+            Kind::Pad => {}
+        }
+    }
+
+    fn offer(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+        let draft = Draft {
+            kind: record.kind,
+            flags: record.flags,
+            codec: record.codec,
+            lsn: record.lsn,
+            expire_at_ms: record.expire_at_ms,
+            key: record.key,
+            value: record.value,
+        };
+        let place = Place { segment: self.segment, offset: at, lsn: record.lsn };
+        let is_mask = record.kind == Kind::Tombstone || record.expire_at_ms != 0;
+        if is_mask {
+            self.segment.account.saw_mask(record.lsn);
+        }
+        if !self.store.publish_blind(map, &draft, &place, guard) {
+            self.segment.account.charge(record.bytes);
+        } else if is_mask {
+            self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
+        }
+    }
+}
+
+/// Entries older than the newest clear are gone (I14).
+fn drop_cleared(store: &Store, clear_lsn: u64) {
+    if clear_lsn == 0 {
+        return;
+    }
+    let map = store.index.pin();
+    let guard = crossbeam_epoch::pin();
+    map.walk(|key, address| {
+        if let Some((segment, view)) = store.at(address, &guard) {
+            if view.lsn < clear_lsn && map.find(key).is_some_and(|slot| slot.load() == Content::At(address)) {
+                store.forget_cleared(&map, key, address, segment, &view);
+            }
+        }
+    });
+}

@@ -1,0 +1,466 @@
+//! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
+//! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
+
+use crate::clock::Ratchet;
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::events::{Cause, Event, Events};
+use crate::index::{Address, Content, Index, Pinned, Slot};
+use crate::log::{Log, NoRoom, Place, Segment, View};
+use crate::options::Options;
+use crate::record::{restore, Draft, Kind, State};
+use crate::testing::Fault;
+use crossbeam_epoch::Guard;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Losses after which a writer of a large value queues with others that lose on keys like its own.
+const LOSSES_MAX: u32 = 3;
+const LARGE_VALUE_BYTES: usize = 4096;
+const TURNS: usize = 64;
+
+pub(crate) struct Store {
+    pub(crate) log: Arc<Log>,
+    pub(crate) index: Index,
+    pub(crate) clock: Ratchet,
+    /// Highest time that stands in a segment's cell (I15).
+    pub(crate) stored_time_ms: Arc<AtomicU64>,
+    pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    pub(crate) options: Options,
+    /// Why writes are refused, in a store that was opened for reading.
+    pub(crate) read_only: Option<String>,
+    turns: Vec<Mutex<()>>,
+}
+
+/// What stands for a key, as one moment saw it.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'g> {
+    content: Content,
+    /// LSN of the record there; 0 without one.
+    pub(crate) lsn: u64,
+    /// The record, if it is alive.
+    pub(crate) live: Option<View<'g>>,
+}
+
+impl Seen<'_> {
+    /// Version of the live value, 0 when there is none.
+    pub(crate) fn version(&self) -> u64 {
+        self.live.map_or(0, |view| view.lsn)
+    }
+}
+
+/// The outcome of a write that decided on what it saw.
+pub(crate) enum Step<T> {
+    /// Nothing is written.
+    Leave(T),
+    /// The key gets this record.
+    Write(New, T),
+}
+
+/// A record to be, without its key.
+pub(crate) struct New {
+    pub(crate) kind: Kind,
+    pub(crate) flags: u8,
+    pub(crate) codec: u8,
+    pub(crate) expire_at_ms: u64,
+    pub(crate) value: NewValue,
+}
+
+/// Stored form of a new record's value.
+pub(crate) enum NewValue {
+    /// What the caller of `write` gave.
+    Given,
+    /// That of the record that is replaced.
+    Kept,
+    Made(Vec<u8>),
+}
+
+impl New {
+    pub(crate) fn tombstone() -> New {
+        New { kind: Kind::Tombstone, flags: 0, codec: 0, expire_at_ms: 0, value: NewValue::Made(Vec::new()) }
+    }
+}
+
+impl Store {
+    pub(crate) fn new(
+        log: Arc<Log>,
+        index: Index,
+        clock: Ratchet,
+        events: Events,
+        options: Options,
+    ) -> Store {
+        Store {
+            log,
+            index,
+            clock,
+            stored_time_ms: Arc::default(),
+            counters: Counters::default(),
+            events,
+            options,
+            read_only: None,
+            turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
+        }
+    }
+
+    pub(crate) fn say(&self, line: &str) {
+        if let Some(logger) = &self.options.logger {
+            logger(line);
+        }
+    }
+
+    /// The record that an address leads to.
+    pub(crate) fn at<'g>(&self, address: Address, guard: &'g Guard) -> Option<(&'g Segment, View<'g>)> {
+        let segment = self.log.table.get(address.segment(), guard)?;
+        Some((segment, segment.view(address.offset_bytes())?))
+    }
+
+    /// Whether a deadline has passed; if so, that time is on record before anybody acts on it (I15).
+    pub(crate) fn is_past(&self, expire_at_ms: u64, guard: &Guard) -> bool {
+        // The clock is read after the record was loaded: a record that is alive by a later clock was alive when it was
+        // loaded, and one that is not is tagged by compare-exchange before anybody says so (docs/design.md, "Time").
+        if expire_at_ms == 0 || self.clock.now_ms() < expire_at_ms {
+            return false;
+        }
+        self.store_time(expire_at_ms, guard);
+        true
+    }
+
+    fn store_time(&self, at_least_ms: u64, guard: &Guard) {
+        // Acquire: a time found here stands in a cell; pairs with the Release below.
+        if self.read_only.is_some() || self.stored_time_ms.load(Ordering::Acquire) >= at_least_ms {
+            return;
+        }
+        self.log.active(guard).cell().raise_time(at_least_ms);
+        self.stored_time_ms.fetch_max(at_least_ms, Ordering::Release);
+    }
+
+    /// What stands in a slot. A record that is pending is committed first (I4), one that has expired is tagged (I5).
+    pub(crate) fn look<'g>(&self, slot: Option<&Slot>, guard: &'g Guard) -> Seen<'g> {
+        loop {
+            let content = slot.map_or(Content::Empty, Slot::load);
+            let found = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
+            let Some((address, (segment, view))) = found else {
+                return Seen { content, lsn: 0, live: None };
+            };
+            if view.word.state() == Some(State::Pending) {
+                segment.resolve(address.offset_bytes(), State::Committed);
+            }
+            let gone = Seen { content, lsn: view.lsn, live: None };
+            if address.is_expired() || view.word.kind() != Some(Kind::Put) {
+                return gone;
+            }
+            if !self.is_past(view.expire_at_ms, guard) {
+                return Seen { live: Some(view), ..gone };
+            }
+            if self.options.faults.has(Fault::ExpiredNotTagged) || self.read_only.is_some() {
+                return gone;
+            }
+            if slot.is_some_and(|slot| self.tag_expired(slot, address, &view)) {
+                return Seen { content: Content::At(address.expired()), ..gone };
+            }
+        }
+    }
+
+    /// Turns an expired record into a mask (I5); false if the slot changed first.
+    pub(crate) fn tag_expired(&self, slot: &Slot, address: Address, view: &View<'_>) -> bool {
+        if slot.compare_exchange(Content::At(address), address.expired()).is_err() {
+            return false;
+        }
+        self.count_gone(view);
+        self.counters.expired.add(1);
+        self.tell(view, Cause::Expired);
+        true
+    }
+
+    fn count_gone(&self, view: &View<'_>) {
+        self.counters.entries.add(-1);
+        self.counters.live_bytes.add(-(view.bytes() as i64));
+    }
+
+    fn tell(&self, view: &View<'_>, cause: Cause) {
+        if self.events.is_on() {
+            let value = self.value_of(view).map(Cow::into_owned).unwrap_or_default();
+            self.events.tell(Event { key: view.key.to_vec(), value, version: view.lsn, cause });
+        }
+    }
+
+    /// The value of a record, decompressed.
+    pub(crate) fn value_of<'g>(&self, view: &View<'g>) -> Result<Cow<'g, [u8]>> {
+        let max = self.options.value_bytes_max as usize;
+        restore(view.word.flags(), view.value, max).map_err(|fault| Error::Corrupt {
+            path: "log".into(),
+            offset: view.lsn,
+            reason: format!("key of {} bytes: {fault}", view.key.len()),
+        })
+    }
+
+    /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
+    pub(crate) fn publish_blind(
+        &self,
+        map: &Pinned<'_>,
+        draft: &Draft<'_>,
+        place: &Place<'_>,
+        guard: &Guard,
+    ) -> bool {
+        let Some(new) = address_of(place) else { return false };
+        loop {
+            let slot = map.claim(draft.key);
+            let mut content = slot.load();
+            loop {
+                let old = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
+                if let Some((_, (_, view))) = &old {
+                    if view.lsn > place.lsn {
+                        return false;
+                    }
+                }
+                if content == Content::Dead {
+                    map.retire(draft.key);
+                    break;
+                }
+                match slot.compare_exchange(content, new) {
+                    Ok(()) => {
+                        self.settle(draft, old);
+                        return true;
+                    }
+                    Err(found) => content = found,
+                }
+            }
+        }
+    }
+
+    /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
+    fn publish_over(
+        &self,
+        map: &Pinned<'_>,
+        draft: &Draft<'_>,
+        place: &Place<'_>,
+        seen: &Seen<'_>,
+        guard: &Guard,
+    ) -> bool {
+        let Some(new) = address_of(place) else { return false };
+        let slot = match seen.content {
+            Content::At(_) => map.find(draft.key),
+            _ => Some(map.claim(draft.key)),
+        };
+        let Some(slot) = slot else { return false };
+        let mut expected = if seen.content == Content::Dead { Content::Empty } else { seen.content };
+        loop {
+            let old = expected.address().and_then(|address| Some((address, self.at(address, guard)?)));
+            let found = match slot.compare_exchange(expected, new) {
+                Ok(()) => {
+                    self.settle(draft, old);
+                    return true;
+                }
+                Err(found) => found,
+            };
+            let moved = match (found, seen.live) {
+                (Content::At(address), Some(_)) if !address.is_expired() => self
+                    .at(address, guard)
+                    .is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put)),
+                _ => false,
+            };
+            if found == Content::Dead {
+                map.retire(draft.key);
+            }
+            if !moved {
+                return false;
+            }
+            expected = found;
+        }
+    }
+
+    /// Counts a publication: what came and what went.
+    fn settle(&self, draft: &Draft<'_>, old: Option<(Address, (&Segment, View<'_>))>) {
+        let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len()) as i64;
+        let is_put = draft.kind == Kind::Put;
+        let mut entries = i64::from(is_put);
+        let mut live_bytes = if is_put { bytes } else { 0 };
+        if let Some((address, (segment, view))) = old {
+            segment.account.charge(view.bytes());
+            if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
+                entries -= 1;
+                live_bytes -= view.bytes() as i64;
+                if !is_put {
+                    self.tell(&view, Cause::Deleted);
+                }
+            }
+        }
+        if entries != 0 {
+            self.counters.entries.add(entries);
+        }
+        self.counters.live_bytes.add(live_bytes);
+    }
+
+    /// A record that lost its race: it never counts, and its bytes are dead (I2).
+    fn abort(&self, draft: &Draft<'_>, place: &Place<'_>) {
+        place.resolve(State::Aborted);
+        place.segment.account.charge(crate::record::record_bytes(draft.key.len(), draft.value.len()));
+        self.counters.aborted.add(1);
+    }
+
+    /// Where writers of large values that keep losing wait for each other, so that the log does not fill with copies.
+    fn turn(&self, key: &[u8], value_bytes: usize, losses: u32) -> Option<MutexGuard<'_, ()>> {
+        if losses < LOSSES_MAX || value_bytes < LARGE_VALUE_BYTES {
+            return None;
+        }
+        let turn = self.turns.get(crc32fast::hash(key) as usize % TURNS)?;
+        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if let Some(reason) = &self.read_only {
+            return Err(Error::ReadOnly { reason: reason.clone() });
+        }
+        self.log.check_writable()
+    }
+
+    /// Writes a record for a key whatever stands there. Returns its LSN once it is visible.
+    pub(crate) fn write_blind(&self, draft: &Draft<'_>) -> Result<u64> {
+        let mut losses = 0;
+        loop {
+            self.check_writable()?;
+            let _turn = self.turn(draft.key, draft.value.len(), losses);
+            match self.try_blind(draft) {
+                Ok(Some(lsn)) => return Ok(lsn),
+                Ok(None) => losses += 1,
+                Err(no_room) => self.log.wait_for_room(no_room)?,
+            }
+        }
+    }
+
+    /// One attempt of `write_blind`; `None` when a newer record stood there.
+    fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
+        let guard = crossbeam_epoch::pin();
+        let place = self.log.append(draft, &guard)?;
+        let map = self.index.pin();
+        if self.publish_blind(&map, draft, &place, &guard) {
+            place.resolve(State::Committed);
+            return Ok(Some(place.lsn));
+        }
+        self.abort(draft, &place);
+        if self.options.faults.has(Fault::BlindWriteCallsItselfOverwritten) {
+            return Ok(Some(place.lsn));
+        }
+        Ok(None)
+    }
+
+    /// Lets `decide` choose on what stands for the key, and writes what it chose if that still stands there (I3).
+    /// Returns the new record's LSN, if one was written, once it is visible.
+    ///
+    /// `decide` may run several times; it runs before anything is reserved and must not call the store.
+    pub(crate) fn write<T>(
+        &self,
+        key: &[u8],
+        decide: impl FnMut(&Seen<'_>) -> Result<Step<T>>,
+    ) -> Result<(Option<u64>, T)> {
+        self.write_given(key, &[], decide, || true)
+    }
+
+    /// As `write`, with a value at hand; `confirm` is asked between reservation and publication, and when it says no nothing
+    /// is written.
+    pub(crate) fn write_given<T>(
+        &self,
+        key: &[u8],
+        given: &[u8],
+        mut decide: impl FnMut(&Seen<'_>) -> Result<Step<T>>,
+        confirm: impl Fn() -> bool,
+    ) -> Result<(Option<u64>, T)> {
+        let mut losses = 0;
+        let mut value_bytes = 0;
+        loop {
+            self.check_writable()?;
+            let _turn = self.turn(key, value_bytes, losses);
+            let no_room = {
+                let guard = crossbeam_epoch::pin();
+                let map = self.index.pin();
+                let seen = self.look(map.find(key), &guard);
+                let (new, outcome) = match decide(&seen)? {
+                    Step::Leave(outcome) => return Ok((None, outcome)),
+                    Step::Write(new, outcome) => (new, outcome),
+                };
+                let value = match &new.value {
+                    NewValue::Given => given,
+                    NewValue::Kept => seen.live.map_or(&[][..], |view| view.value),
+                    NewValue::Made(bytes) => bytes,
+                };
+                value_bytes = value.len();
+                let draft = Draft {
+                    kind: new.kind,
+                    flags: new.flags,
+                    codec: new.codec,
+                    lsn: 0,
+                    expire_at_ms: new.expire_at_ms,
+                    key,
+                    value,
+                };
+                match self.log.append(&draft, &guard) {
+                    Ok(place) if !confirm() => {
+                        self.abort(&draft, &place);
+                        return Ok((None, outcome));
+                    }
+                    Ok(place) => {
+                        if self.publish_over(&map, &draft, &place, &seen, &guard) {
+                            place.resolve(State::Committed);
+                            return Ok((Some(place.lsn), outcome));
+                        }
+                        self.abort(&draft, &place);
+                        losses += 1;
+                        continue;
+                    }
+                    Err(no_room) => no_room,
+                }
+            };
+            self.log.wait_for_room(no_room)?;
+        }
+    }
+
+    /// Takes an entry out that a clear masks in the log (I14); false if it changed first.
+    pub(crate) fn forget_cleared(
+        &self,
+        map: &Pinned<'_>,
+        key: &[u8],
+        address: Address,
+        segment: &Segment,
+        view: &View<'_>,
+    ) -> bool {
+        if !map.remove(key, address) {
+            return false;
+        }
+        segment.account.charge(view.bytes());
+        if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
+            self.count_gone(view);
+            self.tell(view, Cause::Deleted);
+        }
+        true
+    }
+
+    /// Waits until every guard that is held now has been dropped; `false` if the store closes first.
+    pub(crate) fn wait_grace(&self) -> bool {
+        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let guard = crossbeam_epoch::pin();
+        let signal = Arc::clone(&done);
+        // Epoch callbacks only signal.
+        guard.defer(move || signal.store(true, Ordering::Release));
+        guard.flush();
+        drop(guard);
+        let mut pause_us = 20;
+        // Acquire: what the guards' holders did is visible; pairs with the Release above.
+        while !done.load(Ordering::Acquire) {
+            if self.log.is_closing() {
+                return false;
+            }
+            // An idle thread's garbage waits for ever: each pin moves the epoch on.
+            crossbeam_epoch::pin().flush();
+            std::thread::sleep(std::time::Duration::from_micros(pause_us));
+            pause_us = (pause_us * 2).min(2_000);
+        }
+        true
+    }
+}
+
+/// The index address of a record.
+pub(crate) fn address_of(place: &Place<'_>) -> Option<Address> {
+    Address::new(place.segment.number(), place.offset)
+}
