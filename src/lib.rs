@@ -4,6 +4,9 @@
 //! append log. The design and its numbered invariants (I1, I2, …), which comments cite, stand in
 //! `docs/design.md`; the bytes on disk in `docs/format.md`.
 
+// Library code reports; it does not panic.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("libkv maps its files and needs a 64-bit little-endian target");
 

@@ -43,7 +43,7 @@ fn conditions_hold_on_the_value_that_is_replaced() {
         assert_eq!(db.compare_and_swap(b"k", version + 8, b"x").unwrap(), None);
         let next = db.compare_and_swap(b"k", version, b"4").unwrap().unwrap();
         assert!(next > version);
-        assert_eq!(db.compare_and_swap(b"new", 0, b"5").unwrap().is_some(), true);
+        assert!(db.compare_and_swap(b"new", 0, b"5").unwrap().is_some());
         assert_eq!(db.compare_and_swap(b"new", 0, b"6").unwrap(), None);
         let if_present = SetOptions::new().condition(Condition::IfPresent);
         assert_eq!(db.set_with(b"absent", b"", if_present).unwrap(), None);
@@ -186,7 +186,7 @@ fn everything_is_there_after_close_and_after_a_crash() {
         }
         assert_eq!(db.len() as u32, round * 1000);
         for n in 0..(round + 1) * 1000 {
-            db.set(&n.to_le_bytes(), &vec![round as u8; 50]).unwrap();
+            db.set(&n.to_le_bytes(), &[round as u8; 50]).unwrap();
         }
         db.set(b"deleted", b"x").unwrap();
         db.delete(b"deleted").unwrap();
