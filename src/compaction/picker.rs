@@ -14,8 +14,10 @@ use std::sync::Arc;
 const LIMIT_PERCENT: u64 = 140;
 /// A segment is worth rewriting for its garbage alone when at least this share of it is, in percent.
 const GAIN_PERCENT_MIN: u64 = 15;
-/// So many segments that are less than half full are merged.
+/// So many segments that are smaller than this share of a segment are merged: what opening and closing leaves. A store that
+/// grows has older, smaller segments too, and they stay above it.
 const SMALL_SEGMENTS_MAX: usize = 8;
+const SMALL_SHARE: u64 = 16;
 /// Segments rewritten at once for a rotation or a merge, in bytes, as a multiple of a segment.
 const SEGMENTS_AT_ONCE: u64 = 4;
 
@@ -80,8 +82,12 @@ impl Measure {
 pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
     let at_once = measure.segment_bytes * SEGMENTS_AT_ONCE;
     let mut all: Vec<&Arc<Segment>> = candidates(extents).collect();
-    let small: Vec<_> =
-        all.iter().copied().filter(|s| s.end() < measure.segment_bytes / 2).map(Arc::clone).collect();
+    let small: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|s| s.end() < measure.segment_bytes / SMALL_SHARE)
+        .map(Arc::clone)
+        .collect();
     if small.len() >= SMALL_SEGMENTS_MAX {
         return Some(Choice { victims: limit(small, at_once) });
     }

@@ -90,10 +90,10 @@ fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Val
     check_key(key)?;
     let map = store.index.pin();
     let Some(view) = store.look(map.find(key), guard).live else {
-        store.counters.misses.add(1);
+        store.counters.misses.count();
         return Ok(None);
     };
-    store.counters.hits.add(1);
+    store.counters.hits.count();
     // Plain values are the common case: no detour through the decompressor.
     let bytes = if view.word.flags() & flags::ZSTD == 0 {
         Cow::Borrowed(view.value)
