@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 const STRIPES: usize = 64;
 
 /// A sum whose parts lie in cache lines of their own.
-pub(crate) struct Striped([CachePadded<AtomicI64>; STRIPES]);
+pub(crate) struct Striped(Box<[CachePadded<AtomicI64>]>);
 
 impl Default for Striped {
     fn default() -> Self {
-        Striped(std::array::from_fn(|_| CachePadded::default()))
+        Striped((0..STRIPES).map(|_| CachePadded::default()).collect())
     }
 }
 

@@ -25,6 +25,8 @@ use load::{Loaded, Source, Unlisted};
 use replay::replay;
 
 const LOCK: &str = "LOCK";
+/// Entries that the index is sized for at open, at most: a manifest's counts may be hostile, or mostly overwritten.
+const INDEX_CAPACITY_MAX: u64 = 1 << 24;
 
 /// Something in a store's files that is not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +106,10 @@ fn store_with(
     table.insert(&nothing);
     let log = Log::new(table, files, options.sync, &nothing, manifest.next_segment_id);
     let clock = Ratchet::new(Arc::clone(&options.clock));
-    Ok(Store::new(Arc::new(log), Index::with_capacity(0), clock, Events::default(), options))
+    // Sized up front: growing it would cost more than the rest of a replay.
+    let committed: u64 = manifest.segments.iter().filter_map(|l| Some(u64::from(l.seal?.committed))).sum();
+    let index = Index::with_capacity(committed.min(INDEX_CAPACITY_MAX) as usize);
+    Ok(Store::new(Arc::new(log), index, clock, Events::default(), options))
 }
 
 pub(crate) fn in_memory(options: Options) -> Result<Recovered> {
@@ -134,6 +139,9 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
     let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
     let leftovers = leftovers(&store, &directory, &manifest, &names)?;
+    // A file that no manifest knows has an id too: outputs of a compaction that a crash cut short.
+    let used_id = names.iter().filter_map(|name| id_in_name(name)).max();
+    store.log.use_ids_above(used_id.unwrap_or(0));
     let mut recovered = recover(store, manifest, loaded)?;
     if recovered.store.read_only.is_none() {
         for path in leftovers {
@@ -306,7 +314,7 @@ fn start_tail_over(
         let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old));
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
-                Some(segment) => offsets.iter().try_for_each(|at| rewriter.rewrite_one(segment, *at)),
+                Some(segment) => rewriter.rewrite_these(segment, offsets),
                 None => Ok(()),
             }
         });

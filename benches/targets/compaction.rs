@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 fn filled(bench: &Bench) -> (tempfile::TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
     let db = Options::new().sync(Sync::Never).background(false).open(dir.path()).unwrap();
-    for round in 0..3u8 {
-        for n in 0..bench.keys as u64 {
-            db.set(&Bench::key(n), &[round; 100]).unwrap();
-        }
+    for n in 0..bench.keys as u64 {
+        db.set(&Bench::key(n), &[0; 100]).unwrap();
+    }
+    // At random, so that what lives lies among what does not.
+    let mut rng = Rng(9);
+    for _ in 0..2 * bench.keys {
+        db.set(&Bench::key(rng.below(bench.keys)), &[1; 100]).unwrap();
     }
     db.sync().unwrap();
     (dir, db)

@@ -1,6 +1,6 @@
 //! Group commit, and opening after a crash.
 
-use super::{compare, in_threads, Bench, Row};
+use super::{compare, in_threads, Bench, Compared, Row};
 use kv::{Db, Options, Sync};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ pub fn reopen(bench: &Bench) -> Vec<Row> {
         db.abandon();
         took
     };
-    let (ratio, lowest, highest, ours, theirs) = compare(open, scan);
+    let Compared { ratio, range: (lowest, highest), ours, theirs } = compare(open, scan);
     vec![Row {
         measure: "reopen after SIGKILL against a one-thread CRC scan",
         target: "≤ 10 ×",

@@ -1,6 +1,6 @@
 //! Memory of an entry, and an empty store's files.
 
-use super::{Bench, Row};
+use super::{in_fresh_process, Bench, Row};
 use kv::{Db, Options, Sync};
 
 /// Memory of this process that no file backs, in bytes.
@@ -16,16 +16,21 @@ fn allocated_bytes(dir: &std::path::Path) -> u64 {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum()
 }
 
-pub fn rows(bench: &Bench) -> Vec<Row> {
+/// Fills a store and gives the bytes that its entries take beyond key and value: in the index, and in records.
+pub fn fill(bench: &Bench) -> [u64; 2] {
     let dir = tempfile::tempdir().unwrap();
     let before = anonymous_bytes();
     let db = Options::new().sync(Sync::Never).open(dir.path()).unwrap();
     for n in 0..bench.keys as u64 {
         db.set(&Bench::key(n), &[7; 100]).unwrap();
     }
-    let index = (anonymous_bytes() - before) as f64 / bench.keys as f64;
-    let stats = db.stats().unwrap();
-    let record = stats.live_bytes as f64 / bench.keys as f64 - 116.0;
+    let index = anonymous_bytes() - before;
+    [index, db.stats().unwrap().live_bytes - 116 * bench.keys as u64]
+}
+
+pub fn rows(bench: &Bench) -> Vec<Row> {
+    let [index, record] = in_fresh_process("memory", bench);
+    let (index, record) = (index as f64 / bench.keys as f64, record as f64 / bench.keys as f64);
     let total = index + record;
     let entry = Row {
         measure: "memory per entry beyond key and value",
@@ -33,7 +38,6 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
         reached: format!("{total:.0} bytes: {index:.0} index, {record:.0} record"),
         holds: total <= 140.0,
     };
-    drop(db);
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(dir.path()).unwrap();
     // The second question comes after the first round of the log thread, which prepares all that it holds back.

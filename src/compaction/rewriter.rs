@@ -3,9 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::index::{Address, Content};
-use crate::log::{Place, Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
-use crate::record::{flags, record_bytes, Draft, Kind, State};
-use crate::store::{address_of, Store};
+use crate::log::{Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
+use crate::record::{encode_onto, flags, record_bytes, Draft, Kind, State};
+use crate::store::Store;
 use crate::testing::Fault;
 use crossbeam_epoch::Guard;
 use std::sync::atomic::Ordering;
@@ -20,9 +20,23 @@ pub(crate) struct Rewriter<'s> {
     born_of_others: u64,
     output_bytes: u64,
     outputs: Vec<Arc<Segment>>,
+    /// Records reserved at the end of the last output and not written yet, from this offset on.
+    staged_from: u64,
+    staged_bytes: Vec<u8>,
+    staged: Vec<Staged>,
     sightings: Vec<Sighting>,
     pub(crate) copied_bytes: u64,
 }
+
+/// A copy that is to take the place of the record that the index refers to.
+struct Staged {
+    /// The victim's record, tagged as the index had it.
+    from: Address,
+    to: Address,
+}
+
+/// Copies are written in runs of about this.
+const STAGED_BYTES_MAX: usize = 256 << 10;
 
 /// Why a victim cannot go.
 #[derive(Debug)]
@@ -41,6 +55,9 @@ impl<'s> Rewriter<'s> {
             born_of_others,
             output_bytes,
             outputs: Vec::new(),
+            staged_from: 0,
+            staged_bytes: Vec::new(),
+            staged: Vec::new(),
             sightings: Vec::new(),
             copied_bytes: 0,
         }
@@ -54,23 +71,28 @@ impl<'s> Rewriter<'s> {
         while at < end && at - from < bytes {
             let view = self.verified(victim, at, end)?;
             if view.word.kind() == Some(Kind::Pad) {
-                return Ok(end);
+                at = end;
+                break;
             }
             if view.word.state() == Some(State::Committed) {
                 self.rewrite_committed(victim, at, &view, &guard).map_err(Trouble::Failed)?;
             }
             at += view.bytes();
         }
+        self.publish_staged(&guard).map_err(Trouble::Failed)?;
         Ok(at)
     }
 
-    /// Copies what one committed record still needs.
-    pub(crate) fn rewrite_one(&mut self, victim: &Segment, at: u64) -> Result<()> {
+    /// Copies what the committed records at these offsets still need.
+    pub(crate) fn rewrite_these(&mut self, victim: &Segment, offsets: &[u64]) -> Result<()> {
         let guard = crossbeam_epoch::pin();
-        match self.verified(victim, at, victim.capacity_bytes()) {
-            Ok(view) => self.rewrite_committed(victim, at, &view, &guard),
-            Err(Trouble::Damage(error) | Trouble::Failed(error)) => Err(error),
+        for at in offsets {
+            match self.verified(victim, *at, victim.capacity_bytes()) {
+                Ok(view) => self.rewrite_committed(victim, *at, &view, &guard)?,
+                Err(Trouble::Damage(error) | Trouble::Failed(error)) => return Err(error),
+            }
         }
+        self.publish_staged(&guard)
     }
 
     pub(crate) fn outputs(&self) -> &[Arc<Segment>] {
@@ -127,23 +149,15 @@ impl<'s> Rewriter<'s> {
                     }
                     let is_mask = address.is_expired() || !is_put;
                     let copy = if is_mask { tombstone_for(view) } else { copy_of(view) };
-                    let place = self.copy(&copy, guard)?;
-                    let Some(new) = address_of(&place) else { return Ok(()) };
-                    if slot.compare_exchange(content, new).is_ok() {
-                        victim.account.charge(view.bytes());
-                        self.note(&place);
-                        return Ok(());
+                    if let Some(to) = self.stage(&copy, guard)? {
+                        self.staged.push(Staged { from: address, to });
                     }
-                    // The copy stays: harmless, since it has the same LSN, and needed if the winner is not on disk (I7).
-                    charge_lost(&place);
+                    return Ok(());
                 }
                 (_, Some(address)) => {
                     let newer = store.at(address, guard).is_some_and(|(_, other)| other.lsn >= view.lsn);
-                    return if newer || !view.may_mask() {
-                        Ok(())
-                    } else {
-                        self.keep_mask(Kind::Tombstone, view, guard)
-                    };
+                    let drops = newer || !view.may_mask();
+                    return if drops { Ok(()) } else { self.keep_mask(Kind::Tombstone, view, guard) };
                 }
                 (_, None) => {
                     let drops = !view.may_mask()
@@ -159,33 +173,81 @@ impl<'s> Rewriter<'s> {
     /// Copies a mask that the index does not hold any more.
     fn keep_mask(&mut self, kind: Kind, view: &View<'_>, guard: &Guard) -> Result<()> {
         let copy = Draft { kind, ..tombstone_for(view) };
-        let place = self.copy(&copy, guard)?;
-        place.segment.account.charge_mask(record_bytes(copy.key.len(), 0));
+        self.stage(&copy, guard)?;
+        if let Some(output) = self.outputs.last() {
+            output.account.charge_mask(record_bytes(copy.key.len(), 0));
+        }
         Ok(())
     }
 
-    fn note(&mut self, place: &Place<'_>) {
-        if let Some(view) = place.view() {
-            self.sightings.extend(Sighting::of(place.segment, place.offset, &view));
+    /// Reserves room for a copy in the last output and encodes it; it is written with its run.
+    fn stage(&mut self, draft: &Draft<'_>, guard: &Guard) -> Result<Option<Address>> {
+        if self.staged_bytes.len() >= STAGED_BYTES_MAX {
+            self.publish_staged(guard)?;
+        }
+        let bytes = record_bytes(draft.key.len(), draft.value.len());
+        loop {
+            let room = self.outputs.last().and_then(|output| Some((output, output.reserve_copy(bytes)?)));
+            if let Some((output, offset)) = room {
+                if self.staged_bytes.is_empty() {
+                    self.staged_from = offset;
+                }
+                let encoded = encode_onto(&mut self.staged_bytes, draft, output.seed(), State::Committed);
+                encoded.ok_or_else(|| {
+                    Error::corrupt(output.path(), offset, "a record that cannot be encoded")
+                })?;
+                self.copied_bytes += bytes;
+                if draft.kind != Kind::Put || draft.expire_at_ms != 0 {
+                    output.account.saw_mask(draft.lsn);
+                }
+                return Ok(Address::new(output.number(), offset));
+            }
+            self.publish_staged(guard)?;
+            self.add_output(bytes)?;
         }
     }
 
-    fn copy<'g>(&mut self, draft: &Draft<'_>, guard: &'g Guard) -> Result<Place<'g>> {
-        loop {
-            if let Some(output) = self.outputs.last() {
-                if let Some(offset) = output.append_copy(draft) {
-                    let bytes = record_bytes(draft.key.len(), draft.value.len());
-                    self.copied_bytes += bytes;
-                    if draft.kind != Kind::Put || draft.expire_at_ms != 0 {
-                        output.account.saw_mask(draft.lsn);
-                    }
-                    let number = output.number();
-                    let segment = self.store.log.table.get(number, guard).ok_or(Error::Closed)?;
-                    return Ok(Place { segment, offset, lsn: draft.lsn });
-                }
+    /// Writes the staged copies and lets the index refer to them, each unless a write was faster (I7).
+    fn publish_staged(&mut self, guard: &Guard) -> Result<()> {
+        while !self.staged_bytes.is_empty() {
+            let Some(output) = self.outputs.last().cloned() else { return Ok(()) };
+            if let Err(error) = output.write_copies(self.staged_from, &self.staged_bytes) {
+                // What was staged was not published: the output ends before it.
+                output.set_end(self.staged_from);
+                self.staged.clear();
+                self.staged_bytes.clear();
+                return Err(Error::io("write", output.path(), error));
             }
-            self.add_output(record_bytes(draft.key.len(), draft.value.len()))?;
+            self.staged_bytes.clear();
+            for staged in std::mem::take(&mut self.staged) {
+                self.publish(&output, &staged, guard)?;
+            }
         }
+        Ok(())
+    }
+
+    fn publish(&mut self, output: &Segment, staged: &Staged, guard: &Guard) -> Result<()> {
+        let store = self.store;
+        let Some((victim, view)) = store.at(staged.from, guard) else { return Ok(()) };
+        let map = store.index.pin();
+        let slot = map.find(view.key);
+        if slot.is_some_and(|slot| slot.compare_exchange(Content::At(staged.from), staged.to).is_ok()) {
+            victim.account.charge(view.bytes());
+            if let Some(copy) = output.view(staged.to.offset_bytes()) {
+                self.sightings.extend(Sighting::of(output, staged.to.offset_bytes(), &copy));
+            }
+            return Ok(());
+        }
+        // The copy stays: harmless, since it has the same LSN, and needed if the winner is not on disk (I7).
+        if let Some(copy) = output.view(staged.to.offset_bytes()) {
+            if copy.may_mask() {
+                output.account.charge_mask(copy.bytes());
+            } else {
+                output.account.charge(copy.bytes());
+            }
+        }
+        // Expired meanwhile, it still lies here, and is staged again as a mask.
+        self.rewrite_entry(victim, staged.from.offset_bytes(), &view, guard)
     }
 
     fn add_output(&mut self, record_bytes: u64) -> Result<()> {
@@ -236,16 +298,6 @@ impl<'s> Rewriter<'s> {
             files.sync_names()?;
         }
         Ok((self.outputs, self.sightings))
-    }
-}
-
-fn charge_lost(place: &Place<'_>) {
-    if let Some(view) = place.view() {
-        if view.may_mask() {
-            place.segment.account.charge_mask(view.bytes());
-        } else {
-            place.segment.account.charge(view.bytes());
-        }
     }
 }
 

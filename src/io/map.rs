@@ -79,10 +79,21 @@ impl Map {
     /// Makes the pages of a range present and writable ahead of their use. Best effort: a kernel without
     /// `MADV_POPULATE_WRITE` (before 5.14) takes the faults later instead.
     pub(crate) fn populate(&self, offset: usize, len: usize) {
-        let len = len.min(self.bytes().saturating_sub(offset));
         #[cfg(target_os = "linux")]
+        self.advise(memmap2::Advice::PopulateWrite, offset, len);
+    }
+
+    /// As `populate`, for reading.
+    pub(crate) fn populate_read(&self, offset: usize, len: usize) {
+        #[cfg(target_os = "linux")]
+        self.advise(memmap2::Advice::PopulateRead, offset, len);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn advise(&self, advice: memmap2::Advice, offset: usize, len: usize) {
+        let len = len.min(self.bytes().saturating_sub(offset));
         if len > 0 {
-            let _ = self.raw.advise_range(memmap2::Advice::PopulateWrite, offset, len);
+            let _ = self.raw.advise_range(advice, offset, len);
         }
     }
 }

@@ -132,6 +132,10 @@ impl Segment {
         self
     }
 
+    pub(crate) fn seed(&self) -> Seed {
+        self.seed
+    }
+
     /// The same segment, for tombstones only.
     pub(crate) fn for_tombstones(self) -> Segment {
         Segment { tombstones_only: true, ..self }
@@ -262,18 +266,32 @@ impl Segment {
         Some(Appended { offset, lsn })
     }
 
-    /// Appends a copy that keeps its LSN, in the one thread that fills an output (I7, I17).
-    pub(crate) fn append_copy(&self, draft: &Draft<'_>) -> Option<u64> {
-        let bytes = record_bytes(draft.key.len(), draft.value.len());
+    /// Reserves room for a copy, in the one thread that fills an output; `None` when it is full.
+    pub(crate) fn reserve_copy(&self, bytes: u64) -> Option<u64> {
         // Relaxed: an output has one writer.
         let offset = self.tail.load(Ordering::Relaxed);
         if offset.saturating_add(bytes) > self.capacity_bytes() {
             return None;
         }
-        self.fill(offset, bytes, draft, State::Committed)?;
-        // Release: pairs with the Acquire in `end`.
-        self.tail.store(offset + bytes, Ordering::Release);
+        // SeqCst: as in `append`.
+        self.tail.store(offset + bytes, Ordering::SeqCst);
         Some(offset)
+    }
+
+    /// Writes whole records at `offset`, where room was reserved for them: into a file with `write`, since pages that are
+    /// dirty in a mapping cost every core that runs this process an interrupt each when they are synced.
+    pub(crate) fn write_copies(&self, offset: u64, records: &[u8]) -> std::io::Result<()> {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        if let Some(file) = &self.file {
+            file.write_at(offset, records)?;
+            self.map.populate_read(at & !4095, records.len() + (at & 4095));
+            return Ok(());
+        }
+        // SAFETY: M1: the range was reserved by this thread, and no address leads into it yet.
+        if let Some(to) = unsafe { self.map.reserved(at, records.len()) } {
+            to.copy_from_slice(records);
+        }
+        Ok(())
     }
 
     /// Fills the rest behind `offset` when this reservation is the one that crosses the end.

@@ -88,15 +88,13 @@ pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode::{fill_body, Draft};
+    use super::super::encode::{encode_onto, Draft};
     use super::*;
     use proptest::prelude::*;
 
     fn encode(draft: &Draft<'_>, seed: Seed) -> Vec<u8> {
-        let total = record_bytes(draft.key.len(), draft.value.len()) as usize;
-        let mut bytes = vec![0u8; total];
-        let word = fill_body(&mut bytes[WORD_BYTES..], draft, seed, State::Committed).unwrap();
-        bytes[..WORD_BYTES].copy_from_slice(&word.0.to_le_bytes());
+        let mut bytes = Vec::new();
+        encode_onto(&mut bytes, draft, seed, State::Committed).unwrap();
         bytes
     }
 

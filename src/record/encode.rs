@@ -1,7 +1,7 @@
 //! From fields to bytes.
 
 use super::checksum::Seed;
-use super::layout::{Kind, State, Word, HEADER_BYTES, WORD_BYTES};
+use super::layout::{record_bytes, Kind, State, Word, HEADER_BYTES, WORD_BYTES};
 
 /// The fields of a record that is about to be written.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,17 @@ pub(crate) fn frame_body(body: &mut [u8], frame: &Draft<'_>, seed: Seed, state: 
     let value_len = body.len().checked_sub(HEADER_BYTES - WORD_BYTES)?;
     fill_head(body, frame, value_len)?;
     Some(word_for(body, frame, seed, state))
+}
+
+/// Appends the whole record, word and padding included, to `to`.
+pub(crate) fn encode_onto(to: &mut Vec<u8>, draft: &Draft<'_>, seed: Seed, state: State) -> Option<()> {
+    let start = to.len();
+    let bytes = usize::try_from(record_bytes(draft.key.len(), draft.value.len())).ok()?;
+    to.resize(start.checked_add(bytes)?, 0);
+    let (word_bytes, body) = to.get_mut(start..)?.split_at_mut_checked(WORD_BYTES)?;
+    let word = fill_body(body, draft, seed, state)?;
+    word_bytes.copy_from_slice(&word.0.to_le_bytes());
+    Some(())
 }
 
 fn fill_head(body: &mut [u8], draft: &Draft<'_>, value_len: usize) -> Option<()> {

@@ -21,7 +21,7 @@ mod value;
 
 pub(crate) use checksum::Seed;
 pub(crate) use decode::{decode, Fault, Record};
-pub(crate) use encode::{fill_body, frame_body, Draft};
+pub(crate) use encode::{encode_onto, fill_body, frame_body, Draft};
 pub(crate) use layout::{
     flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,
     VALUE_LEN_AT, WORD_BYTES,
