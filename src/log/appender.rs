@@ -7,7 +7,7 @@
 use super::files::Files;
 use super::keeper::Request;
 use super::segment::{Appended, Segment, View};
-use super::signal::Signal;
+use super::signal::{Crowd, Signal};
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::record::{record_bytes, Draft, Kind, State, HEADER_BYTES};
@@ -46,7 +46,9 @@ pub(crate) struct Log {
     pub(super) resolved_lsn: AtomicU64,
     waiting: Mutex<Waiting>,
     room_changed: Condvar,
-    synced_changed: Condvar,
+    /// Highest LSN that somebody waits to see synced.
+    pub(super) sync_lsn: AtomicU64,
+    pub(super) sync_waiters: Crowd,
     /// `None` when nobody will answer.
     requests: Mutex<Option<Vec<Request>>>,
     closing: AtomicBool,
@@ -66,8 +68,6 @@ pub(super) struct Waiting {
     pub(super) tombstone: bool,
     /// The last attempt that failed.
     pub(super) failed: Option<(u64, Error)>,
-    /// Highest LSN that somebody waits to see synced.
-    pub(super) sync_lsn: u64,
     /// Why writes are refused.
     pub(super) broken: Option<String>,
 }
@@ -122,7 +122,8 @@ impl Log {
             resolved_lsn: AtomicU64::new(tail.header().base_lsn),
             waiting: Mutex::default(),
             room_changed: Condvar::new(),
-            synced_changed: Condvar::new(),
+            sync_lsn: AtomicU64::new(0),
+            sync_waiters: Crowd::default(),
             requests: Mutex::new(Some(Vec::new())),
             closing: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -298,39 +299,38 @@ impl Log {
         if self.files.directory.is_none() || self.synced_lsn.load(Ordering::Acquire) > lsn {
             return Ok(());
         }
-        let mut waiting = self.waiting();
-        waiting.sync_lsn = waiting.sync_lsn.max(lsn);
+        // SeqCst: asked for before the log thread is woken; pairs with its load of the same.
+        self.sync_lsn.fetch_max(lsn, Ordering::SeqCst);
         self.signal.wake();
-        while self.synced_lsn.load(Ordering::Acquire) <= lsn {
-            // A clean close syncs all that was resolved and answers then; so only a failure ends the wait early.
-            if let Some(reason) = &waiting.broken {
-                return Err(Error::SyncFailed { reason: reason.clone() });
-            }
-            waiting = self.synced_changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        let is_synced = || self.synced_lsn.load(Ordering::Acquire) > lsn;
+        // A clean close syncs all that was resolved and answers then; so only a failure ends the wait early.
+        self.sync_waiters.wait_until(|| is_synced() || self.is_broken());
+        if is_synced() {
+            Ok(())
+        } else {
+            Err(Error::SyncFailed { reason: self.broken_reason() })
         }
-        Ok(())
     }
 
     pub(super) fn note_synced(&self, lsn: u64) {
         // Release: pairs with the Acquire in `wait_synced`.
         self.synced_lsn.fetch_max(lsn, Ordering::Release);
-        drop(self.waiting());
-        self.synced_changed.notify_all();
+        self.sync_waiters.wake_all();
     }
 
     /// Refuses writes from now on: what the disk holds is unknown (P7).
     pub(crate) fn break_down(&self, error: &Error) {
         let mut waiting = self.waiting();
         waiting.broken.get_or_insert_with(|| error.to_string());
-        // Relaxed: an early answer; the mutex orders the rest.
-        self.broken.store(true, Ordering::Relaxed);
+        // Release: the reason stands before it; pairs with the Acquire in `is_broken`.
+        self.broken.store(true, Ordering::Release);
         drop(waiting);
         self.room_changed.notify_all();
-        self.synced_changed.notify_all();
+        self.sync_waiters.wake_all();
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.broken.load(Ordering::Acquire)
     }
 
     pub(crate) fn broken_reason(&self) -> String {

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const WINDOW_BYTES: u64 = 4 << 20;
 /// How long appended records wait to be looked at when nothing else wakes the thread: bounds the lag of expiry hints.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A sync is delayed by at most this for more writers to join it.
+const SYNC_COST_MAX: Duration = Duration::from_millis(5);
 /// A writer that reserved resolves within moments; one that does not within this is gone, and close leaves the rest to
 /// recovery.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -120,6 +122,10 @@ pub(crate) struct Keeper {
     tail: VecDeque<Tail>,
     populated_bytes: u64,
     synced_at: Instant,
+    /// What the last sync took.
+    sync_cost: Duration,
+    /// Writers that have lately waited for a sync at one time.
+    crowd: usize,
     segment_bytes_max: u64,
     sightings: Vec<Sighting>,
     sink: Sink,
@@ -149,6 +155,8 @@ impl Keeper {
             tail: VecDeque::from([Tail::new(start.tail)]),
             populated_bytes: 0,
             synced_at: Instant::now(),
+            sync_cost: Duration::ZERO,
+            crowd: 1,
             segment_bytes_max: start.segment_bytes_max,
             sightings: Vec::new(),
             sink: start.sink,
@@ -260,7 +268,7 @@ impl Keeper {
         if !self.has_work() {
             return None;
         }
-        if self.log.waiting().sync_lsn >= self.log.synced_lsn.load(Ordering::Acquire) {
+        if self.log.sync_lsn.load(Ordering::SeqCst) >= self.log.synced_lsn.load(Ordering::Acquire) {
             // Somebody waits for a record behind one that was not resolved when this thread last looked.
             return Some(Duration::from_millis(1));
         }
@@ -452,17 +460,34 @@ impl Keeper {
             Sync::Every(period) => self.is_unsynced() && self.synced_at.elapsed() >= period,
             Sync::Always | Sync::Never => false,
         };
-        let wanted = self.log.waiting().sync_lsn >= self.log.synced_lsn.load(Ordering::Acquire);
+        let wanted = self.log.sync_lsn.load(Ordering::SeqCst) >= self.log.synced_lsn.load(Ordering::Acquire);
+        if wanted {
+            self.gather();
+        }
         if due || wanted {
             self.sync_tail()?;
         }
         Ok(())
     }
 
+    /// Gives writers that a sync has just released the time to come back with their next records, up to what a sync
+    /// costs: else those that it has released and those that it has not take turns, and each sync serves half of them.
+    fn gather(&mut self) {
+        let waiters = &self.log.sync_waiters;
+        let began = Instant::now();
+        while waiters.len() < self.crowd && began.elapsed() < self.sync_cost {
+            std::thread::yield_now();
+        }
+        // One writer less is expected each time, so that a crowd that has gone is not waited for long.
+        self.crowd = waiters.len().max(self.crowd.saturating_sub(1));
+        self.walk();
+    }
+
     /// Syncs up to the resolved point.
     fn sync_tail(&mut self) -> Result<()> {
         // The point was found before the sync begins, so all below is in what the sync writes (I10).
         let lsn = self.resolved_lsn();
+        let began = Instant::now();
         if lsn > self.log.synced_lsn.load(Ordering::Acquire) {
             for tail in &self.tail {
                 if tail.segment.header().base_lsn < lsn {
@@ -473,6 +498,7 @@ impl Keeper {
                 tail.segment.cell().raise_time((self.stored_time)());
                 tail.segment.cell().set_synced(lsn);
             }
+            self.sync_cost = began.elapsed().min(SYNC_COST_MAX);
             self.log.note_synced(lsn);
         }
         self.synced_at = Instant::now();

@@ -1,13 +1,15 @@
-//! How a thread of the store sleeps and is woken.
+//! How threads sleep and are woken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One sleeper, any number that wake it.
 #[derive(Default)]
 pub(crate) struct Signal {
-    raised: Mutex<bool>,
+    raised: AtomicBool,
+    /// Orders a wake-up after a sleeper that is about to wait.
+    sleeping: Mutex<()>,
     changed: Condvar,
     /// The sleeper waits without a limit and wants to know of the next append.
     idle: AtomicBool,
@@ -16,8 +18,11 @@ pub(crate) struct Signal {
 impl Signal {
     /// Wakes the sleeper, now or when it next goes to sleep.
     pub(crate) fn wake(&self) {
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_one();
+        // SeqCst: whoever finds it raised leaves the waking to the one who raised it; pairs with the swap in `sleep`.
+        if !self.raised.swap(true, Ordering::SeqCst) {
+            drop(self.sleeping.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed.notify_one();
+        }
     }
 
     /// Wakes the sleeper if it is idle: one load on the append path otherwise.
@@ -37,18 +42,81 @@ impl Signal {
 
     /// Sleeps until woken or for `limit`.
     pub(crate) fn sleep(&self, limit: Option<Duration>) {
-        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut raised = match limit {
-            None => {
-                self.changed.wait_while(raised, |raised| !*raised).unwrap_or_else(PoisonError::into_inner)
+        let sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // SeqCst: what was asked for before the signal was raised is seen after this; pairs with `wake`.
+        let must_wait = |_: &mut ()| !self.raised.swap(false, Ordering::SeqCst);
+        match limit {
+            None => drop(self.changed.wait_while(sleeping, must_wait)),
+            Some(limit) => drop(self.changed.wait_timeout_while(sleeping, limit, must_wait)),
+        }
+    }
+}
+
+/// Many sleepers that wait for one thing.
+#[derive(Default)]
+pub(crate) struct Crowd {
+    sleepers: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Crowd {
+    fn sleepers(&self) -> MutexGuard<'_, usize> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many sleep now.
+    pub(crate) fn len(&self) -> usize {
+        *self.sleepers()
+    }
+
+    /// Sleeps until `is_done`, which is asked anew after each `wake_all`.
+    pub(crate) fn wait_until(&self, is_done: impl Fn() -> bool) {
+        let mut sleepers = self.sleepers();
+        *sleepers += 1;
+        while !is_done() {
+            sleepers = self.changed.wait(sleepers).unwrap_or_else(PoisonError::into_inner);
+        }
+        *sleepers -= 1;
+    }
+
+    /// Lets every sleeper look again. What they look at was changed before.
+    pub(crate) fn wake_all(&self) {
+        // The lock orders this after a sleeper that looked before the change and is about to wait.
+        drop(self.sleepers());
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn every_sleeper_of_a_crowd_wakes_when_its_time_has_come() {
+        const SLEEPERS: u64 = 24;
+        const ROUNDS: u64 = 300;
+        let (crowd, time, asleep) = (Crowd::default(), AtomicU64::new(0), AtomicU64::new(SLEEPERS));
+        std::thread::scope(|scope| {
+            for n in 0..SLEEPERS {
+                let (crowd, time, asleep) = (&crowd, &time, &asleep);
+                scope.spawn(move || {
+                    // Each waits for moments of its own, so that some of a gate are woken too early.
+                    for round in 0..ROUNDS {
+                        crowd.wait_until(|| time.load(Ordering::SeqCst) >= round * 3 + n % 3);
+                    }
+                    asleep.fetch_sub(1, Ordering::SeqCst);
+                });
             }
-            Some(limit) => {
-                self.changed
-                    .wait_timeout_while(raised, limit, |raised| !*raised)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+            while asleep.load(Ordering::SeqCst) > 0 {
+                time.fetch_add(1, Ordering::SeqCst);
+                crowd.wake_all();
+                std::thread::yield_now();
+                // Once the last moment has come nobody needs another call: it would hide one that was lost.
+                if time.load(Ordering::SeqCst) > ROUNDS * 3 {
+                    break;
+                }
             }
-        };
-        *raised = false;
+        });
     }
 }
