@@ -116,6 +116,11 @@ impl Compactor {
                 }
             }
         }
+        if spent.len() < victims.len() {
+            // Masks were dropped on the ground that all victims leave together (I6): so none does. What was copied has the
+            // same LSNs as what stays, and the next compaction finds it dead.
+            spent.clear();
+        }
         store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
         let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
