@@ -7,7 +7,7 @@ pub(crate) use picker::{pick, Choice, Measure};
 pub(crate) use rewriter::{Rewriter, Trouble};
 
 use crate::error::{Error, Result};
-use crate::log::{Extent, Request, Segment, Sighting, FIRST_RECORD_AT};
+use crate::log::{Extent, Request, Reserve, Segment, Sighting, FIRST_RECORD_AT};
 use crate::store::Store;
 use crate::testing::Fault;
 use std::sync::atomic::Ordering;
@@ -185,6 +185,10 @@ impl Compactor {
                 store.log.table.release(victim.number());
             }
         }
+        // What was held back for a full disk comes first, before anybody else takes the space. Best effort: a disk that is
+        // still full keeps what it has.
+        let files = &store.log.files;
+        let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
         store.log.space_freed();
         Ok(())
     }

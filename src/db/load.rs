@@ -1,5 +1,6 @@
 //! One loader per key.
 
+use super::read::refuse_pinned;
 use super::write::{Condition, SetOptions};
 use super::Db;
 use crate::error::{Error, Result};
@@ -99,6 +100,7 @@ impl Db {
     /// loader that gives `None` leaves the key absent.
     ///
     /// # Errors
+    /// [`Error::Pinned`] when another thread is loading the key and this one holds a [`Pin`](crate::Pin);
     /// [`Error::Loader`] for all who wait, when the loader fails, panics, or asks (also through other loaders) for its own
     /// key; else as [`Db::get`] and [`Db::set`].
     pub fn get_or_load<E: std::fmt::Display>(
@@ -145,6 +147,8 @@ impl Db {
         if flights.leads_back_to(me, key) {
             return Err(loader_error("the loader asked for its own key"));
         }
+        // The loader may be waiting for this thread's pin: in a compaction, say.
+        refuse_pinned("get_or_load")?;
         let Some(flight) = flights.by_key.get_mut(key) else { return self.get(key) };
         flight.waiting += 1;
         let id = flight.id;

@@ -193,9 +193,10 @@ impl Db {
     /// Removes everything that has expired by now, without waiting for the background to get to it.
     ///
     /// # Errors
-    /// As [`Db::set`].
+    /// [`Error::Pinned`] when this thread holds a [`Pin`]: the background may be waiting for it; as [`Db::set`].
     pub fn sweep(&self) -> Result<()> {
         self.open_store()?.check_writable()?;
+        read::refuse_pinned("sweep")?;
         self.catch_up()?;
         self.shared.inbox.ask(Task::Sweep)
     }
