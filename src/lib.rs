@@ -36,7 +36,10 @@ mod testing;
 mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use db::{Batch, Condition, Db, Entry, Expiry, Pin, Scan, ScanOptions, SetOptions, Stats, Ttl, Value};
+pub use db::{
+    salvage, verify, Batch, Condition, Db, Entry, Expiry, Pin, Report, Salvaged, Scan, ScanOptions,
+    SetOptions, Stats, Ttl, Value,
+};
 pub use error::{Error, Result};
 pub use events::{Cause, Event};
 pub use log::Sync;

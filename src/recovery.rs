@@ -22,7 +22,7 @@ mod load;
 mod replay;
 
 use load::{Loaded, Source, Unlisted};
-use replay::replay;
+use replay::{replay, Replayed};
 
 const LOCK: &str = "LOCK";
 /// Entries that the index is sized for at open, at most: a manifest's counts may be hostile, or mostly overwritten.
@@ -62,6 +62,30 @@ pub(crate) struct Recovered {
     pub(crate) lock: Option<Box<dyn Send + Sync>>,
     pub(crate) damage: Vec<Damage>,
     pub(crate) sightings: Vec<Sighting>,
+    pub(crate) survey: Survey,
+}
+
+/// What the files held when the store was opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Survey {
+    pub(crate) segments: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) committed: u64,
+}
+
+impl Survey {
+    fn of(loaded: &Loaded, replayed: &Replayed) -> Survey {
+        let bytes = |found: &load::Found| {
+            found.listed.seal.map_or(found.segment.map().bytes() as u64, |seal| seal.used_bytes)
+        };
+        Survey {
+            segments: loaded.segments.len() as u64,
+            log_bytes: loaded.segments.iter().map(bytes).sum(),
+            records: replayed.records,
+            committed: replayed.committed,
+        }
+    }
 }
 
 fn empty_manifest() -> Manifest {
@@ -191,6 +215,24 @@ fn refuse_foreign(directory: &Directory, names: &[PathBuf], mode: OpenMode) -> R
     Ok(())
 }
 
+const NEWER: &str = "the segment holds records, and the manifest does not list it";
+
+/// Segments that hold records and that the manifest does not list, in a store that nobody has open for writing.
+fn newer_segments(directory: &Directory, manifest: &Manifest) -> Result<Vec<Damage>> {
+    let mut found = Vec::new();
+    for name in list(directory, OpenMode::ReadOnly)? {
+        let Some(id) = id_in_name(&name) else { continue };
+        if manifest.segments.iter().any(|listed| listed.id == id) {
+            continue;
+        }
+        let path = directory.path.join(name);
+        if matches!(load::judge_unlisted(directory, &path, manifest)?, Unlisted::Newer) {
+            found.push(Damage { path, offset: 0, reason: NEWER.into() });
+        }
+    }
+    Ok(found)
+}
+
 /// Files that no manifest lists. One that holds records of the tail means that the manifest is damaged.
 fn leftovers(
     store: &Store,
@@ -210,7 +252,6 @@ fn leftovers(
         if manifest.segments.iter().any(|listed| listed.id == id) {
             continue;
         }
-        const NEWER: &str = "the segment holds records, and the manifest does not list it";
         match load::judge_unlisted(directory, &path, manifest)? {
             Unlisted::Leftover => found.push(path),
             Unlisted::Foreign => {}
@@ -246,6 +287,7 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
     for damage in &damage {
         store.say(&damage.to_string());
     }
+    let survey = Survey::of(&loaded, &replayed);
     let (sealed, rewritten) = loaded.split();
     if store.options.faults.has(Fault::OldTailReused) {
         return reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings);
@@ -261,12 +303,13 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
             let mut sightings = replayed.sightings;
             sightings.append(&mut seen);
             let sealed = sealed.into_iter().chain(outputs).collect();
-            Ok(Recovered { store, manifest: next, sealed, tail: Some(tail), lock: None, damage, sightings })
+            let tail = Some(tail);
+            Ok(Recovered { store, manifest: next, sealed, tail, lock: None, damage, sightings, survey })
         }
         Err(error) if error.is_disk_full() => {
             store.read_only = Some(format!("no space to recover for writing: {error}"));
             store.say(&format!("opened read-only: {error}"));
-            Ok(read_only_state(store, manifest, sealed, damage))
+            Ok(read_only_state(store, manifest, sealed, damage, survey))
         }
         Err(error) => Err(error),
     }
@@ -277,9 +320,10 @@ fn read_only_state(
     manifest: Manifest,
     sealed: Vec<Arc<Segment>>,
     damage: Vec<Damage>,
+    survey: Survey,
 ) -> Recovered {
     store.log.shut_requests();
-    Recovered { store, manifest, sealed, tail: None, lock: None, damage, sightings: Vec::new() }
+    Recovered { store, manifest, sealed, tail: None, lock: None, damage, sightings: Vec::new(), survey }
 }
 
 type Fresh = (Manifest, Vec<Arc<Segment>>, Arc<Segment>, Vec<Sighting>);
@@ -355,7 +399,8 @@ fn start_tail(
 ) -> Result<Recovered> {
     let (manifest, outputs, tail, sightings) = start_tail_over(&store, &manifest, &sealed, &old, survivors)?;
     let sealed = sealed.into_iter().chain(outputs).collect();
-    Ok(Recovered { store, manifest, sealed, tail: Some(tail), lock: None, damage, sightings })
+    let (tail, survey) = (Some(tail), Survey::default());
+    Ok(Recovered { store, manifest, sealed, tail, lock: None, damage, sightings, survey })
 }
 
 /// I17 taken out: goes on in the old tail, behind what was found there.
@@ -372,7 +417,8 @@ fn reuse_old_tail(
         return start_tail(store, manifest, sealed, old, &[], Vec::new());
     };
     store.log.start_at(&tail);
-    Ok(Recovered { store, manifest, sealed, tail: Some(tail), lock: None, damage: Vec::new(), sightings })
+    let (tail, damage, survey) = (Some(tail), Vec::new(), Survey::default());
+    Ok(Recovered { store, manifest, sealed, tail, lock: None, damage, sightings, survey })
 }
 
 /// Opens without writing anything: of a store that nobody has open, or of a copy of one that somebody has.
@@ -423,7 +469,11 @@ fn read_once(options: Options, directory: &Directory, source: Source) -> Result<
     let mut loaded = load::load(&store, directory, &manifest, source)?;
     take_up_time(&store, &loaded);
     let mut damage = std::mem::take(&mut loaded.damage);
-    replay(&store, &loaded, &mut damage);
+    let replayed = replay(&store, &loaded, &mut damage);
+    let survey = Survey::of(&loaded, &replayed);
+    if source == Source::MappedReadOnly {
+        damage.extend(newer_segments(directory, &manifest)?);
+    }
     let (sealed, _) = loaded.split();
-    Ok(read_only_state(store, manifest, sealed, damage))
+    Ok(read_only_state(store, manifest, sealed, damage, survey))
 }

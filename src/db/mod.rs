@@ -5,12 +5,14 @@ mod load;
 mod read;
 mod scan;
 mod stats;
+mod verify;
 mod write;
 
 pub use batch::Batch;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
 pub use stats::Stats;
+pub use verify::{salvage, verify, Report, Salvaged};
 pub use write::{Condition, Expiry, SetOptions};
 
 use crate::backup;
@@ -20,7 +22,7 @@ use crate::fork;
 use crate::log::{Ending, Keeper, Request, Start};
 use crate::maintenance::{Inbox, Maintenance, Task};
 use crate::options::Options;
-use crate::recovery::{self, Damage, Recovered};
+use crate::recovery::{self, Damage, Recovered, Survey};
 use crate::store::Store;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     ending: Arc<Mutex<Option<Ending>>>,
     threads: Mutex<Threads>,
     damage: Vec<Damage>,
+    /// The files as they were at open, for a store that is only read.
+    survey: Survey,
     fork: fork::Generation,
 }
 
@@ -86,7 +90,7 @@ impl Db {
     }
 
     fn start(recovered: Recovered) -> Result<Db> {
-        let Recovered { mut store, manifest, sealed, tail, lock, damage, sightings } = recovered;
+        let Recovered { mut store, manifest, sealed, tail, lock, damage, sightings, survey } = recovered;
         let inbox = Arc::new(Inbox::default());
         inbox.set_paused(!store.options.background);
         let mut threads = Threads { lock, ..Threads::default() };
@@ -106,6 +110,7 @@ impl Db {
             ending: Arc::clone(&ending),
             threads: Mutex::default(),
             damage,
+            survey,
             fork: fork::Generation::now(),
         };
         if let Some(tail) = tail {

@@ -3,6 +3,7 @@
 use super::Db;
 use crate::error::Result;
 use crate::log::Request;
+use crate::store::Store;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -88,9 +89,7 @@ impl Db {
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Forked`](crate::Error::Forked).
     pub fn stats(&self) -> Result<Stats> {
         let store = self.open_store()?;
-        let extents = if store.read_only.is_some() { Vec::new() } else { store.log.ask(Request::Listing)? };
-        let log_bytes =
-            extents.iter().map(|e| if e.is_sealed { e.used_bytes } else { e.segment.capacity_bytes() }).sum();
+        let (segments, log_bytes) = self.log_extent(store)?;
         let counters = &store.counters;
         // Acquire: as in `Log::wait_synced`.
         let synced = store.log.synced_lsn.load(Ordering::Acquire);
@@ -99,7 +98,7 @@ impl Db {
             entries: counters.entries.sum(),
             live_bytes: counters.live_bytes.sum(),
             log_bytes,
-            segments: extents.len() as u64,
+            segments,
             index_entries: store.index.entries() as u64,
             hits: counters.hits.sum(),
             misses: counters.misses.sum(),
@@ -112,11 +111,22 @@ impl Db {
             reclaimed_bytes: counters.reclaimed_bytes.sum(),
             expiry_hints: self.shared.inbox.hints.load(Ordering::Relaxed),
             events_dropped: store.events.dropped(),
-            unsynced_bytes: if store.log.files.directory.is_some() {
+            unsynced_bytes: if store.log.files.directory.is_some() && store.read_only.is_none() {
                 tail_lsn.saturating_sub(synced)
             } else {
                 0
             },
         })
+    }
+
+    /// Segments and their bytes. A store that is only read has no log thread to ask: its files are as they were at open.
+    fn log_extent(&self, store: &Store) -> Result<(u64, u64)> {
+        if store.read_only.is_some() {
+            return Ok((self.shared.survey.segments, self.shared.survey.log_bytes));
+        }
+        let extents = store.log.ask(Request::Listing)?;
+        let bytes =
+            extents.iter().map(|e| if e.is_sealed { e.used_bytes } else { e.segment.capacity_bytes() });
+        Ok((extents.len() as u64, bytes.sum()))
     }
 }

@@ -218,7 +218,7 @@ impl Log {
     }
 
     /// Makes the segment behind `full` the active one; false when none is prepared.
-    fn roll(&self, full: &Segment) -> bool {
+    pub(super) fn roll(&self, full: &Segment) -> bool {
         // Acquire: pairs with the Release in `offer`.
         let next = full.next.load(Ordering::Acquire);
         if next.is_null() {

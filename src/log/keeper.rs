@@ -197,10 +197,11 @@ impl Keeper {
     }
 
     fn round(&mut self) {
+        // Before the walk: what was resolved when somebody asked is in the answer.
+        let requests = self.log.take_requests();
         self.walk();
         self.prepare_if_needed();
         self.populate();
-        let requests = self.log.take_requests();
         let sealed_before = self.sealed.len();
         if !self.log.is_broken() {
             if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
@@ -433,6 +434,9 @@ impl Keeper {
         let mut sealed = Vec::new();
         while self.tail.len() > 1 && self.tail.front().is_some_and(Tail::is_complete) {
             let Some(tail) = self.tail.pop_front() else { break };
+            // Full, it may still be the active one, until the next append comes. A sealed segment may become a victim, and
+            // the active pointer must not lead to one (L1).
+            self.log.roll(&tail.segment);
             sync_file(&tail.segment)?;
             self.log.note_synced(tail.segment.end_lsn());
             sealed.push(tail);

@@ -19,6 +19,16 @@ pub(super) struct Replayed {
     pub(super) sightings: Vec<Sighting>,
     /// Segment number and offsets of the records that count, of segments that are rewritten.
     pub(super) survivors: Vec<(u16, Vec<u64>)>,
+    /// Records found whole, a batch as one, and those of them that were committed.
+    pub(super) records: u64,
+    pub(super) committed: u64,
+}
+
+impl Replayed {
+    fn count(&mut self, scanned: &Scanned) {
+        self.records += u64::from(scanned.records);
+        self.committed += u64::from(scanned.committed);
+    }
 }
 
 pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -> Replayed {
@@ -42,7 +52,7 @@ fn replay_sealed(
     damage: &mut Vec<Damage>,
 ) {
     let next = AtomicUsize::new(0);
-    let results = Mutex::new((Vec::new(), Vec::new(), Vec::new()));
+    let results = Mutex::new((std::mem::take(replayed), Vec::new()));
     let work = || {
         // Relaxed: only hands out numbers.
         while let Some(found) = sealed.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -57,13 +67,14 @@ fn replay_sealed(
                 );
                 scanned.damage.push((0, reason));
             }
-            let found_damage = list_damage(&found.segment, scanned);
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.0.append(&mut one.sightings);
+            results.0.count(&scanned);
+            results.0.sightings.append(&mut one.sightings);
+            let found_damage = list_damage(&found.segment, scanned);
             if !found_damage.is_empty() {
-                results.1.push((found.segment.number(), one.offsets));
+                results.0.survivors.push((found.segment.number(), one.offsets));
             }
-            results.2.extend(found_damage);
+            results.1.extend(found_damage);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sealed.len());
@@ -73,10 +84,8 @@ fn replay_sealed(
         }
         work();
     });
-    let (mut sightings, mut survivors, found_damage) =
-        results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    replayed.sightings.append(&mut sightings);
-    replayed.survivors.append(&mut survivors);
+    let (found, found_damage) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    *replayed = found;
     damage.extend(found_damage);
 }
 
@@ -99,6 +108,7 @@ fn replay_unsealed(
             .run(condition, if store.options.faults.has(Fault::NoResyncOverHoles) { 0 } else { synced_lsn });
         found.segment.set_end(one.end);
         replayed.survivors.push((found.segment.number(), one.offsets));
+        replayed.count(&scanned);
         let goes_on = scanned.is_complete || condition == Condition::ProcessDied;
         damage.extend(list_damage(&found.segment, scanned));
         if !goes_on {

@@ -1,0 +1,331 @@
+//! What can be asked for.
+
+use crate::parse;
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the answer is no: the key is absent, the condition was not met, or verify found damage
+  2  wrong usage: an unknown command or option, or an option value outside of its range
+  3  the store or a file could not be read or written: locked, damaged, of another version, full, …
+  4  the data was refused: a key or value that is too long, no number, or a bad line of an import
+
+On a terminal the output is for people; in a pipe it is raw. Errors are one line on stderr.
+Durations: 500ms, 2s, 10m, 3h, 7d; a number without a unit is seconds.";
+
+/// A libkv store from the command line.
+#[derive(Debug, Parser)]
+#[command(name = "kv", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the value of a key
+    Get(Get),
+    /// Set a key to a value
+    Set(Set),
+    /// Delete keys
+    Del(Del),
+    /// Add to the number that a key holds, and print the sum
+    Incr(Incr),
+    /// Print how long a key still has
+    Ttl(Ttl),
+    /// Let keys expire, or never
+    Expire(Expire),
+    /// Print entries, all or by prefix
+    Scan(Scan),
+    /// Set entries from NDJSON or a JSON object
+    Import(Import),
+    /// Write entries as NDJSON or a JSON object
+    Export(Export),
+    /// Print figures of a store
+    Stats(Stats),
+    /// Check every record of a store without writing to it
+    Verify(Verify),
+    /// Rewrite the log so that it holds little but what lives
+    Compact(Compact),
+    /// Copy a store, as of one moment, into an empty directory
+    Backup(Backup),
+    /// Keep a store open, so that it expires and compacts by itself, and print its figures
+    Watch(Watch),
+    /// Measure set, get and delete in this process
+    Bench(Bench),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Group)]
+pub struct Text {
+    /// Keys and values are hexadecimal, given and printed
+    #[arg(long)]
+    pub hex: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Writing {
+    /// When writes reach the disk: always (before the command goes on), never (when the system likes), or at the latest
+    /// after a duration. Every mode survives the end of the process
+    #[arg(long, value_name = "always|never|DURATION", default_value = "1s", value_parser = parse::sync)]
+    pub sync: kv::Sync,
+}
+
+#[derive(Debug, Group)]
+pub struct Get {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Key, as text
+    pub key: String,
+    #[command(flatten)]
+    pub text: Text,
+}
+
+#[derive(Debug, Group)]
+pub struct Set {
+    /// Directory of the store; made if there is none
+    pub store: PathBuf,
+    /// Key, as text
+    pub key: String,
+    /// Value, as text; "-" reads it from stdin
+    #[arg(allow_hyphen_values = true)]
+    pub value: String,
+    /// Expires after this
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub ttl: Option<Duration>,
+    /// Only if the key has no value
+    #[arg(long)]
+    pub if_absent: bool,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Keys {
+    /// Keys, as text
+    #[arg(value_name = "KEY", required_unless_present = "keys_from")]
+    pub keys: Vec<String>,
+    /// Take further keys from the lines of a file; "-" is stdin
+    #[arg(long, value_name = "FILE")]
+    pub keys_from: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub struct Del {
+    /// Directory of the store
+    pub store: PathBuf,
+    #[command(flatten)]
+    pub keys: Keys,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Incr {
+    /// Directory of the store; made if there is none
+    pub store: PathBuf,
+    /// Key, as text; an absent one counts as 0
+    pub key: String,
+    /// What to add
+    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    pub by: i64,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Ttl {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Key, as text
+    pub key: String,
+    #[command(flatten)]
+    pub text: Text,
+}
+
+#[derive(Debug, Group)]
+pub struct Expire {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// After which time, or "never"
+    #[arg(value_parser = parse::expiry)]
+    pub ttl: kv::Expiry,
+    #[command(flatten)]
+    pub keys: Keys,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Selection {
+    /// Only keys that begin with this
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// At most so many entries
+    #[arg(long, value_name = "ENTRIES")]
+    pub limit: Option<usize>,
+    /// Bytewise by key
+    #[arg(long)]
+    pub ordered: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Scan {
+    /// Directory of the store
+    pub store: PathBuf,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Print keys only
+    #[arg(long, conflicts_with = "json")]
+    pub keys: bool,
+    #[command(flatten)]
+    pub text: Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line: all bytes, with expiries
+    Ndjson,
+    /// One JSON object of keys and values: text only
+    Json,
+}
+
+#[derive(Debug, Group)]
+pub struct Import {
+    /// Directory of the store; made if there is none
+    pub store: PathBuf,
+    /// File to read; "-" is stdin
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// Form of the input [default: json for files named *.json, else ndjson]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Print one JSON line on stdout for each batch, as soon as it is acknowledged
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Export {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// File to write, replaced if it is there; "-" is stdout
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// Form of the output [default: json for files named *.json, else ndjson]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// No progress on stderr
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Stats {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Print JSON
+    #[arg(long, conflicts_with = "prometheus")]
+    pub json: bool,
+    /// Print the text format of Prometheus
+    #[arg(long)]
+    pub prometheus: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Verify {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Write what is intact into a new store in this directory, which must be empty or not exist
+    #[arg(long, value_name = "OUT")]
+    pub salvage: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Compact {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Backup {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Directory of the copy, which must be empty or not exist
+    pub to: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Watch {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Time between two lines
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = parse::period)]
+    pub every: Duration,
+    /// End after this
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse::duration)]
+    pub length: Option<Duration>,
+    /// End once neither entries nor log have changed for this long
+    #[arg(long, value_name = "DURATION", value_parser = parse::period)]
+    pub until_idle: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub writing: Writing,
+}
+
+#[derive(Debug, Group)]
+pub struct Bench {
+    /// Directory for the store, which must be empty or not exist; without it the store is in memory
+    pub store: Option<PathBuf>,
+    /// Keys, of 16 bytes each
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub keys: u64,
+    /// Length of the values
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    pub value_bytes: u32,
+    /// Threads
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub writing: Writing,
+}

@@ -1,0 +1,123 @@
+//! Commands on a store as a whole.
+
+use crate::args::{Backup, Compact, Stats, Verify};
+use crate::failure::{Failure, Outcome};
+use crate::{show, store};
+use kv::{OpenMode, Report};
+use std::path::Path;
+
+pub fn stats(args: &Stats) -> Result<Outcome, Failure> {
+    let db = store::open_to_read(&args.store)?;
+    let stats = db.stats().map_err(|error| Failure::at(&args.store, error))?;
+    if args.json {
+        show::line(&stats.to_json())?;
+    } else if args.prometheus {
+        show::raw(stats.to_prometheus().as_bytes())?;
+    } else {
+        for (name, _, value) in stats.figures() {
+            show::line(&figure(name, value))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn figure(name: &str, value: u64) -> String {
+    if !show::is_for_people() {
+        return format!("{name} {value}");
+    }
+    let size = if name.ends_with("_bytes") { format!("  ({})", show::size(value)) } else { String::new() };
+    format!("{name:<18} {:>16}{size}", show::grouped(value))
+}
+
+pub fn verify(args: &Verify) -> Result<Outcome, Failure> {
+    let (report, salvaged) = match &args.salvage {
+        None => (kv::verify(&args.store)?, None),
+        Some(out) => {
+            let done = kv::salvage(&args.store, out).map_err(|error| Failure::at(out, error))?;
+            (done.report, Some((out, done.entries)))
+        }
+    };
+    if args.json {
+        show_json(&report, salvaged.map(|(_, entries)| entries))?;
+    } else {
+        show_report(&report, salvaged)?;
+    }
+    Ok(if report.is_sound() { Outcome::Done } else { Outcome::No })
+}
+
+fn show_json(report: &Report, salvaged: Option<u64>) -> Result<(), Failure> {
+    let damage: Vec<_> = report
+        .damage
+        .iter()
+        .map(|damage| {
+            let file = damage.path.to_string_lossy();
+            serde_json::json!({ "file": file, "offset": damage.offset, "reason": damage.reason })
+        })
+        .collect();
+    show::json(&serde_json::json!({
+        "ok": report.is_sound(),
+        "entries": report.entries,
+        "segments": report.segments,
+        "records": report.records,
+        "committed": report.committed,
+        "log_bytes": report.log_bytes,
+        "live_bytes": report.live_bytes,
+        "damage": damage,
+        "salvaged": salvaged,
+    }))
+}
+
+fn show_report(report: &Report, salvaged: Option<(&std::path::PathBuf, u64)>) -> Result<(), Failure> {
+    for damage in &report.damage {
+        show::line(&damage.to_string())?;
+    }
+    let Report { entries, segments, records, .. } = report;
+    let counts = format!("{entries} entries, {records} records in {segments} segments");
+    match report.damage.len() {
+        0 => show::line(&format!("ok: {counts}"))?,
+        1 => show::line(&format!("1 damaged place; intact: {counts}"))?,
+        places => show::line(&format!("{places} damaged places; intact: {counts}"))?,
+    }
+    if let Some((out, entries)) = salvaged {
+        show::line(&format!("salvaged {entries} entries into {}", out.display()))?;
+    }
+    Ok(())
+}
+
+pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always)?;
+    let at = |error| Failure::at(&args.store, error);
+    let before = db.stats().map_err(at)?.log_bytes;
+    db.compact().map_err(at)?;
+    let after = db.stats().map_err(at)?.log_bytes;
+    store::close(&db, &args.store)?;
+    let (before, after) = (before, after);
+    if args.json {
+        show::json(&serde_json::json!({ "log_bytes_before": before, "log_bytes_after": after }))?;
+    } else if show::is_for_people() {
+        show::line(&format!("log: {} before, {} after", show::size(before), show::size(after)))?;
+    }
+    Ok(Outcome::Done)
+}
+
+pub fn backup(args: &Backup) -> Result<Outcome, Failure> {
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always)?;
+    db.backup(&args.to).map_err(|error| Failure::at(&args.to, error))?;
+    store::close(&db, &args.store)?;
+    let entries = entries_of(&args.to)?;
+    if args.json {
+        show::json(&serde_json::json!({ "entries": entries, "to": args.to.to_string_lossy() }))?;
+    } else if show::is_for_people() {
+        show::line(&format!("{} entries copied to {}", show::grouped(entries), args.to.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A backup that cannot be read is none: it is read before the command says that it is done.
+fn entries_of(copy: &Path) -> Result<u64, Failure> {
+    let report = kv::verify(copy)?;
+    match report.damage.first() {
+        None => Ok(report.entries),
+        Some(damage) => Err(kv::Error::from(damage.clone()).into()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Many entries: scan, import and export.
+
+use crate::args::{self, Export, Import, Scan, Selection};
+use crate::failure::{Failure, Outcome};
+use crate::progress::bar;
+use crate::{parse, show, store};
+use kv::{Format, OpenMode, ScanOptions, Transferred};
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+fn is_std(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn format_of(asked: Option<args::Format>, file: &Path) -> Format {
+    let by_name = match file.extension().is_some_and(|extension| extension == "json") {
+        true => args::Format::Json,
+        false => args::Format::Ndjson,
+    };
+    match asked.unwrap_or(by_name) {
+        args::Format::Json => Format::Json,
+        args::Format::Ndjson => Format::Ndjson,
+    }
+}
+
+fn selected(selection: &Selection, is_hex: bool) -> Result<ScanOptions, Failure> {
+    let prefix = parse::bytes(&selection.prefix, is_hex)?;
+    let options = ScanOptions::new().prefix(prefix).ordered(selection.ordered);
+    Ok(match selection.limit {
+        Some(entries) => options.limit(entries),
+        None => options,
+    })
+}
+
+pub fn scan(args: &Scan) -> Result<Outcome, Failure> {
+    let options = selected(&args.selection, args.text.hex)?;
+    let db = store::open_to_read(&args.store)?;
+    let at = |error| Failure::at(&args.store, error);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    if args.text.json {
+        db.export(&mut out, Format::Ndjson, options).map_err(at)?;
+        return Ok(Outcome::Done);
+    }
+    let is_preview = show::is_for_people() && !args.text.hex;
+    for entry in db.scan(options).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let mut line = show::shown(&entry.key, args.text.hex).into_owned();
+        if !args.keys {
+            line.push(b'\t');
+            match is_preview {
+                true => line.extend_from_slice(show::preview(&entry.value).as_bytes()),
+                false => line.extend_from_slice(&show::shown(&entry.value, args.text.hex)),
+            }
+        }
+        line.push(b'\n');
+        out.write_all(&line).map_err(|e| Failure::stdout(&e))?;
+    }
+    out.flush().map_err(|e| Failure::stdout(&e))?;
+    Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct Line {
+    entries: u64,
+    bytes: u64,
+    expired: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<u64>,
+}
+
+impl Line {
+    fn of(done: &Transferred) -> Line {
+        Line { entries: done.entries, bytes: done.bytes, expired: done.expired, done: None, ms: None }
+    }
+}
+
+pub fn import(args: &Import) -> Result<Outcome, Failure> {
+    let failed = |e: io::Error| Failure::file("open", &args.file, &e);
+    let (from, total_bytes): (Box<dyn Read>, _) = if is_std(&args.file) {
+        (Box::new(io::stdin().lock()), None)
+    } else {
+        let file = File::open(&args.file).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if meta.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        (Box::new(file), meta.is_file().then_some(meta.len()))
+    };
+    let format = format_of(args.format, &args.file);
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync)?;
+    let bar = bar("import", total_bytes, args.quiet);
+    let mut told = Ok(());
+    let began = Instant::now();
+    let from = BufReader::with_capacity(BUFFER_BYTES, bar.wrap_read(from));
+    let result = db.import(from, format, |done| {
+        if args.json && told.is_ok() {
+            told = show::json(&Line::of(done));
+        }
+    });
+    bar.finish_and_clear();
+    // What was acknowledged before an error is kept either way.
+    let closed = store::close(&db, &args.store);
+    let done = result.map_err(|error| in_input(&args.file, error))?;
+    closed?;
+    told?;
+    show_done(&done, began.elapsed(), args.json)?;
+    Ok(Outcome::Done)
+}
+
+/// A bad line is one of the input's, not of the store's.
+fn in_input(file: &Path, error: kv::Error) -> Failure {
+    let is_line = matches!(error, kv::Error::Import { .. });
+    match Failure::from(error) {
+        Failure::Said { code, reason } if is_line => {
+            let name = if is_std(file) { "stdin".into() } else { file.display().to_string() };
+            Failure::Said { code, reason: format!("{name}, {reason}") }
+        }
+        failure => failure,
+    }
+}
+
+fn show_done(done: &Transferred, took: Duration, is_json: bool) -> Result<(), Failure> {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if is_json {
+        return show::json(&Line { done: Some(true), ms: Some(ms), ..Line::of(done) });
+    }
+    if !show::is_for_people() {
+        return show::line(&done.entries.to_string());
+    }
+    let per_second = (done.entries as f64 / took.as_secs_f64().max(1e-9)) as u64;
+    let (entries, bytes) = (show::grouped(done.entries), show::size(done.bytes));
+    show::line(&format!("{entries} entries, {bytes} in {ms} ms ({} a second)", show::grouped(per_second)))
+}
+
+pub fn export(args: &Export) -> Result<Outcome, Failure> {
+    let format = format_of(args.format, &args.file);
+    let options = selected(&args.selection, false)?;
+    let db = store::open_to_read(&args.store)?;
+    let at = |error| Failure::at(&args.store, error);
+    // A bar between the lines of the export itself would help nobody.
+    let is_quiet = args.quiet || is_std(&args.file) && io::stdout().is_terminal();
+    let bar = bar("export", None, is_quiet);
+    if is_std(&args.file) {
+        let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(io::stdout().lock()));
+        db.export(to, format, options).map_err(at)?;
+    } else {
+        let file = File::create(&args.file).map_err(|e| Failure::file("create", &args.file, &e))?;
+        let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(file));
+        let began = Instant::now();
+        let done = db.export(to, format, options).map_err(at)?;
+        bar.finish_and_clear();
+        show_done(&done, began.elapsed(), false)?;
+    }
+    bar.finish_and_clear();
+    Ok(Outcome::Done)
+}
