@@ -418,13 +418,17 @@ impl Keeper {
 
     /// Syncs and seals what is full and resolved, oldest first (I10).
     fn seal_complete(&mut self) -> Result<()> {
-        let mut sealed = Vec::new();
-        while self.tail.len() > 1 && self.tail.front().is_some_and(Tail::is_complete) {
-            let Some(tail) = self.tail.pop_front() else { break };
+        let complete = self.tail.iter().take_while(|tail| tail.is_complete()).count();
+        // The last one has none behind it yet.
+        let complete = complete.min(self.tail.len().saturating_sub(1));
+        for tail in self.tail.iter().take(complete) {
+            // L1: a segment that was filled to its last byte is complete and still the active one.
+            self.log.leave(&tail.segment);
             sync_file(&tail.segment)?;
             self.log.note_synced(tail.segment.end_lsn());
-            sealed.push(tail);
         }
+        // Taken out only now: what could not be synced is still the log's, for reads and backups.
+        let sealed: Vec<Tail> = self.tail.drain(..complete).collect();
         if sealed.is_empty() {
             return Ok(());
         }
@@ -528,15 +532,12 @@ impl Keeper {
 
     /// Leaves a store that opens without recovery: all sealed, nothing held back.
     fn close(mut self) {
-        let guard = crossbeam_epoch::pin();
-        self.log.active(&guard).close();
-        drop(guard);
+        // The segment that is prepared too: a writer that found the store open may only now come to reserve.
+        self.tail.iter().for_each(|tail| tail.segment.close());
         let deadline = Instant::now() + CLOSE_WAIT_MAX;
         let result = loop {
             self.walk();
-            let guard = crossbeam_epoch::pin();
-            let is_resolved = self.resolved_lsn() >= self.log.tail_lsn(&guard);
-            drop(guard);
+            let is_resolved = self.tail.iter().all(Tail::is_complete);
             if self.log.is_broken() {
                 break Err(Error::Closed);
             }
