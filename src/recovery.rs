@@ -324,7 +324,7 @@ fn start_tail_over(
         log.files.store_manifest(&next)?;
         Ok((next, outputs, tail, sightings))
     })();
-    if result.is_err() {
+    if result.as_ref().is_err_and(|error| !Manifest::may_count(error)) {
         // Nothing lists them; what cannot be removed is a leftover. They stay mapped: the index may lead to them.
         made.iter().for_each(|segment| drop(log.files.remove(segment)));
     }

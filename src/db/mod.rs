@@ -1,6 +1,8 @@
 //! The store as its users see it.
 
 mod batch;
+#[cfg(test)]
+mod failures;
 mod load;
 mod read;
 mod scan;

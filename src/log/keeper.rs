@@ -185,10 +185,11 @@ impl Keeper {
     }
 
     fn round(&mut self) {
+        // Taken before the walk: whoever asks expects an answer that knows of what was acknowledged before.
+        let requests = self.log.take_requests();
         self.walk();
         self.prepare_if_needed();
         self.populate();
-        let requests = self.log.take_requests();
         let sealed_before = self.sealed.len();
         if !self.log.is_broken() {
             if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
@@ -358,14 +359,19 @@ impl Keeper {
 
     /// Lists a prepared segment durably: only then may it take records.
     fn list_new(&mut self, segment: Segment) -> Result<Segment> {
-        let result = self.log.files.sync_names().and_then(|()| {
+        // Not asked again after a failure: the kernel may have forgotten what it could not write (P7).
+        let named = self.log.files.sync_names().inspect_err(|error| self.log.break_down(error));
+        let result = named.and_then(|()| {
             let mut next = self.next_manifest();
             next.segments.push(listed(&segment));
             next.next_base_lsn = next.next_base_lsn.max(segment.end_lsn());
             self.store(next)
         });
         if let Err(error) = result {
-            let _ = self.log.files.remove(&segment);
+            // A manifest whose sync failed may count all the same, and then the file must be there (P7).
+            if !Manifest::may_count(&error) {
+                let _ = self.log.files.remove(&segment);
+            }
             return Err(error);
         }
         Ok(segment)
@@ -386,7 +392,7 @@ impl Keeper {
                 Ok(())
             }
             // Nothing was written that counts, and nothing is in doubt: the other file is untouched.
-            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) if error.is_disk_full() && !Manifest::may_count(&error) => Err(error),
             Err(error) => {
                 self.log.break_down(&error);
                 Err(error)
@@ -437,8 +443,13 @@ impl Keeper {
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
         }
         let stored = self.store(next);
-        if stored.as_ref().is_err_and(|error| !error.is_disk_full()) {
-            return stored;
+        match &stored {
+            Err(_) if self.log.is_broken() => return stored,
+            // The next generation that finds room lists them.
+            Err(_) => sealed
+                .iter()
+                .for_each(|tail| set_seal(&mut self.manifest.segments, tail.segment.header().id, tail.seal)),
+            Ok(()) => {}
         }
         for tail in sealed {
             // One that stays listed as unsealed for want of space is still complete and synced: recovery rewrites it.
@@ -564,10 +575,15 @@ impl Keeper {
                 gone.push(tail.segment);
                 continue;
             }
+            tail.segment.cell().raise_time((self.stored_time)());
             sync_file(&tail.segment)?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
-            tail.segment.cell().raise_time((self.stored_time)());
             sealed.push(tail);
+        }
+        if let (true, Some(last)) = (sealed.is_empty(), self.sealed.last()) {
+            // I15: the time stood in the cell of a tail that goes because it holds no record.
+            last.cell().raise_time((self.stored_time)());
+            sync_file(last)?;
         }
         self.store(next)?;
         // Cut off only once the manifest says where they end: an unsealed file that is short is damage.

@@ -133,6 +133,12 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether a generation whose `store` failed with this may be found whole by the next open: its bytes were all written,
+    /// and only whether they are on disk is unknown.
+    pub(crate) fn may_count(error: &Error) -> bool {
+        matches!(error, Error::Io { op: "sync" | "sync directory", .. })
+    }
+
     /// The newest generation that is whole; `None` in a directory that has no manifest file at all.
     pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Manifest>> {
         let mut newest: Option<Manifest> = None;
