@@ -1,7 +1,7 @@
 //! Where segments come from: files of a directory, or memory.
 
 use super::header::{SegmentHeader, SegmentKind};
-use super::manifest::{Listed, Manifest};
+use super::manifest::{Listed, Manifest, COUNT_MAX};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::{random_u64, Access, Disk, Identity, Map};
@@ -55,7 +55,7 @@ pub(crate) fn segment_path(dir: &Path, id: u64) -> PathBuf {
 pub(crate) fn id_in_name(name: &Path) -> Option<u64> {
     let stem = name.file_stem()?.to_str()?;
     let is_ours = name.extension()? == SUFFIX && stem.len() == 16;
-    is_ours.then(|| u64::from_str_radix(stem, 16).ok()).flatten()
+    is_ours.then(|| u64::from_str_radix(stem, 16).ok()).flatten().filter(|id| *id < COUNT_MAX)
 }
 
 /// Whether a file of this name holds back space and nothing else.
