@@ -100,7 +100,10 @@ impl Files {
         let held = reserve_path(directory, reserve);
         let path = segment_path(&directory.path, plan.id);
         directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
-        let plan = Plan { capacity_bytes: self.reserve_bytes, ..*plan };
+        // One that an open with other options left has another size, and the header must name the file's own.
+        let held_bytes = directory.disk.open(&path, Access::Read).and_then(|file| file.bytes());
+        let capacity_bytes = held_bytes.map_err(|e| Error::io("stat", &path, e))?;
+        let plan = Plan { capacity_bytes, ..*plan };
         self.finish(directory, path, &plan, number)
     }
 
