@@ -148,12 +148,14 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     if options.mode == OpenMode::ReadOnly {
         return open_read_only(options, directory);
     }
-    let names = list(&directory, options.mode)?;
+    list(&directory, options.mode)?;
     let lock = match directory.disk.lock(&path.join(LOCK), LockKind::Exclusive) {
         Ok(LockAttempt::Held(lock)) => lock,
         Ok(LockAttempt::Taken(pid)) => return Err(Error::Locked { path: path.to_path_buf(), pid }),
         Err(e) => return Err(Error::io("lock", &path.join(LOCK), e)),
     };
+    // Listed again under the lock: whoever held it may have made and removed files meanwhile.
+    let names = list(&directory, options.mode)?;
     let found = Manifest::load(directory.disk.as_ref(), path)?;
     if found.is_none() {
         refuse_foreign(&directory, &names, options.mode)?;
@@ -376,7 +378,7 @@ fn start_tail_over(
         log.files.store_manifest(&next)?;
         Ok((next, outputs, tail, sightings))
     })();
-    if result.is_err() {
+    if result.as_ref().is_err_and(|error| !Manifest::may_count(error)) {
         // Nothing lists them; what cannot be removed is a leftover. They stay mapped: the index may lead to them.
         made.iter().for_each(|segment| drop(log.files.remove(segment)));
     }

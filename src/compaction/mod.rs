@@ -104,7 +104,7 @@ impl Compactor {
         let mut failed = None;
         for victim in &victims {
             match rewrite(&mut rewriter, victim, born_of_others, store, pace, between) {
-                Ok(()) => spent.push(Arc::clone(victim)),
+                Ok(freed_lsn) => spent.push((Arc::clone(victim), freed_lsn)),
                 Err(Trouble::Damage(error)) => {
                     // Relaxed: a hint to the picker.
                     victim.damaged.store(true, Ordering::Relaxed);
@@ -116,11 +116,7 @@ impl Compactor {
                 }
             }
         }
-        if spent.len() < victims.len() {
-            // Masks were dropped on the ground that all victims leave together (I6): so none does. What was copied has the
-            // same LSNs as what stays, and the next compaction finds it dead.
-            spent.clear();
-        }
+        let spent = without_early(spent, &victims);
         store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
         let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
@@ -194,6 +190,21 @@ impl Compactor {
     }
 }
 
+/// The rewritten victims that may go: a mask that was left out of one, for nothing older would stay, keeps it when another
+/// victim stays after all, for damage or for want of space (I6). Each comes with the highest such LSN.
+fn without_early(mut spent: Vec<(Arc<Segment>, u64)>, victims: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+    loop {
+        let goes = |victim: &Segment| spent.iter().any(|(s, _)| s.header().id == victim.header().id);
+        let born = victims.iter().filter(|v| !goes(v)).map(|v| v.header().born).min().unwrap_or(u64::MAX);
+        let before = spent.len();
+        spent.retain(|(_, freed_lsn)| *freed_lsn < born);
+        if spent.len() == before {
+            return spent.into_iter().map(|(victim, _)| victim).collect();
+        }
+    }
+}
+
+/// Returns the highest LSN of the masks that were left out, 0 for none.
 fn rewrite(
     rewriter: &mut Rewriter<'_>,
     victim: &Arc<Segment>,
@@ -201,13 +212,14 @@ fn rewrite(
     store: &Store,
     pace: Pace,
     between: Between<'_>,
-) -> Result<(), Trouble> {
+) -> Result<u64, Trouble> {
     let holds_bytes = victim.end().saturating_sub(FIRST_RECORD_AT);
     let account = &victim.account;
     // I6: nothing in it lives, and nothing that it hides can be anywhere else: it goes unread.
     if account.dead_bytes() >= holds_bytes && born_of_others > account.highest_mask_lsn() {
-        return Ok(());
+        return Ok(account.highest_mask_lsn());
     }
+    rewriter.take_freed();
     let mut at = FIRST_RECORD_AT;
     let mut began = Instant::now();
     while at < victim.end() {
@@ -221,5 +233,5 @@ fn rewrite(
         between();
         began = Instant::now();
     }
-    Ok(())
+    Ok(rewriter.take_freed())
 }

@@ -19,6 +19,8 @@ pub(crate) struct Rewriter<'s> {
     /// Lowest `born` of the segments that stay: a mask below it hides nothing any more.
     born_of_others: u64,
     output_bytes: u64,
+    /// Highest LSN of a mask that was left out because no segment that stays is older, since `take_freed`.
+    freed_lsn: u64,
     outputs: Vec<Arc<Segment>>,
     /// Records reserved at the end of the last output and not written yet, from this offset on.
     staged_from: u64,
@@ -54,6 +56,7 @@ impl<'s> Rewriter<'s> {
             born,
             born_of_others,
             output_bytes,
+            freed_lsn: 0,
             outputs: Vec::new(),
             staged_from: 0,
             staged_bytes: Vec::new(),
@@ -95,6 +98,12 @@ impl<'s> Rewriter<'s> {
         self.publish_staged(&guard)
     }
 
+    /// Highest LSN of a mask that was left out since the last call: the victim that held it may only go if all that is
+    /// older than this goes too (I6).
+    pub(crate) fn take_freed(&mut self) -> u64 {
+        std::mem::take(&mut self.freed_lsn)
+    }
+
     pub(crate) fn outputs(&self) -> &[Arc<Segment>] {
         &self.outputs
     }
@@ -123,14 +132,18 @@ impl<'s> Rewriter<'s> {
                 result
             }
             Some(Kind::Put | Kind::Tombstone) => self.rewrite_entry(victim, at, view, guard),
-            Some(Kind::Clear) if !self.is_free(view.lsn) => self.keep_mask(Kind::Clear, view, guard),
+            Some(Kind::Clear) if !self.frees(view.lsn) => self.keep_mask(Kind::Clear, view, guard),
             _ => Ok(()),
         }
     }
 
-    /// I6: no segment that stays can hold anything that a mask of this LSN hides.
-    fn is_free(&self, mask_lsn: u64) -> bool {
-        self.born_of_others > mask_lsn || self.store.options.faults.has(Fault::TombstonesDroppedEarly)
+    /// I6: no segment that stays can hold anything that a mask of this LSN hides. Notes it as left out then.
+    fn frees(&mut self, mask_lsn: u64) -> bool {
+        let is_free = self.born_of_others > mask_lsn;
+        if is_free {
+            self.freed_lsn = self.freed_lsn.max(mask_lsn);
+        }
+        is_free || self.store.options.faults.has(Fault::TombstonesDroppedEarly)
     }
 
     fn rewrite_entry(&mut self, victim: &Segment, at: u64, view: &View<'_>, guard: &Guard) -> Result<()> {
@@ -161,7 +174,7 @@ impl<'s> Rewriter<'s> {
                 }
                 (_, None) => {
                     let drops = !view.may_mask()
-                        || self.is_free(view.lsn)
+                        || self.frees(view.lsn)
                         || (view.word.kind() == Some(Kind::Put)
                             && store.options.faults.has(Fault::ExpiredDroppedWithoutMask));
                     return if drops { Ok(()) } else { self.keep_mask(Kind::Tombstone, view, guard) };

@@ -177,9 +177,10 @@ impl Db {
         if let Some(value) = self.get(key)? {
             return Ok(Some(value));
         }
-        let loaded = catch_unwind(AssertUnwindSafe(loader))
+        // The error's text too is the caller's code: a panic that got past this would leave those who wait waiting.
+        let loaded = catch_unwind(AssertUnwindSafe(|| loader().map_err(|error| error.to_string())))
             .map_err(|_| loader_error("the loader panicked"))?
-            .map_err(|error| loader_error(error.to_string()))?;
+            .map_err(loader_error)?;
         let Some(value) = loaded else { return Ok(None) };
         self.fill(key, &value, options)?;
         Ok(Some(value))

@@ -1,6 +1,8 @@
 //! The store as its users see it.
 
 mod batch;
+#[cfg(test)]
+mod failures;
 mod load;
 mod read;
 mod scan;
@@ -195,7 +197,8 @@ impl Db {
         self.shared.inbox.ask(Task::Compact)?
     }
 
-    /// Removes everything that has expired by now, without waiting for the background to get to it.
+    /// Removes everything that has expired by now, without waiting for the background to get to it. May wait for every pin
+    /// that is held: the thread that does it also waits for them.
     ///
     /// # Errors
     /// [`Error::Pinned`] when this thread holds a [`Pin`]: the background may be waiting for it; as [`Db::set`].

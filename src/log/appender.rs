@@ -235,6 +235,14 @@ impl Log {
         true
     }
 
+    /// Goes on to the next segment if `full` is still the active one.
+    pub(super) fn leave(&self, full: &Segment) {
+        let guard = crossbeam_epoch::pin();
+        if std::ptr::eq(self.active(&guard), full) {
+            self.roll(full);
+        }
+    }
+
     /// Offers `next` to writers, to follow `last`.
     pub(super) fn offer(&self, last: &Segment, next: &Arc<Segment>) {
         // Release: pairs with the Acquire in `roll`.

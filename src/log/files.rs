@@ -1,7 +1,7 @@
 //! Where segments come from: files of a directory, or memory.
 
 use super::header::{SegmentHeader, SegmentKind};
-use super::manifest::{Listed, Manifest};
+use super::manifest::{Listed, Manifest, COUNT_MAX};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::{random_u64, Access, Disk, Identity, Map};
@@ -55,7 +55,7 @@ pub(crate) fn segment_path(dir: &Path, id: u64) -> PathBuf {
 pub(crate) fn id_in_name(name: &Path) -> Option<u64> {
     let stem = name.file_stem()?.to_str()?;
     let is_ours = name.extension()? == SUFFIX && stem.len() == 16;
-    is_ours.then(|| u64::from_str_radix(stem, 16).ok()).flatten()
+    is_ours.then(|| u64::from_str_radix(stem, 16).ok()).flatten().filter(|id| *id < COUNT_MAX)
 }
 
 /// Whether a file of this name holds back space and nothing else.
@@ -100,7 +100,10 @@ impl Files {
         let held = reserve_path(directory, reserve);
         let path = segment_path(&directory.path, plan.id);
         directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
-        let plan = Plan { capacity_bytes: self.reserve_bytes, ..*plan };
+        // One that an open with other options left has another size, and the header must name the file's own.
+        let held_bytes = directory.disk.open(&path, Access::Read).and_then(|file| file.bytes());
+        let capacity_bytes = held_bytes.map_err(|e| Error::io("stat", &path, e))?;
+        let plan = Plan { capacity_bytes, ..*plan };
         self.finish(directory, path, &plan, number)
     }
 

@@ -371,14 +371,19 @@ impl Keeper {
 
     /// Lists a prepared segment durably: only then may it take records.
     fn list_new(&mut self, segment: Segment) -> Result<Segment> {
-        let result = self.log.files.sync_names().and_then(|()| {
+        // Not asked again after a failure: the kernel may have forgotten what it could not write (P7).
+        let named = self.log.files.sync_names().inspect_err(|error| self.log.break_down(error));
+        let result = named.and_then(|()| {
             let mut next = self.next_manifest();
             next.segments.push(listed(&segment));
             next.next_base_lsn = next.next_base_lsn.max(segment.end_lsn());
             self.store(next)
         });
         if let Err(error) = result {
-            let _ = self.log.files.remove(&segment);
+            // A manifest whose sync failed may count all the same, and then the file must be there (P7).
+            if !Manifest::may_count(&error) {
+                let _ = self.log.files.remove(&segment);
+            }
             return Err(error);
         }
         Ok(segment)
@@ -399,7 +404,7 @@ impl Keeper {
                 Ok(())
             }
             // Nothing was written that counts, and nothing is in doubt: the other file is untouched.
-            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) if error.is_disk_full() && !Manifest::may_count(&error) => Err(error),
             Err(error) => {
                 self.log.break_down(&error);
                 Err(error)
@@ -431,16 +436,17 @@ impl Keeper {
 
     /// Syncs and seals what is full and resolved, oldest first (I10).
     fn seal_complete(&mut self) -> Result<()> {
-        let mut sealed = Vec::new();
-        while self.tail.len() > 1 && self.tail.front().is_some_and(Tail::is_complete) {
-            let Some(tail) = self.tail.pop_front() else { break };
-            // Full, it may still be the active one, until the next append comes. A sealed segment may become a victim, and
-            // the active pointer must not lead to one (L1).
-            self.log.roll(&tail.segment);
+        let complete = self.tail.iter().take_while(|tail| tail.is_complete()).count();
+        // The last one has none behind it yet.
+        let complete = complete.min(self.tail.len().saturating_sub(1));
+        for tail in self.tail.iter().take(complete) {
+            // L1: a segment that was filled to its last byte is complete and still the active one.
+            self.log.leave(&tail.segment);
             sync_file(&tail.segment)?;
             self.log.note_synced(tail.segment.end_lsn());
-            sealed.push(tail);
         }
+        // Taken out only now: what could not be synced is still the log's, for reads and backups.
+        let sealed: Vec<Tail> = self.tail.drain(..complete).collect();
         if sealed.is_empty() {
             return Ok(());
         }
@@ -449,8 +455,13 @@ impl Keeper {
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
         }
         let stored = self.store(next);
-        if stored.as_ref().is_err_and(|error| !error.is_disk_full()) {
-            return stored;
+        match &stored {
+            Err(_) if self.log.is_broken() => return stored,
+            // The next generation that finds room lists them.
+            Err(_) => sealed
+                .iter()
+                .for_each(|tail| set_seal(&mut self.manifest.segments, tail.segment.header().id, tail.seal)),
+            Ok(()) => {}
         }
         for tail in sealed {
             // One that stays listed as unsealed for want of space is still complete and synced: recovery rewrites it.
@@ -562,15 +573,12 @@ impl Keeper {
 
     /// Leaves a store that opens without recovery: all sealed, nothing held back.
     fn close(mut self) {
-        let guard = crossbeam_epoch::pin();
-        self.log.active(&guard).close();
-        drop(guard);
+        // The segment that is prepared too: a writer that found the store open may only now come to reserve.
+        self.tail.iter().for_each(|tail| tail.segment.close());
         let deadline = Instant::now() + CLOSE_WAIT_MAX;
         let result = loop {
             self.walk();
-            let guard = crossbeam_epoch::pin();
-            let is_resolved = self.resolved_lsn() >= self.log.tail_lsn(&guard);
-            drop(guard);
+            let is_resolved = self.tail.iter().all(Tail::is_complete);
             if self.log.is_broken() {
                 break Err(Error::Closed);
             }
@@ -597,10 +605,15 @@ impl Keeper {
                 gone.push(tail.segment);
                 continue;
             }
+            tail.segment.cell().raise_time((self.stored_time)());
             sync_file(&tail.segment)?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
-            tail.segment.cell().raise_time((self.stored_time)());
             sealed.push(tail);
+        }
+        if let (true, Some(last)) = (sealed.is_empty(), self.sealed.last()) {
+            // I15: the time stood in the cell of a tail that goes because it holds no record.
+            last.cell().raise_time((self.stored_time)());
+            sync_file(last)?;
         }
         self.store(next)?;
         // Cut off only once the manifest says where they end: an unsealed file that is short is damage.

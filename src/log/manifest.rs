@@ -17,6 +17,9 @@ const CRC_BYTES: usize = 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
 const GROWTH_BYTES: u64 = 4 << 10;
 
+/// Ids and LSNs from here on are forged: a store that wrote 100 GB a second would take months.
+pub(super) const COUNT_MAX: u64 = 1 << 61;
+
 /// What is known of a segment that no longer changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Seal {
@@ -105,6 +108,10 @@ impl Manifest {
         if !page.checksum_is_good().ok_or_else(short)? {
             return Err(Error::corrupt(path, 0, "checksum mismatch in the manifest"));
         }
+        let ends = segments.iter().flat_map(|s| [s.id, s.born, s.base_lsn, s.capacity_bytes]);
+        if ends.chain([generation, next_segment_id, next_base_lsn]).any(|count| count >= COUNT_MAX) {
+            return Err(Error::corrupt(path, 0, "the manifest names impossible ids or lengths"));
+        }
         Ok(Manifest { store_uuid, generation, next_segment_id, next_base_lsn, segments })
     }
 
@@ -131,6 +138,12 @@ impl Manifest {
             disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
         }
         Ok(())
+    }
+
+    /// Whether a generation whose `store` failed with this may be found whole by the next open: its bytes were all written,
+    /// and only whether they are on disk is unknown.
+    pub(crate) fn may_count(error: &Error) -> bool {
+        matches!(error, Error::Io { op: "sync" | "sync directory", .. })
     }
 
     /// The newest generation that is whole; `None` in a directory that has no manifest file at all.
@@ -245,6 +258,26 @@ mod tests {
             std::fs::write(&path, &torn).unwrap();
             let got = Manifest::load(&OsDisk, dir.path()).unwrap().unwrap();
             assert!(got == manifest(2, 4) || (cut == new.len() && got == manifest(3, 5)), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_forged_manifest_whose_numbers_would_overflow_is_an_error() {
+        let forge = |change: &dyn Fn(&mut Manifest)| {
+            let mut forged = manifest(2, 2);
+            change(&mut forged);
+            Manifest::decode(&forged.encode().unwrap(), Path::new("m"))
+        };
+        assert!(forge(&|_| ()).is_ok());
+        let changes: [&dyn Fn(&mut Manifest); 5] = [
+            &|m| m.generation = u64::MAX,
+            &|m| m.next_segment_id = u64::MAX,
+            &|m| m.next_base_lsn = u64::MAX - 4096,
+            &|m| m.segments[0].base_lsn = u64::MAX - (1 << 21),
+            &|m| m.segments[1].id = u64::MAX,
+        ];
+        for change in changes {
+            assert!(matches!(forge(change), Err(Error::Corrupt { .. })));
         }
     }
 

@@ -133,7 +133,8 @@ impl<'b> Scanner<'b, '_> {
             return Err("a batch member outside of its frame".into());
         }
         if record.kind == Kind::Batch {
-            let mut is_whole = true;
+            // A frame has no key: members of one that had would be looked for where the key lies.
+            let mut is_whole = record.key.is_empty() && self.header.kind == SegmentKind::Tail;
             let members = members(self.header, at, &record, |member_at, member| {
                 is_whole &= member.flags & flags::IN_BATCH != 0
                     && member.state == State::Committed

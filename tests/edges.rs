@@ -1,0 +1,135 @@
+//! Moments between two states: a segment that is exactly full, a close beside writers, a compaction that is cut short.
+
+use kv::{Db, Error, ManualClock, Options, SetOptions, Sync};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SEGMENT_BYTES: u64 = 64 << 10;
+const HEADER_PAGE_BYTES: u64 = 4096;
+/// Header, a key of eight bytes and a value of 24.
+const RECORD_BYTES: u64 = 64;
+
+fn key(n: u64) -> [u8; 8] {
+    n.to_be_bytes()
+}
+
+#[test]
+fn writing_goes_on_after_a_segment_that_was_filled_to_its_last_byte_was_compacted_away() {
+    let fitting = (SEGMENT_BYTES - HEADER_PAGE_BYTES) / RECORD_BYTES;
+    let db = Options::new().segment_bytes(SEGMENT_BYTES).background(false).in_memory().unwrap();
+    for n in 0..fitting {
+        db.set(&key(n % 10), &[7; 24]).unwrap();
+    }
+    // Nobody has gone on to the next segment: the one that is compacted is still the one that takes appends.
+    db.compact().unwrap();
+    db.compact().unwrap();
+    for n in 0..fitting * 3 {
+        db.set(&key(n % 10), &[8; 24]).unwrap();
+    }
+    assert_eq!(db.get(&key(3)).unwrap().as_deref(), Some(&[8; 24][..]));
+}
+
+#[test]
+fn a_write_that_was_acknowledged_while_the_store_closed_is_there_after_the_next_open() {
+    for round in 0..100u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_bytes(SEGMENT_BYTES).sync(Sync::Never);
+        let db = options.clone().open(dir.path()).unwrap();
+        let started = AtomicBool::new(false);
+        let acknowledged: Vec<u64> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..24u64)
+                .map(|thread| {
+                    let (db, started) = (db.clone(), &started);
+                    scope.spawn(move || {
+                        for n in 0.. {
+                            if n == round % 7 * 3 {
+                                started.store(true, Ordering::Release);
+                            }
+                            match db.set(&key(thread << 32 | n), &[1; 24]) {
+                                Ok(()) => {}
+                                Err(Error::Closed) => return (thread, n),
+                                Err(error) => panic!("{error}"),
+                            }
+                        }
+                        unreachable!()
+                    })
+                })
+                .collect();
+            while !started.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            db.close().unwrap();
+            writers
+                .into_iter()
+                .flat_map(|w| {
+                    let (t, n) = w.join().unwrap();
+                    (0..n).map(move |n| t << 32 | n)
+                })
+                .collect()
+        });
+        drop(db);
+        let db = options.open(dir.path()).unwrap();
+        for n in acknowledged {
+            assert!(db.contains(&key(n)).unwrap(), "round {round}: lost {n:#x}");
+        }
+    }
+}
+
+#[test]
+fn an_expired_entry_stays_gone_when_the_clock_is_set_back_between_two_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let open = || Options::new().clock(clock.clone()).open(dir.path()).unwrap();
+    let db = open();
+    db.set_with(b"k", b"v", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    db.close().unwrap();
+    let db = open();
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(db.get(b"k").unwrap(), None);
+    // This run has written no record.
+    db.close().unwrap();
+    clock.set(1_700_000_000_000);
+    assert_eq!(open().get(b"k").unwrap(), None);
+}
+
+#[test]
+fn a_sweep_by_a_thread_that_holds_a_pin_is_refused_instead_of_waiting_for_itself() {
+    let db = Db::in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    db.delete(b"k").unwrap();
+    let pin = db.pin().unwrap();
+    assert!(matches!(db.sweep(), Err(Error::Pinned { .. })));
+    drop(pin);
+    db.sweep().unwrap();
+}
+
+#[test]
+fn a_delete_outlives_a_compaction_that_could_not_read_the_segment_of_what_it_hides() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_bytes(SEGMENT_BYTES).background(false).sync(Sync::Never);
+    let db = options.clone().open(dir.path()).unwrap();
+    let fill = |from: u64| (from..from + 1500).for_each(|n| db.set(&key(n), &[1; 24]).unwrap());
+    fill(0);
+    // The first segment is sealed; what hides entries of it comes into a later one.
+    let first = dir.path().join("0000000000000001.seg");
+    db.sync().unwrap();
+    for n in 10..20 {
+        assert!(db.delete(&key(n)).unwrap());
+    }
+    fill(10_000);
+    db.sweep().unwrap();
+    // A flipped bit near the first segment's end, in memory as on a failing disk: it must stay.
+    let at = std::fs::metadata(&first).unwrap().len() - RECORD_BYTES - 4;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&first).unwrap();
+    let mut byte = [0];
+    std::os::unix::fs::FileExt::read_at(&file, &mut byte, at).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &[byte[0] ^ 1], at).unwrap();
+    db.compact().unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &byte, at).unwrap();
+    db.close().unwrap();
+    let db = options.open(dir.path()).unwrap();
+    for n in 10..20 {
+        assert_eq!(db.get(&key(n)).unwrap(), None, "deleted entry {n} is back");
+    }
+}
