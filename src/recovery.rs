@@ -158,6 +158,9 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
     let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
     let leftovers = leftovers(&store, &directory, &manifest, &names)?;
+    // A file that no manifest knows has an id too: outputs of a compaction that a crash cut short.
+    let used_id = names.iter().filter_map(|name| id_in_name(name)).max();
+    store.log.use_ids_above(used_id.unwrap_or(0));
     let mut recovered = recover(store, manifest, loaded)?;
     if recovered.store.read_only.is_none() {
         for path in leftovers {

@@ -393,6 +393,12 @@ impl Log {
         self.resolved_lsn.store(lsn, Ordering::Release);
     }
 
+    /// Leaves out ids of files that are there.
+    pub(crate) fn use_ids_above(&self, used_id: u64) {
+        // Relaxed: as in `fresh_id`.
+        self.next_segment_id.fetch_max(used_id.saturating_add(1), Ordering::Relaxed);
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.next_segment_id.load(Ordering::Relaxed)
     }
