@@ -1,8 +1,9 @@
 //! `kv::verify` and `kv::salvage`: what is damaged is named, and what is intact is kept.
 
-use kv::{Batch, Db, Error, OpenMode, Options, ScanOptions, SetOptions};
+use kv::{Batch, Db, Error, ManualClock, OpenMode, Options, ScanOptions, SetOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -59,6 +60,25 @@ fn figures_of_a_store_opened_for_reading_are_those_of_its_files() {
     assert_eq!(stats.segments as usize, segments(&path).len());
     assert!(stats.log_bytes >= stats.live_bytes && stats.log_bytes <= files_bytes, "{stats:?}");
     assert_eq!(stats.unsynced_bytes, 0);
+}
+
+#[test]
+fn what_expired_or_was_deleted_does_not_count_in_a_store_opened_for_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let options = options().clock(clock.clone());
+    let db = options.clone().open(dir.path()).unwrap();
+    db.set(b"stays", b"1").unwrap();
+    db.set_with(b"second", b"1", SetOptions::new().ttl(Duration::from_secs(1))).unwrap();
+    db.set_with(b"hour", b"1", SetOptions::new().ttl(Duration::from_secs(3600))).unwrap();
+    db.set(b"deleted", b"1").unwrap();
+    db.delete(b"deleted").unwrap();
+    db.close().unwrap();
+    clock.advance(Duration::from_secs(2));
+    let db = options.mode(OpenMode::ReadOnly).open(dir.path()).unwrap();
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.entries, stats.index_entries, db.len()), (2, 2, 2));
+    assert!(db.contains(b"hour").unwrap() && !db.contains(b"second").unwrap());
 }
 
 #[test]
