@@ -1,22 +1,38 @@
 # The targets below are the project's commands; `make` prints them.
 SHELL := /bin/bash
 CARGO ?= cargo
+PREFIX ?= /usr/local
+FEATURES := cli,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-rust lint need-cargo
+.PHONY: help run test test-rust lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 need-cargo:
-	@command -v $(CARGO) >/dev/null || { echo "libkv needs Rust 1.85 or newer with cargo: install it with rustup, or 'apt-get install rustup'"; exit 1; }
-	@command -v cc >/dev/null || { echo "libkv needs a C compiler for zstd: apt-get install gcc"; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "libkv needs Rust 1.85 or newer with cargo: https://rustup.rs, or 'apt-get install rustup'"; exit 1; }
+	@# zstd is built with a C compiler.
+	@scripts/need.sh cc=gcc /usr/include/stdlib.h=libc6-dev
+	@echo "crates that are lacking are downloaded by cargo, as Cargo.lock names them"
+
+run: need-cargo ## build a release and run the main job on this machine's package index
+	$(CARGO) build --release --locked --features cli --bin kv --example packages
+	scripts/run.sh target/release/kv target/release/examples/packages
 
 test: lint test-rust ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 
 test-rust: need-cargo ## unit, integration and doc tests of the crate
-	$(CARGO) test --locked
+	$(CARGO) test --locked --features $(FEATURES)
+
+install: need-cargo ## the command kv and its completions, under PREFIX (/usr/local)
+	$(CARGO) build --release --locked --features cli --bin kv
+	install -D -m 755 target/release/kv $(DESTDIR)$(PREFIX)/bin/kv
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	target/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
+	target/release/kv completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kv
+	target/release/kv completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kv.fish

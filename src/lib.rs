@@ -10,6 +10,11 @@
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("libkv maps its files and needs a 64-bit little-endian target");
 
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod backup;
 pub mod clock;
 mod compaction;

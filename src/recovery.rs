@@ -22,7 +22,7 @@ mod load;
 mod replay;
 
 use load::{Loaded, Source, Unlisted};
-use replay::{replay, Replayed};
+use replay::{drop_masks, replay, Replayed};
 
 const LOCK: &str = "LOCK";
 /// Entries that the index is sized for at open, at most: a manifest's counts may be hostile, or mostly overwritten.
@@ -472,6 +472,7 @@ fn read_once(options: Options, directory: &Directory, source: Source) -> Result<
     take_up_time(&store, &loaded);
     let mut damage = std::mem::take(&mut loaded.damage);
     let replayed = replay(&store, &loaded, &mut damage);
+    drop_masks(&store, &replayed.sightings);
     let survey = Survey::of(&loaded, &replayed);
     if source == Source::MappedReadOnly {
         damage.extend(newer_segments(directory, &manifest)?);

@@ -319,8 +319,10 @@ impl Keeper {
         let (attempt, record_bytes, tombstone) = wanted;
         match self.prepare(&last, record_bytes, tombstone) {
             Ok(next) => {
+                // Before the offer: a writer may append the moment it has the segment, and the walk must begin before
+                // its record.
+                self.tail.push_back(Tail::new(Arc::clone(&next)));
                 self.log.offer(&last, &next);
-                self.tail.push_back(Tail::new(next));
             }
             Err(error) => self.log.prepare_failed(attempt, error),
         }

@@ -2,7 +2,7 @@
 
 use super::load::{Found, Loaded, Source};
 use super::Damage;
-use crate::index::{Content, Pinned};
+use crate::index::{Address, Content, Pinned};
 use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
 use crate::record::{Draft, Kind, Record, State};
 use crate::store::Store;
@@ -210,6 +210,20 @@ impl<'s> ReplayOne<'s> {
             self.segment.account.charge(record.bytes);
         } else if is_mask {
             self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
+        }
+    }
+}
+
+/// Takes what has expired, and deletes, out of the index of a store that is only read: no sweeper will.
+pub(super) fn drop_masks(store: &Store, sightings: &[Sighting]) {
+    let map = store.index.pin();
+    let guard = crossbeam_epoch::pin();
+    for sighting in sightings {
+        let Some(address) = Address::new(sighting.segment, sighting.offset) else { continue };
+        let Some((segment, view)) = store.at(address, &guard) else { continue };
+        let is_mask = view.word.kind() == Some(Kind::Tombstone) || store.is_past(view.expire_at_ms, &guard);
+        if is_mask && map.find(view.key).is_some_and(|slot| slot.load() == Content::At(address)) {
+            store.forget_cleared(&map, view.key, address, segment, &view);
         }
     }
 }

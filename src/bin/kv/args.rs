@@ -102,7 +102,7 @@ pub struct Set {
     #[arg(allow_hyphen_values = true)]
     pub value: String,
     /// Expires after this
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse::period)]
     pub ttl: Option<Duration>,
     /// Only if the key has no value
     #[arg(long)]

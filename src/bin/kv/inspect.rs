@@ -4,7 +4,7 @@ use crate::args::{Backup, Compact, Stats, Verify};
 use crate::failure::{Failure, Outcome};
 use crate::{show, store};
 use kv::{OpenMode, Report};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn stats(args: &Stats) -> Result<Outcome, Failure> {
     let db = store::open_to_read(&args.store)?;
@@ -67,7 +67,7 @@ fn show_json(report: &Report, salvaged: Option<u64>) -> Result<(), Failure> {
     }))
 }
 
-fn show_report(report: &Report, salvaged: Option<(&std::path::PathBuf, u64)>) -> Result<(), Failure> {
+fn show_report(report: &Report, salvaged: Option<(&PathBuf, u64)>) -> Result<(), Failure> {
     for damage in &report.damage {
         show::line(&damage.to_string())?;
     }
@@ -91,7 +91,6 @@ pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
     db.compact().map_err(at)?;
     let after = db.stats().map_err(at)?.log_bytes;
     store::close(&db, &args.store)?;
-    let (before, after) = (before, after);
     if args.json {
         show::json(&serde_json::json!({ "log_bytes_before": before, "log_bytes_after": after }))?;
     } else if show::is_for_people() {

@@ -1,0 +1,234 @@
+//! What each command does and prints.
+
+use super::{kv, run, Place};
+use serde_json::{json, Value};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+#[test]
+fn a_value_comes_back_raw_in_a_pipe_and_as_json_on_request() {
+    let place = Place::new();
+    let set = place.kv("set", &["name", "Älice\n"]).ok();
+    assert!(set.out.is_empty());
+    assert_eq!(place.kv("get", &["name"]).ok().out, "Älice\n".as_bytes());
+    let found = place.kv("get", &["name", "--json"]).ok().json();
+    assert_eq!((&found["key"], &found["value"]), (&json!("name"), &json!("Älice\n")));
+    assert!(found["version"].is_u64() && found["expires_at_ms"].is_null());
+    place.kv("get", &["none"]).failed(1, &["no key \"none\"", &place.at("store")]);
+}
+
+#[test]
+fn bytes_that_are_no_text_pass_by_stdin_hex_and_base64() {
+    let place = Place::new();
+    place.kv_with("set", &["raw", "-"], &[0, 0xff, b'\n']).ok();
+    assert_eq!(place.kv("get", &["raw"]).ok().out, [0, 0xff, b'\n']);
+    assert_eq!(place.kv("get", &["--hex", "726177"]).ok().text(), "00ff0a");
+    place.kv("set", &["--hex", "fe", "00fe"]).ok();
+    let found = place.kv("get", &["--hex", "fe", "--json"]).ok().json();
+    assert_eq!((&found["key_base64"], &found["value_base64"]), (&json!("/g=="), &json!("AP4=")));
+    place.kv("get", &["--hex", "xyz"]).failed(4, &["\"xyz\" is not hexadecimal"]);
+}
+
+#[test]
+fn a_condition_that_is_not_met_is_exit_code_1_and_changes_nothing() {
+    let place = Place::new();
+    assert_eq!(place.kv("set", &["k", "1", "--if-absent", "--json"]).ok().json()["set"], true);
+    place.kv("set", &["k", "2", "--if-absent"]).failed(1, &["value already", "\"k\""]);
+    let refused = place.kv("set", &["k", "2", "--if-absent", "--json"]).failed(1, &[]);
+    assert_eq!(refused.json()["set"], false);
+    assert_eq!(place.kv("get", &["k"]).ok().text(), "1");
+}
+
+#[test]
+fn deletes_count_what_was_there() {
+    let place = Place::filled(3);
+    assert_eq!(place.kv("del", &["key 0000"]).ok().text(), "1\n");
+    let ran = place.kv_with("del", &["key 0001", "--keys-from", "-", "--json"], b"key 0002\nnone\n");
+    assert_eq!((ran.code, ran.json()), (Some(1), json!({ "deleted": 2, "absent": 1 })));
+    place.kv("get", &["key 0001"]).failed(1, &[]);
+}
+
+#[test]
+fn increments_start_at_zero_and_refuse_what_is_no_number() {
+    let place = Place::new();
+    assert_eq!(place.kv("incr", &["n"]).ok().text(), "1\n");
+    assert_eq!(place.kv("incr", &["n", "-5"]).ok().text(), "-4\n");
+    assert_eq!(place.kv("incr", &["n", "4", "--json"]).ok().json(), json!({ "key": "n", "value": 0 }));
+    place.kv("set", &["word", "abc"]).ok();
+    place.kv("incr", &["word"]).failed(4, &["not a decimal 64-bit integer", "\"word\"", &place.at("store")]);
+    place.kv("set", &["n", &i64::MAX.to_string()]).ok();
+    place.kv("incr", &["n"]).failed(4, &["overflows"]);
+}
+
+#[test]
+fn a_ttl_is_told_changed_and_taken_away() {
+    let place = Place::new();
+    place.kv("set", &["k", "1", "--ttl", "1h"]).ok();
+    let seconds: f64 = place.kv("ttl", &["k"]).ok().text().trim().parse().unwrap();
+    assert!(seconds > 0.0 && seconds <= 3600.0, "{seconds}");
+    assert_eq!(place.kv("expire", &["2d", "k", "--json"]).ok().json(), json!({ "changed": 1, "absent": 0 }));
+    let left = place.kv("ttl", &["k", "--json"]).ok().json()["ttl_ms"].as_u64().unwrap();
+    assert!(left > 3_600_000 && left <= 2 * 86_400_000, "{left}");
+    place.kv("expire", &["never", "k"]).ok();
+    assert_eq!(place.kv("ttl", &["k"]).ok().text(), "never\n");
+    place.kv("expire", &["0s", "k"]).ok();
+    place.kv("get", &["k"]).failed(1, &["no key"]);
+    place.kv("ttl", &["k"]).failed(1, &["no key"]);
+    assert_eq!(place.kv("expire", &["1s", "none"]).code, Some(1));
+}
+
+#[test]
+fn a_scan_selects_by_prefix_orders_and_stops() {
+    let place = Place::new();
+    for key in ["b2", "a1", "b1", "b3"] {
+        place.kv("set", &[key, key]).ok();
+    }
+    let scan = |args: &[&str]| String::from_utf8(place.kv("scan", args).ok().out).unwrap();
+    assert_eq!(scan(&["--prefix", "b", "--ordered", "--limit", "2"]), "b1\tb1\nb2\tb2\n");
+    assert_eq!(scan(&["--keys", "--ordered"]), "a1\nb1\nb2\nb3\n");
+    assert_eq!(scan(&["--hex", "--prefix", "61"]), "6131\t6131\n");
+    assert_eq!(scan(&["--prefix", "a", "--json"]), "{\"key\":\"a1\",\"value\":\"a1\"}\n");
+    assert_eq!(scan(&["--prefix", "z"]), "");
+}
+
+#[test]
+fn whoever_reads_only_the_beginning_gets_no_error() {
+    let place = Place::filled(2000);
+    let mut child = kv()
+        .args(["scan", &place.at("store")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn an_import_says_what_is_acknowledged_and_an_export_gives_it_back() {
+    let place = Place::new();
+    let lines: String = (0..1500).map(|n| format!("{{\"key\":\"{n:04}\",\"value\":\"{n}\"}}\n")).collect();
+    fs::write(place.path("in.ndjson"), &lines).unwrap();
+    let ran = place.kv("import", &[&place.at("in.ndjson"), "--json"]).ok();
+    let told: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<u64> = told.iter().map(|line| line["entries"].as_u64().unwrap()).collect();
+    assert!(entries.len() >= 4 && entries.is_sorted() && entries.last() == Some(&1500), "{entries:?}");
+    assert!(told.iter().rev().skip(1).all(|line| line.get("done").is_none()));
+    assert_eq!(told.last().unwrap()["done"], true);
+
+    assert_eq!(place.kv("export", &["--ordered"]).ok().text(), lines);
+    place.kv("export", &[&place.at("out.json")]).ok();
+    let object: Value = serde_json::from_slice(&fs::read(place.path("out.json")).unwrap()).unwrap();
+    assert_eq!((object.as_object().unwrap().len(), &object["0007"]), (1500, &json!("7")));
+    let copy = place.at("copy");
+    assert_eq!(run(&["import", &copy, &place.at("out.json")]).ok().text(), "1500\n");
+    assert_eq!(run(&["export", &copy, "--ordered", "--format", "ndjson"]).ok().text(), lines);
+}
+
+#[test]
+fn what_a_killed_import_acknowledged_is_there() {
+    let place = Place::new();
+    let mut child = kv()
+        .args(["import", &place.at("store"), "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // Never closed before the kill, so that the import is in the middle whenever that comes.
+    let feeder = std::thread::spawn(move || {
+        (0..).try_for_each(|n| writeln!(stdin, "{{\"key\":\"{n:06}\",\"value\":\"{n}\"}}")).unwrap_err()
+    });
+    let mut acknowledged = 0;
+    for line in BufReader::new(stdout).lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        acknowledged = line["entries"].as_u64().unwrap();
+        if acknowledged >= 5000 {
+            // What comes out of the pipe after this was acknowledged too.
+            let _ = child.kill();
+        }
+    }
+    assert!(!child.wait().unwrap().success());
+    feeder.join().unwrap();
+    let found = place.kv("scan", &["--keys", "--ordered", "--limit", &acknowledged.to_string()]).ok();
+    let expected: String = (0..acknowledged).map(|n| format!("{n:06}\n")).collect();
+    assert!(
+        found.text() == expected,
+        "of {acknowledged} acknowledged, {} found",
+        found.text().lines().count()
+    );
+}
+
+#[test]
+fn a_bad_line_of_an_import_is_named_and_what_came_before_is_kept() {
+    let place = Place::new();
+    fs::write(place.path("in"), "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\"}\n").unwrap();
+    place.kv("import", &[&place.at("in")]).failed(4, &["/in, line 2: no value"]);
+    place.kv_with("import", &["--format", "json"], b"{\"a\": 1,\n oops}").failed(4, &["stdin, line 2: "]);
+    place.kv("import", &[&place.at("absent")]).failed(3, &["open ", "/absent: No such file"]);
+    place.kv("import", &[&place.at("")]).failed(3, &["directory"]);
+    place.kv("set", &["--hex", "ff", "00"]).ok();
+    place.kv("export", &["--format", "json"]).failed(4, &["not UTF-8"]);
+}
+
+#[test]
+fn figures_come_as_lines_json_and_prometheus() {
+    let place = Place::filled(50);
+    let stats = place.kv("stats", &["--json"]).ok().json();
+    assert_eq!((&stats["entries"], &stats["segments"]), (&json!(50), &json!(1)));
+    assert!(stats["log_bytes"].as_u64() >= stats["live_bytes"].as_u64());
+    assert!(place.kv("stats", &[]).ok().text().lines().any(|line| line == "entries 50"));
+    let prometheus = place.kv("stats", &["--prometheus"]).ok();
+    assert!(prometheus.text().contains("# TYPE kv_entries gauge\nkv_entries 50\n"));
+    place.kv("stats", &["--json", "--prometheus"]).failed(2, &["cannot be used with"]);
+}
+
+#[test]
+fn a_watched_store_loses_what_expires_without_a_read() {
+    let place = Place::filled(20);
+    place.kv("expire", &["1ms", "key 0000", "key 0001"]).ok();
+    let ran = place.kv("watch", &["--json", "--every", "20ms", "--until-idle", "300ms"]).ok();
+    let last: Value = serde_json::from_str(ran.text().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["entries"], &last["index_entries"]), (&json!(18), &json!(18)));
+    assert!(last["open_ms"].is_u64() && last["at_ms"].is_u64());
+}
+
+#[test]
+fn a_compaction_leaves_little_but_what_lives() {
+    let place = Place::filled(3000);
+    let keys: String = (0..2990).map(|n| format!("key {n:04}\n")).collect();
+    place.kv_with("del", &["--keys-from", "-"], keys.as_bytes()).ok();
+    place.kv("compact", &[]).ok();
+    let stats = place.kv("stats", &["--json"]).ok().json();
+    let (log, live) = (stats["log_bytes"].as_u64().unwrap(), stats["live_bytes"].as_u64().unwrap());
+    assert_eq!(stats["entries"], 10);
+    assert!(log < 3_000_000 / 2 && live < 20_000, "log {log}, live {live}");
+    let told = place.kv("compact", &["--json"]).ok().json();
+    assert!(told["log_bytes_before"].is_u64() && told["log_bytes_after"].is_u64(), "{told}");
+}
+
+#[test]
+fn a_backup_is_a_store_with_the_same_entries() {
+    let place = Place::filled(100);
+    let copy = place.at("copy");
+    let told = place.kv("backup", &[&copy, "--json"]).ok().json();
+    assert_eq!((&told["entries"], &told["to"]), (&json!(100), &json!(copy)));
+    let exported = place.kv("export", &["--ordered"]).ok().out;
+    assert_eq!(run(&["export", &copy, "--ordered"]).ok().out, exported);
+    place.kv("backup", &[&copy]).failed(3, &[&copy, "already"]);
+}
+
+#[test]
+fn a_benchmark_leaves_the_store_empty_and_refuses_one_that_is_used() {
+    let place = Place::new();
+    let args = ["--keys", "500", "--value-bytes", "10", "--threads", "2", "--json"];
+    let told = place.kv("bench", &args).ok().json();
+    for name in ["set_per_second", "get_per_second", "delete_per_second"] {
+        assert!(told[name].as_u64() > Some(0), "{told}");
+    }
+    assert_eq!(place.kv("stats", &["--json"]).ok().json()["entries"], 0);
+    place.kv("bench", &args).failed(3, &[&place.at("store"), "not empty"]);
+    assert_eq!(run(&["bench", "--keys", "500"]).ok().text().lines().count(), 3);
+}
