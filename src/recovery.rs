@@ -132,6 +132,8 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let manifest = found.unwrap_or_else(empty_manifest);
     let boot_id = directory.disk.boot_id().map_err(|e| Error::io("read the boot id for", path, e))?;
     let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    // A process that died while it made a segment leaves a file with an id that the manifest does not know to be used.
+    store.log.skip_ids_to(names.iter().filter_map(|name| id_in_name(name)).max().unwrap_or(0));
     let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
     let leftovers = leftovers(&store, &directory, &manifest, &names)?;
     let mut recovered = recover(store, manifest, loaded)?;

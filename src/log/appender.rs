@@ -397,6 +397,15 @@ impl Log {
         self.next_segment_id.load(Ordering::Relaxed)
     }
 
+    /// Lets no segment get an id up to `id`, which a file in the directory has already.
+    pub(crate) fn skip_ids_to(&self, id: u64) {
+        // An id near the end of the range is not this library's, and must not leave it without any.
+        if id < u64::MAX / 2 {
+            // Relaxed: nobody else has the log yet.
+            self.next_segment_id.fetch_max(id + 1, Ordering::Relaxed);
+        }
+    }
+
     /// A segment id that was never used.
     pub(crate) fn fresh_id(&self) -> u64 {
         // Relaxed: only uniqueness counts.

@@ -100,7 +100,10 @@ impl Files {
         let held = reserve_path(directory, reserve);
         let path = segment_path(&directory.path, plan.id);
         directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
-        let plan = Plan { capacity_bytes: self.reserve_bytes, ..*plan };
+        // What was held back by an earlier run may have another size.
+        let file = directory.disk.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?;
+        let capacity_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
+        let plan = Plan { capacity_bytes, ..*plan };
         self.finish(directory, path, &plan, number)
     }
 
