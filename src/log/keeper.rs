@@ -306,8 +306,9 @@ impl Keeper {
         let (attempt, record_bytes, tombstone) = wanted;
         match self.prepare(&last, record_bytes, tombstone) {
             Ok(next) => {
+                // Before a writer can append to it: the walk begins where the segment ends now.
+                self.tail.push_back(Tail::new(Arc::clone(&next)));
                 self.log.offer(&last, &next);
-                self.tail.push_back(Tail::new(next));
             }
             Err(error) => self.log.prepare_failed(attempt, error),
         }
