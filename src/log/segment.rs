@@ -262,6 +262,13 @@ impl Segment {
         Some(Appended { offset, lsn })
     }
 
+    /// Reserves and never fills.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn leave_hole(&self, bytes: u64) {
+        // SeqCst: as in `append`.
+        self.tail.fetch_add(bytes, Ordering::SeqCst);
+    }
+
     /// Appends a copy that keeps its LSN, in the one thread that fills an output (I7, I17).
     pub(crate) fn append_copy(&self, draft: &Draft<'_>) -> Option<u64> {
         let bytes = record_bytes(draft.key.len(), draft.value.len());
