@@ -351,6 +351,22 @@ impl SimDisk {
         Arc::new(SimDisk { state, hook: Arc::default(), boot, images: AtomicU64::new(0) })
     }
 
+    /// The same files once more, for a process on the same boot.
+    pub fn copy(&self) -> Arc<SimDisk> {
+        let image = self.image(Choice::Everything, 0);
+        let (state, hook) = (Arc::clone(&image.state), Arc::clone(&image.hook));
+        Arc::new(SimDisk { state, hook, boot: self.boot, images: AtomicU64::new(0) })
+    }
+
+    /// Removes a file, durably.
+    pub fn delete(&self, path: &Path) -> Result<()> {
+        let (dir, name) = split(path)?;
+        let mut state = lock(&self.state);
+        let dir = state.dir(dir)?;
+        dir.durable.remove(&name);
+        dir.names.remove(&name).map(drop).ok_or(ErrorKind::NotFound.into())
+    }
+
     /// Writes each dirty sector to the disk with a chance in percent, as the system does when it likes.
     pub fn write_back(&self, percent: u64, seed: u64) {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
