@@ -209,7 +209,7 @@ impl Options {
     }
 
     /// The operating system, for tests.
-    #[allow(dead_code)] // Tests hold the disk through it.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;
         self

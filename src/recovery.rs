@@ -163,17 +163,25 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let manifest = found.unwrap_or_else(empty_manifest);
     let boot_id = directory.disk.boot_id().map_err(|e| Error::io("read the boot id for", path, e))?;
     let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    // A process that died while it made a segment leaves a file with an id that the manifest does not know to be used.
+    store.log.skip_ids_to(names.iter().filter_map(|name| id_in_name(name)).max().unwrap_or(0));
     let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
     let leftovers = leftovers(&store, &directory, &manifest, &names)?;
-    // A file that no manifest knows has an id too: outputs of a compaction that a crash cut short.
-    let used_id = names.iter().filter_map(|name| id_in_name(name)).max();
-    store.log.use_ids_above(used_id.unwrap_or(0));
-    let mut recovered = recover(store, manifest, loaded)?;
-    if recovered.store.read_only.is_none() {
-        for path in leftovers {
+    let remove_leftovers = || {
+        for path in &leftovers {
             // Best effort: what stays is a leftover at the next open too.
-            let _ = directory.disk.remove(&path);
+            let _ = directory.disk.remove(path);
         }
+    };
+    // What an attempt to make the store left has another store's identity: once there is a manifest, it would pass for a
+    // foreign file and stay.
+    let is_new = manifest.generation == 0;
+    if is_new {
+        remove_leftovers();
+    }
+    let mut recovered = recover(store, manifest, loaded)?;
+    if recovered.store.read_only.is_none() && !is_new {
+        remove_leftovers();
     }
     recovered.lock = Some(lock);
     Ok(recovered)

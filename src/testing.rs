@@ -44,3 +44,51 @@ impl Faults {
         cfg!(any(test, feature = "testing")) && self.0 & (1 << fault as u8) != 0
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub use on_disk::*;
+
+/// A store's files, held by a test.
+#[cfg(any(test, feature = "testing"))]
+mod on_disk {
+    use crate::db::Db;
+    use crate::error::Result;
+    use crate::log::{id_in_name, Manifest};
+    use crate::options::Options;
+    use crate::record::{Draft, Kind};
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    pub use crate::io::sim::{Call, Choice, Moment, SimDisk};
+
+    /// The same options, for a store on `disk`.
+    pub fn on(options: Options, disk: &Arc<SimDisk>) -> Options {
+        options.disk(disk.clone())
+    }
+
+    /// Names in a store's directory that belong to nothing.
+    ///
+    /// # Errors
+    /// As opening the store, for the manifest.
+    pub fn stray_names(disk: &SimDisk, dir: &Path) -> Result<Vec<PathBuf>> {
+        let manifest = Manifest::load(disk, dir)?;
+        let is_listed = |name: &PathBuf| {
+            let id = id_in_name(name);
+            manifest.iter().any(|m| m.segments.iter().any(|listed| Some(listed.id) == id))
+        };
+        let known = ["MANIFEST-0", "MANIFEST-1", "RESERVE-TOMBSTONES", "RESERVE-COMPACTION", "LOCK"];
+        let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
+        Ok(disk.names(dir).into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
+    }
+
+    /// Leaves a reservation that nobody fills, as a thread does that dies in between.
+    pub fn leave_hole(db: &Db, bytes: u64) {
+        db.log().active(&crossbeam_epoch::pin()).leave_hole(bytes.next_multiple_of(8));
+    }
+
+    /// Leaves a record that is filled and never decided. Whether there was room for it.
+    pub fn leave_pending(db: &Db, key: &[u8], value: &[u8]) -> bool {
+        let draft = Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key, value };
+        db.log().append(&draft, &crossbeam_epoch::pin()).is_ok()
+    }
+}

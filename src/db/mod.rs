@@ -271,6 +271,11 @@ impl Db {
         Ok(())
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn log(&self) -> &crate::log::Log {
+        &self.shared.store.log
+    }
+
     /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
     #[doc(hidden)]
     pub fn abandon(&self) {

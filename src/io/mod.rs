@@ -5,6 +5,8 @@
 
 mod map;
 mod os;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod sim;
 
 pub(crate) use map::Map;
 pub(crate) use os::OsDisk;

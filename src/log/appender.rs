@@ -401,14 +401,17 @@ impl Log {
         self.resolved_lsn.store(lsn, Ordering::Release);
     }
 
-    /// Leaves out ids of files that are there.
-    pub(crate) fn use_ids_above(&self, used_id: u64) {
-        // Relaxed: as in `fresh_id`.
-        self.next_segment_id.fetch_max(used_id.saturating_add(1), Ordering::Relaxed);
-    }
-
     pub(crate) fn next_id(&self) -> u64 {
         self.next_segment_id.load(Ordering::Relaxed)
+    }
+
+    /// Lets no segment get an id up to `id`, which a file in the directory has already.
+    pub(crate) fn skip_ids_to(&self, id: u64) {
+        // An id near the end of the range is not this library's, and must not leave it without any.
+        if id < u64::MAX / 2 {
+            // Relaxed: nobody else has the log yet.
+            self.next_segment_id.fetch_max(id + 1, Ordering::Relaxed);
+        }
     }
 
     /// A segment id that was never used.

@@ -266,6 +266,13 @@ impl Segment {
         Some(Appended { offset, lsn })
     }
 
+    /// Reserves and never fills.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn leave_hole(&self, bytes: u64) {
+        // SeqCst: as in `append`.
+        self.tail.fetch_add(bytes, Ordering::SeqCst);
+    }
+
     /// Reserves room for a copy, in the one thread that fills an output; `None` when it is full.
     pub(crate) fn reserve_copy(&self, bytes: u64) -> Option<u64> {
         // Relaxed: an output has one writer.

@@ -177,7 +177,8 @@ pub(super) fn judge_unlisted(directory: &Directory, path: &Path, manifest: &Mani
     if header.store_uuid != manifest.store_uuid && manifest.generation > 0 {
         return Ok(Unlisted::Foreign);
     }
-    if header.kind == SegmentKind::Output || (manifest.generation > 0 && header.id < manifest.next_segment_id)
+    // Without a manifest everything that holds records counts: the manifest was lost.
+    if manifest.generation > 0 && (header.kind == SegmentKind::Output || header.id < manifest.next_segment_id)
     {
         return Ok(Unlisted::Leftover);
     }

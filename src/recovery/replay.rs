@@ -59,11 +59,11 @@ fn replay_sealed(
             let used_bytes = found.listed.seal.map_or(0, |seal| seal.used_bytes);
             let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
             let mut scanned = one.run(Condition::Sealed { used_bytes }, 0);
-            let counts = found.listed.seal.map(|seal| (seal.records, seal.committed));
-            if scanned.damage.is_empty() && counts != Some((scanned.records, scanned.committed)) {
-                let (records, committed) = (scanned.records, scanned.committed);
+            let counts = found.listed.seal.map_or((0, 0), |seal| (seal.records, seal.committed));
+            if scanned.damage.is_empty() && counts != (scanned.records, scanned.committed) {
                 let reason = format!(
-                    "{records} records, {committed} of them committed, are not what the manifest lists"
+                    "{} records, {} of them committed; the manifest lists {} and {}",
+                    scanned.records, scanned.committed, counts.0, counts.1
                 );
                 scanned.damage.push((0, reason));
             }

@@ -1,0 +1,427 @@
+//! P5 and P7: what is wrong outside gives an error that names what and where, and nothing is lost.
+
+mod common;
+
+use common::value;
+use kv::testing::{on, Call, SimDisk};
+use kv::{Batch, Compression, Db, Error, ManualClock, OpenMode, Options, Recover, SetOptions, Sync};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+const DIR: &str = "store";
+
+fn options(disk: &Arc<SimDisk>) -> Options {
+    on(Options::new().sync(Sync::Never).segment_bytes(64 << 10), disk)
+}
+
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn read_all(db: &Db) -> Entries {
+    db.scan(Default::default()).unwrap().map(|e| e.unwrap()).map(|e| (e.key, e.value)).collect()
+}
+
+/// A store of a few records of every kind.
+fn small_store() -> (Arc<SimDisk>, Entries) {
+    let disk = SimDisk::new();
+    let db = options(&disk).background(false).open(DIR).unwrap();
+    for n in 0..8u64 {
+        let key = format!("key-{n}");
+        db.set(key.as_bytes(), &value(&key, n, 20 + n as usize)).unwrap();
+    }
+    db.delete(b"key-3").unwrap();
+    let mut batch = Batch::new();
+    batch.set("key-4", value("key-4", 100, 30)).delete("key-5").set("other", value("other", 101, 5));
+    db.apply(&batch).unwrap();
+    let hour = SetOptions::new().ttl(Duration::from_secs(3600));
+    db.set_with(b"expiring", &value("expiring", 102, 9), hour).unwrap();
+    let entries = read_all(&db);
+    db.close().unwrap();
+    (disk, entries)
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    let is_segment = |name: &PathBuf| name.extension().is_some_and(|e| e == "seg");
+    disk.names(Path::new(DIR)).into_iter().filter(is_segment).map(|name| Path::new(DIR).join(name)).collect()
+}
+
+#[test]
+fn option_values_out_of_range_are_refused_by_name() {
+    let base = Options::new;
+    let zstd = |level| Compression::Zstd { level, threshold_bytes: 1 };
+    let cases = [
+        ("segment_bytes", base().segment_bytes(1)),
+        ("segment_bytes", base().segment_bytes(1 << 40)),
+        ("value_bytes_max", base().value_bytes_max(u32::MAX)),
+        ("compression", base().compression(zstd(99))),
+        ("sync", base().sync(Sync::Every(Duration::ZERO))),
+        ("default_ttl", base().default_ttl(Some(Duration::ZERO))),
+        ("listener_queue", base().listener_queue(0)),
+    ];
+    for (expected, options) in cases {
+        match options.in_memory() {
+            Err(Error::InvalidOption { name, reason }) => assert!(name == expected && !reason.is_empty()),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_that_are_too_long_are_refused_and_change_nothing() {
+    let db = Options::new().value_bytes_max(100).in_memory().unwrap();
+    assert!(matches!(db.set(b"k", &[0; 101]), Err(Error::ValueTooLong { len: 101, max: 100 })));
+    assert!(matches!(db.set(&vec![0; 70_000], b""), Err(Error::KeyTooLong { len: 70_000, max: 65_535 })));
+    let mut batch = Batch::new();
+    batch.set("a", "1").set("b", vec![0; 101]);
+    assert!(matches!(db.apply(&batch), Err(Error::ValueTooLong { .. })));
+    assert!(matches!(
+        db.set_many(&[(vec![1], vec![]), (vec![0; 70_000], vec![])]),
+        Err(Error::KeyTooLong { .. })
+    ));
+    assert!(db.is_empty());
+    db.set(b"k", &[0; 100]).unwrap();
+}
+
+#[test]
+fn a_path_that_is_no_store_is_refused_and_left_as_it_is() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    let told = Db::open(&file).unwrap_err();
+    assert!(matches!(&told, Error::NotAStore { path, .. } if *path == file), "{told}");
+    let foreign = temporary.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("notes.txt"), "text").unwrap();
+    let told = Db::open(&foreign).unwrap_err();
+    assert!(told.to_string().contains("notes.txt"), "{told}");
+    assert_eq!(std::fs::read(foreign.join("notes.txt")).unwrap(), b"text");
+    for mode in [OpenMode::MustExist, OpenMode::ReadOnly] {
+        let missing = temporary.path().join("missing");
+        let told = Options::new().mode(mode).open(&missing).unwrap_err();
+        assert!(matches!(&told, Error::NotAStore { path, .. } if *path == missing), "{told}");
+        assert!(!missing.exists());
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(Options::new().mode(mode).open(empty.path()), Err(Error::NotAStore { .. })));
+    }
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_named() {
+    let disk = SimDisk::new();
+    disk.fail(Call::Create, libc::EACCES, 0, u64::MAX);
+    match options(&disk).open(DIR) {
+        Err(Error::Io { path, source, .. }) => {
+            assert!(path.starts_with(DIR) && source.raw_os_error() == Some(libc::EACCES));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_store_that_another_process_holds_names_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    Db::open(temporary.path()).unwrap().close().unwrap();
+    let lock = temporary.path().join("LOCK");
+    let script = "echo $$ > \"$0\"; echo $$; read line";
+    let mut holder = Command::new("flock")
+        .arg(&lock)
+        .args(["sh", "-c", script])
+        .arg(&lock)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told = Db::open(temporary.path()).unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        format!("{}: locked by process {}", temporary.path().display(), line.trim())
+    );
+    holder.stdin.take().unwrap().write_all(b"\n").unwrap();
+    holder.wait().unwrap();
+    Db::open(temporary.path()).unwrap();
+}
+
+#[test]
+fn a_file_of_another_version_is_told_from_damage() {
+    let (disk, _) = small_store();
+    for name in ["MANIFEST-0", "MANIFEST-1"] {
+        let copy = disk.copy();
+        let path = Path::new(DIR).join(name);
+        let mut bytes = copy.read(&path).unwrap();
+        bytes[8] = 9;
+        copy.write(&path, bytes).unwrap();
+        let told = options(&copy).open(DIR).unwrap_err();
+        assert!(
+            matches!(&told, Error::UnsupportedVersion { path: p, found: 9, supported: 1 } if *p == path),
+            "{told}"
+        );
+    }
+    let path = segments(&disk).remove(0);
+    let mut bytes = disk.read(&path).unwrap();
+    bytes[8] = 9;
+    disk.write(&path, bytes).unwrap();
+    let told = options(&disk).open(DIR).unwrap_err();
+    assert!(matches!(&told, Error::UnsupportedVersion { path: p, found: 9, .. } if *p == path), "{told}");
+}
+
+/// Opens a damaged copy strictly, for reading, and to salvage: an error that names a file of the store, or values that
+/// were written. Returns whether the strict open refused.
+fn judge(damaged: &Arc<SimDisk>, entries: &Entries, written: &Entries, told: &str) -> bool {
+    let is_named = |error: &Error| match error {
+        Error::Corrupt { path, reason, .. } => path.starts_with(DIR) && !reason.is_empty(),
+        Error::UnsupportedVersion { path, .. } => path.starts_with(DIR),
+        _ => false,
+    };
+    let salvaged = damaged.copy();
+    let read_only = options(damaged).mode(OpenMode::ReadOnly).open(DIR);
+    match &read_only {
+        Ok(db) => check_values(db, written, told),
+        Err(error) => assert!(is_named(error), "{told}, read-only: {error}"),
+    }
+    drop(read_only);
+    match options(damaged).background(false).open(DIR) {
+        Ok(db) => {
+            assert_eq!(&read_all(&db), entries, "{told}: opened, with other values");
+            return false;
+        }
+        Err(error) => assert!(is_named(&error), "{told}: {error}"),
+    }
+    match options(&salvaged).background(false).recover(Recover::Salvage).open(DIR) {
+        Ok(db) => {
+            check_values(&db, written, told);
+            assert!(!db.damage().is_empty(), "{told}: refused, and nothing to list");
+            db.set(b"after", b"x").unwrap();
+        }
+        Err(error) => assert!(is_named(&error), "{told}, salvage: {error}"),
+    }
+    true
+}
+
+/// What a damaged store still gives was written once, if perhaps outdated by what was lost.
+fn check_values(db: &Db, written: &Entries, told: &str) {
+    for (key, found) in read_all(db) {
+        let stem = String::from_utf8(key.clone()).unwrap();
+        let crc = found.len().checked_sub(4).map(|at| found.split_at(at));
+        let is_whole = crc.is_some_and(|(body, crc)| crc32fast::hash(body).to_le_bytes() == crc);
+        assert!(
+            written.get(&key) == Some(&found) || (is_whole && found.starts_with(stem.as_bytes())),
+            "{told}: {stem}"
+        );
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_named_or_harmless_and_never_a_wrong_value() {
+    let (disk, entries) = small_store();
+    let mut refused = 0;
+    for name in disk.names(Path::new(DIR)) {
+        let path = Path::new(DIR).join(&name);
+        let good = disk.read(&path).unwrap();
+        for at in 0..good.len() {
+            // Zeros at the end of a page hold nothing; a sample of them will do.
+            if good[at..].iter().take(64).all(|byte| *byte == 0) && at % 64 != 0 {
+                continue;
+            }
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            let damaged = disk.copy();
+            damaged.write(&path, bytes).unwrap();
+            refused +=
+                usize::from(judge(&damaged, &entries, &entries, &format!("{}, byte {at}", name.display())));
+        }
+    }
+    assert!(refused > 500, "{refused} flips were noticed");
+}
+
+#[test]
+fn a_segment_that_was_cut_off_is_named_and_the_rest_can_be_salvaged() {
+    let (disk, entries) = small_store();
+    for path in segments(&disk) {
+        let good = disk.read(&path).unwrap();
+        for len in (0..good.len()).step_by(512) {
+            let damaged = disk.copy();
+            damaged.write(&path, good[..len].to_vec()).unwrap();
+            let told = format!("{} cut to {len}", path.display());
+            // Behind the last record there is nothing to miss.
+            let holds_all = good[len..].iter().all(|byte| *byte == 0);
+            assert!(judge(&damaged, &entries, &entries, &told) || holds_all, "{told}: not noticed");
+        }
+    }
+}
+
+#[test]
+fn a_listed_segment_that_is_missing_is_named() {
+    let (disk, entries) = small_store();
+    let path = segments(&disk).remove(0);
+    disk.delete(&path).unwrap();
+    match options(&disk).open(DIR) {
+        Err(Error::Corrupt { path: named, .. }) => assert_eq!(named, path),
+        other => panic!("{other:?}"),
+    }
+    assert!(judge(&disk, &entries, &entries, "missing"));
+}
+
+#[test]
+fn a_store_without_its_manifest_is_refused_and_its_segments_are_kept() {
+    let (disk, _) = small_store();
+    // Once more, so that what is there was rewritten by a recovery.
+    options(&disk).open(DIR).unwrap().abandon();
+    options(&disk).open(DIR).unwrap().close().unwrap();
+    for is_garbage in [true, false] {
+        let damaged = disk.copy();
+        for name in ["MANIFEST-0", "MANIFEST-1"] {
+            let path = Path::new(DIR).join(name);
+            if is_garbage {
+                damaged.write(&path, vec![0x5a; 5000]).unwrap();
+            } else {
+                damaged.delete(&path).unwrap();
+            }
+        }
+        let before = segments(&damaged);
+        for mode in [OpenMode::Create, OpenMode::MustExist, OpenMode::ReadOnly] {
+            let told = options(&damaged).mode(mode).open(DIR).unwrap_err();
+            assert!(matches!(told, Error::Corrupt { .. } | Error::NotAStore { .. }), "{told}");
+            assert_eq!(segments(&damaged), before, "nothing is removed");
+        }
+    }
+}
+
+#[test]
+fn on_a_full_disk_reads_deletes_and_compaction_go_on_and_writes_come_back() {
+    let disk = SimDisk::new();
+    let db = options(&disk).open(DIR).unwrap();
+    disk.limit(Some(1 << 20));
+    let key = |n: u64| format!("key-{n:05}").into_bytes();
+    let mut acknowledged = 0;
+    let told = loop {
+        match db.set(&key(acknowledged), &value("v", acknowledged, 400)) {
+            Ok(()) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "the disk never fills");
+    };
+    assert!(told.is_disk_full(), "{told}");
+    assert!(db.set(&key(99_999), &[1; 400]).is_err(), "and stays full");
+    let check = |db: &Db, from: u64| {
+        for n in 0..acknowledged {
+            let expected = (n >= from).then(|| value("v", n, 400));
+            assert_eq!(db.get(&key(n)).unwrap(), expected, "entry {n}");
+        }
+        assert!(db.get(&key(99_999)).unwrap().is_none(), "refused");
+    };
+    check(&db, 0);
+    let half = acknowledged / 2;
+    for n in 0..half {
+        assert!(db.delete(&key(n)).unwrap(), "delete {n}");
+    }
+    check(&db, half);
+    db.compact().unwrap();
+    check(&db, half);
+    for n in 0..half / 2 {
+        db.set(format!("new-{n}").as_bytes(), &[1; 400]).unwrap();
+    }
+    db.abandon();
+    drop(db);
+    disk.limit(None);
+    let db = options(&disk).open(DIR).unwrap();
+    check(&db, half);
+    assert_eq!(db.len() as u64, acknowledged - half + half / 2);
+}
+
+#[test]
+fn a_store_that_cannot_recover_for_want_of_space_opens_for_reading() {
+    let disk = SimDisk::new();
+    let db = options(&disk).background(false).open(DIR).unwrap();
+    for n in 0..300u64 {
+        db.set(&n.to_le_bytes(), &value("v", n, 600)).unwrap();
+    }
+    db.abandon();
+    drop(db);
+    for name in ["RESERVE-TOMBSTONES", "RESERVE-COMPACTION"] {
+        disk.delete(&Path::new(DIR).join(name)).unwrap();
+    }
+    disk.limit(Some(disk.used_bytes()));
+    let db = options(&disk).open(DIR).unwrap();
+    assert!(matches!(db.set(b"k", b"v"), Err(Error::ReadOnly { .. })));
+    for n in 0..300u64 {
+        assert_eq!(db.get(&n.to_le_bytes()).unwrap(), Some(value("v", n, 600)));
+    }
+    drop(db);
+    disk.limit(None);
+    let db = options(&disk).open(DIR).unwrap();
+    assert_eq!(db.len(), 300);
+    db.set(b"k", b"v").unwrap();
+}
+
+#[test]
+fn an_entry_that_was_seen_expired_stays_gone_when_the_clock_is_set_back() {
+    let disk = SimDisk::new();
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let open = || options(&disk).clock(clock.clone()).background(false).open(DIR).unwrap();
+    for how in 0..3 {
+        let db = open();
+        db.set(b"k", b"old").unwrap();
+        db.set_with(b"k", b"v", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(db.get(b"k").unwrap(), None);
+        match how {
+            0 => db.abandon(),
+            1 => db.close().unwrap(),
+            _ => {
+                db.compact().unwrap();
+                db.abandon();
+            }
+        }
+        drop(db);
+        clock.set(1_700_000_000_000);
+        let db = open();
+        assert_eq!(db.get(b"k").unwrap(), None, "way {how}");
+        assert!(db.now_ms() >= 1_700_000_010_000);
+        db.close().unwrap();
+        drop(db);
+        clock.set(1_700_000_010_000 + (how + 1) * 20_000);
+    }
+}
+
+#[test]
+fn a_failed_sync_refuses_writes_until_the_store_is_reopened_and_loses_nothing_acknowledged() {
+    for closes in [false, true] {
+        let disk = SimDisk::new();
+        let open = || options(&disk).sync(Sync::Always).open(DIR);
+        let db = open().unwrap();
+        for n in 0..50u64 {
+            db.set(&n.to_le_bytes(), b"v").unwrap();
+        }
+        disk.fail(Call::Sync, libc::EIO, 0, 1);
+        let told = db.set(b"doubtful", b"v").unwrap_err();
+        assert!(matches!(told, Error::SyncFailed { .. }), "{told}");
+        for _ in 0..3 {
+            let told = db.set(b"later", b"v").unwrap_err();
+            assert!(matches!(&told, Error::SyncFailed { reason } if !reason.is_empty()), "{told}");
+            assert!(db.delete(&0u64.to_le_bytes()).is_err() && db.sync().is_err());
+        }
+        assert_eq!(db.get(&7u64.to_le_bytes()).unwrap().as_deref(), Some(&b"v"[..]), "reads go on");
+        if closes {
+            assert!(matches!(db.close(), Err(Error::SyncFailed { .. })));
+        } else {
+            db.abandon();
+        }
+        drop(db);
+        let db = open().unwrap();
+        for n in 0..50u64 {
+            assert_eq!(db.get(&n.to_le_bytes()).unwrap().as_deref(), Some(&b"v"[..]), "entry {n}");
+        }
+        assert_eq!(db.get(b"later").unwrap(), None);
+        db.set(b"later", b"v").unwrap();
+        // I17: what was visible after the reopening is on the disk now, whatever the failed sync left out.
+        let seen = read_all(&db);
+        let image = disk.image(kv::testing::Choice::Nothing, 1);
+        db.abandon();
+        assert_eq!(read_all(&options(&image).open(DIR).unwrap()), seen);
+    }
+}
