@@ -22,7 +22,6 @@ type Entries = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
 
 /// What one call changed; `None` in place of a key: everything went.
 #[derive(Clone, Debug)]
-#[allow(clippy::type_complexity)] // A key, and what it is set to: value and deadline.
 struct Change(Vec<(Option<Vec<u8>>, Option<(Vec<u8>, u64)>)>);
 
 impl Change {
