@@ -87,7 +87,11 @@ struct Tail {
 
 impl Tail {
     fn new(segment: Arc<Segment>) -> Tail {
-        let offset = segment.end();
+        // Not where the segment ends now: writers may have found it already.
+        Tail::behind(segment, FIRST_RECORD_AT)
+    }
+
+    fn behind(segment: Arc<Segment>, offset: u64) -> Tail {
         Tail { segment, offset, seal: Seal { used_bytes: offset, ..Seal::default() } }
     }
 
@@ -146,7 +150,7 @@ impl Keeper {
             log: start.log,
             manifest: start.manifest,
             sealed: start.sealed,
-            tail: VecDeque::from([Tail::new(start.tail)]),
+            tail: VecDeque::from([Tail::behind(Arc::clone(&start.tail), start.tail.end())]),
             populated_bytes: 0,
             synced_at: Instant::now(),
             segment_bytes_max: start.segment_bytes_max,
