@@ -32,7 +32,7 @@ fn writing_goes_on_after_a_segment_that_was_filled_to_its_last_byte_was_compacte
 
 #[test]
 fn a_write_that_was_acknowledged_while_the_store_closed_is_there_after_the_next_open() {
-    for round in 0..100u64 {
+    for round in 0..30u64 {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new().segment_bytes(SEGMENT_BYTES).sync(Sync::Never);
         let db = options.clone().open(dir.path()).unwrap();
@@ -132,4 +132,19 @@ fn a_delete_outlives_a_compaction_that_could_not_read_the_segment_of_what_it_hid
     for n in 10..20 {
         assert_eq!(db.get(&key(n)).unwrap(), None, "deleted entry {n} is back");
     }
+}
+
+#[test]
+fn a_loader_whose_error_panics_when_it_is_printed_leaves_its_key_free() {
+    struct Unprintable;
+    impl std::fmt::Display for Unprintable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("on purpose");
+        }
+    }
+    let db = Db::in_memory().unwrap();
+    let failed = db.get_or_load(b"k", SetOptions::new(), || Err::<Option<Vec<u8>>, _>(Unprintable));
+    assert!(matches!(failed, Err(Error::Loader { .. })));
+    let loaded = db.get_or_load(b"k", SetOptions::new(), || Ok::<_, Error>(Some(b"v".to_vec())));
+    assert_eq!(loaded.unwrap().as_deref(), Some(&b"v"[..]));
 }

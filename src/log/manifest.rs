@@ -16,6 +16,8 @@ const ENTRY_BYTES: usize = 8 * 9;
 const CRC_BYTES: usize = 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
 const GROWTH_BYTES: u64 = 4 << 10;
+/// Entries that a file has room for beyond those in it: what a full disk's deletes and compactions list.
+const ENTRIES_AHEAD: usize = 8;
 
 /// Ids and LSNs from here on are forged: a store that wrote 100 GB a second would take months.
 pub(super) const COUNT_MAX: u64 = 1 << 61;
@@ -124,7 +126,8 @@ impl Manifest {
     pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = Manifest::path(dir, self.generation);
         let bytes = self.encode().ok_or_else(|| Error::corrupt(&path, 0, "too many segments to list"))?;
-        let room_bytes = (bytes.len() as u64).next_multiple_of(GROWTH_BYTES);
+        let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
+        let room_bytes = ahead_bytes.next_multiple_of(GROWTH_BYTES);
         let (file, is_new) = match disk.open(&path, Access::ReadWrite) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -133,6 +136,11 @@ impl Manifest {
             Err(error) => return Err(Error::io("open", &path, error)),
         };
         file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        let held_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
+        if let Some(missing) = room_bytes.checked_sub(held_bytes).filter(|missing| *missing > 0) {
+            // Best effort: room for the next entries, while the disk has some.
+            let _ = file.write_at(held_bytes, &vec![0; missing as usize]);
+        }
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
         if is_new {
             disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
@@ -241,6 +249,18 @@ mod tests {
             manifest(generation, segments).store(&OsDisk, dir.path()).unwrap();
             let loaded = Manifest::load(&OsDisk, dir.path()).unwrap();
             assert_eq!(loaded, Some(manifest(generation, segments)));
+        }
+    }
+
+    #[test]
+    fn a_file_has_room_for_more_entries_before_they_come() {
+        let dir = tempfile::tempdir().unwrap();
+        for (generation, segments) in [(1, 1), (3, 50), (5, 56), (7, 400)] {
+            let manifest = manifest(generation, segments);
+            manifest.store(&OsDisk, dir.path()).unwrap();
+            let held = std::fs::metadata(Manifest::path(dir.path(), generation)).unwrap().len();
+            let needed = manifest.encode().unwrap().len() + ENTRIES_AHEAD * ENTRY_BYTES;
+            assert!(held >= needed as u64, "{held} bytes for {segments} segments");
         }
     }
 
