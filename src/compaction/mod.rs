@@ -7,7 +7,7 @@ pub(crate) use picker::{pick, Choice, Measure};
 pub(crate) use rewriter::{Rewriter, Trouble};
 
 use crate::error::{Error, Result};
-use crate::log::{Extent, Request, Segment, Sighting, FIRST_RECORD_AT};
+use crate::log::{Extent, Request, Reserve, Segment, Sighting, FIRST_RECORD_AT};
 use crate::store::Store;
 use crate::testing::Fault;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,7 @@ impl Compactor {
         let extents = store.log.ask(Request::Listing)?;
         let choice = pick(&Measure::of(&extents, store), &extents);
         let Some(choice) = choice else { return Ok(false) };
-        self.compact(store, &extents, choice, pace, sightings, between)?;
+        self.compact(store, extents, choice, pace, sightings, between)?;
         Ok(true)
     }
 
@@ -66,13 +66,13 @@ impl Compactor {
         if victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
             return Ok(());
         }
-        self.compact(store, &extents, Choice { victims }, Pace::Asked, sightings, between)
+        self.compact(store, extents, Choice { victims }, Pace::Asked, sightings, between)
     }
 
     fn compact(
         &mut self,
         store: &Store,
-        extents: &[Extent],
+        extents: Vec<Extent>,
         choice: Choice,
         pace: Pace,
         sightings: &mut Vec<Sighting>,
@@ -127,6 +127,9 @@ impl Compactor {
         sightings.append(&mut seen);
         outputs.append(&mut self.unlisted);
         let result = self.replace(store, outputs, &spent);
+        // The last that holds the victims' files open: their space comes back here.
+        drop((extents, victims, spent));
+        give_back(store);
         match (result, failed) {
             (Ok(()), None) => {
                 store.counters.compactions.add(1);
@@ -185,9 +188,16 @@ impl Compactor {
                 store.log.table.release(victim.number());
             }
         }
-        store.log.space_freed();
         Ok(())
     }
+}
+
+/// Fills the reserves first, so that the next compaction on a full disk can begin, and lets writers have the rest (P7).
+fn give_back(store: &Store) {
+    let files = &store.log.files;
+    // Best effort: on a full disk they stay as they are.
+    let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
+    store.log.space_freed();
 }
 
 fn rewrite(
