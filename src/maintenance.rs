@@ -182,9 +182,27 @@ impl Maintenance {
             return Err(Error::Closed);
         }
         self.with_compactor(|compactor, store, sightings, between| {
-            compactor.compact_all(store, sightings, between)?;
-            while compactor.step(store, Pace::Asked, sightings, between)? {}
-            Ok(())
+            let given_back = |store: &Store| {
+                store.counters.reclaimed_bytes.sum().saturating_sub(store.counters.relocated_bytes.sum())
+            };
+            let at_first = given_back(store);
+            loop {
+                let before = given_back(store);
+                let all = compactor.compact_all(store, sightings, between);
+                // On a full disk what gives back most goes first, and that makes room for the rest.
+                let full = match all {
+                    Err(error) if error.is_disk_full() => Some(error),
+                    other => other.map(|()| None)?,
+                };
+                while compactor.step(store, Pace::Asked, sightings, between)? {}
+                match full {
+                    None => return Ok(()),
+                    Some(_) if given_back(store) > before => {}
+                    // Smaller than before, if not as small as with room to copy everything at once.
+                    Some(_) if before > at_first => return Ok(()),
+                    Some(error) => return Err(error),
+                }
+            }
         })
     }
 

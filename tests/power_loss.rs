@@ -20,9 +20,12 @@ const START_MS: u64 = 1_700_000_000_000;
 /// Value and deadline (0: none) of each key.
 type Entries = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
 
+/// Value and deadline, `None`: deleted.
+type Held = Option<(Vec<u8>, u64)>;
+
 /// What one call changed; `None` in place of a key: everything went.
 #[derive(Clone, Debug)]
-struct Change(Vec<(Option<Vec<u8>>, Option<(Vec<u8>, u64)>)>);
+struct Change(Vec<(Option<Vec<u8>>, Held)>);
 
 impl Change {
     fn apply(&self, to: &mut Entries) {

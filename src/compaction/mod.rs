@@ -49,7 +49,7 @@ impl Compactor {
         let extents = store.log.ask(Request::Listing)?;
         let choice = pick(&Measure::of(&extents, store), &extents);
         let Some(choice) = choice else { return Ok(false) };
-        self.compact(store, &extents, choice, pace, sightings, between)?;
+        self.compact(store, extents, choice, pace, sightings, between)?;
         Ok(true)
     }
 
@@ -66,13 +66,13 @@ impl Compactor {
         if victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
             return Ok(());
         }
-        self.compact(store, &extents, Choice { victims }, Pace::Asked, sightings, between)
+        self.compact(store, extents, Choice { victims }, Pace::Asked, sightings, between)
     }
 
     fn compact(
         &mut self,
         store: &Store,
-        extents: &[Extent],
+        extents: Vec<Extent>,
         choice: Choice,
         pace: Pace,
         sightings: &mut Vec<Sighting>,
@@ -123,6 +123,9 @@ impl Compactor {
         sightings.append(&mut seen);
         outputs.append(&mut self.unlisted);
         let result = self.replace(store, outputs, &spent);
+        // The last that holds the victims' files open: their space comes back here.
+        drop((extents, victims, spent));
+        give_back(store);
         match (result, failed) {
             (Ok(()), None) => {
                 store.counters.compactions.add(1);
@@ -181,11 +184,6 @@ impl Compactor {
                 store.log.table.release(victim.number());
             }
         }
-        // What was held back for a full disk comes first, before anybody else takes the space. Best effort: a disk that is
-        // still full keeps what it has.
-        let files = &store.log.files;
-        let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
-        store.log.space_freed();
         Ok(())
     }
 }
@@ -205,6 +203,14 @@ fn without_early(mut spent: Vec<(Arc<Segment>, u64)>, victims: &[Arc<Segment>]) 
 }
 
 /// Returns the highest LSN of the masks that were left out, 0 for none.
+/// Fills the reserves first, so that the next compaction on a full disk can begin, and lets writers have the rest (P7).
+fn give_back(store: &Store) {
+    let files = &store.log.files;
+    // Best effort: on a full disk they stay as they are.
+    let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
+    store.log.space_freed();
+}
+
 fn rewrite(
     rewriter: &mut Rewriter<'_>,
     victim: &Arc<Segment>,

@@ -68,9 +68,22 @@ impl<'s> Rewriter<'s> {
 
     /// Copies what the records from `from` on up to about `bytes` still need; returns where it stopped.
     pub(crate) fn rewrite(&mut self, victim: &Segment, from: u64, bytes: u64) -> Result<u64, Trouble> {
+        let guard = crossbeam_epoch::pin();
+        let stopped_at = self.rewrite_portion(victim, from, bytes, &guard);
+        // Also when damage was met: what was reserved for copies must not stay a hole in the output.
+        self.publish_staged(&guard).map_err(Trouble::Failed)?;
+        stopped_at
+    }
+
+    fn rewrite_portion(
+        &mut self,
+        victim: &Segment,
+        from: u64,
+        bytes: u64,
+        guard: &Guard,
+    ) -> Result<u64, Trouble> {
         let end = victim.end();
         let mut at = from;
-        let guard = crossbeam_epoch::pin();
         while at < end && at - from < bytes {
             let view = self.verified(victim, at, end)?;
             if view.word.kind() == Some(Kind::Pad) {
@@ -78,11 +91,10 @@ impl<'s> Rewriter<'s> {
                 break;
             }
             if view.word.state() == Some(State::Committed) {
-                self.rewrite_committed(victim, at, &view, &guard).map_err(Trouble::Failed)?;
+                self.rewrite_committed(victim, at, &view, guard).map_err(Trouble::Failed)?;
             }
             at += view.bytes();
         }
-        self.publish_staged(&guard).map_err(Trouble::Failed)?;
         Ok(at)
     }
 
