@@ -185,10 +185,11 @@ impl Keeper {
     }
 
     fn round(&mut self) {
+        // Before the walk: an answer covers all that was resolved when the question was asked.
+        let requests = self.log.take_requests();
         self.walk();
         self.prepare_if_needed();
         self.populate();
-        let requests = self.log.take_requests();
         let sealed_before = self.sealed.len();
         if !self.log.is_broken() {
             if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
