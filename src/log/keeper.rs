@@ -307,8 +307,9 @@ impl Keeper {
         let (attempt, record_bytes, tombstone) = wanted;
         match self.prepare(&last, record_bytes, tombstone) {
             Ok(next) => {
+                // Before the offer: what is appended right after it must not be taken for walked.
+                self.tail.push_back(Tail::new(Arc::clone(&next)));
                 self.log.offer(&last, &next);
-                self.tail.push_back(Tail::new(next));
             }
             Err(error) => self.log.prepare_failed(attempt, error),
         }
