@@ -303,7 +303,8 @@ fn start_tail_over(
         log.start_at(&tail);
         tail.cell().raise_time(store.stored_time_ms.load(Ordering::Acquire));
         let born_of_others = sealed.iter().map(|s| s.header().born).chain([base_lsn]).min().unwrap_or(0);
-        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old));
+        let mut rewriter = Rewriter::new(store, base_lsn, output_bytes(store, old));
+        rewriter.lowest_born_beside(born_of_others);
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
                 Some(segment) => offsets.iter().try_for_each(|at| rewriter.rewrite_one(segment, *at)),

@@ -89,8 +89,11 @@ impl Compactor {
         // Acquire: a batch that is counted out has published all members; pairs with the publisher's Release.
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
+        // Oldest first, and each as if those behind it stayed: whatever ends this early, no mask was dropped on the word
+        // of a victim that is still there (I6).
+        victims.sort_by_key(|victim| victim.header().born);
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
-        let born_of_others = extents
+        let mut born_of_others = extents
             .iter()
             .filter(|extent| !is_victim(&extent.segment))
             .map(|extent| extent.segment.header().born)
@@ -98,16 +101,18 @@ impl Compactor {
             .chain([born])
             .min()
             .unwrap_or(0);
-        let output_bytes = picker::output_bytes(&victims, store);
-        let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes);
+        let mut rewriter = Rewriter::new(store, born, picker::output_bytes(&victims, store));
         let mut spent = Vec::new();
         let mut failed = None;
-        for victim in &victims {
-            match rewrite(&mut rewriter, victim, born_of_others, store, pace, between) {
+        for (victim, behind) in victims.iter().zip(1..) {
+            let next = victims.get(behind).map_or(born, |next| next.header().born);
+            rewriter.lowest_born_beside(born_of_others.min(next));
+            match rewrite(&mut rewriter, victim, store, pace, between) {
                 Ok(()) => spent.push(Arc::clone(victim)),
                 Err(Trouble::Damage(error)) => {
                     // Relaxed: a hint to the picker.
                     victim.damaged.store(true, Ordering::Relaxed);
+                    born_of_others = born_of_others.min(victim.header().born);
                     store.say(&format!("compaction: {error}"));
                 }
                 Err(Trouble::Failed(error)) => {
@@ -188,7 +193,6 @@ impl Compactor {
 fn rewrite(
     rewriter: &mut Rewriter<'_>,
     victim: &Arc<Segment>,
-    born_of_others: u64,
     store: &Store,
     pace: Pace,
     between: Between<'_>,
@@ -196,7 +200,7 @@ fn rewrite(
     let holds_bytes = victim.end().saturating_sub(FIRST_RECORD_AT);
     let account = &victim.account;
     // I6: nothing in it lives, and nothing that it hides can be anywhere else: it goes unread.
-    if account.dead_bytes() >= holds_bytes && born_of_others > account.highest_mask_lsn() {
+    if account.dead_bytes() >= holds_bytes && rewriter.is_free(account.highest_mask_lsn()) {
         return Ok(());
     }
     let mut at = FIRST_RECORD_AT;

@@ -34,16 +34,22 @@ pub(crate) enum Trouble {
 }
 
 impl<'s> Rewriter<'s> {
-    pub(crate) fn new(store: &'s Store, born: u64, born_of_others: u64, output_bytes: u64) -> Rewriter<'s> {
+    /// Keeps every mask until it is told what stays beside.
+    pub(crate) fn new(store: &'s Store, born: u64, output_bytes: u64) -> Rewriter<'s> {
         Rewriter {
             store,
             born,
-            born_of_others,
+            born_of_others: 0,
             output_bytes,
             outputs: Vec::new(),
             sightings: Vec::new(),
             copied_bytes: 0,
         }
+    }
+
+    /// From here on, masks below `born_of_others` go: no segment that stays is born lower (I6).
+    pub(crate) fn lowest_born_beside(&mut self, born_of_others: u64) {
+        self.born_of_others = born_of_others;
     }
 
     /// Copies what the records from `from` on up to about `bytes` still need; returns where it stopped.
@@ -107,7 +113,7 @@ impl<'s> Rewriter<'s> {
     }
 
     /// I6: no segment that stays can hold anything that a mask of this LSN hides.
-    fn is_free(&self, mask_lsn: u64) -> bool {
+    pub(super) fn is_free(&self, mask_lsn: u64) -> bool {
         self.born_of_others > mask_lsn || self.store.options.faults.has(Fault::TombstonesDroppedEarly)
     }
 
