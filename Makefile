@@ -16,7 +16,7 @@ test: lint test-rust ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features testing -- -D warnings
 
 test-rust: need-cargo ## unit, integration and doc tests of the crate
-	$(CARGO) test --locked
+	$(CARGO) test --locked --features testing

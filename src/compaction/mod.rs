@@ -9,7 +9,7 @@ pub(crate) use rewriter::{Rewriter, Trouble};
 use crate::error::{Error, Result};
 use crate::log::{Extent, Request, Segment, Sighting, FIRST_RECORD_AT};
 use crate::store::Store;
-use crate::testing::Fault;
+use crate::testing::{Fault, Point};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +82,7 @@ impl Compactor {
             let guard = crossbeam_epoch::pin();
             store.log.tail_lsn(&guard)
         };
+        store.options.hooks.at(Point::Began);
         // I9: afterwards every writer below `born` has published.
         if !store.options.faults.has(Fault::VictimsWithoutGrace) && !store.wait_grace() {
             return Err(Error::Closed);
@@ -148,6 +149,7 @@ impl Compactor {
             store.log.tail_lsn(&guard)
         };
         let remove: Vec<u64> = spent.iter().map(|victim| victim.header().id).collect();
+        store.options.hooks.at(Point::Waiting);
         let replaced = if hurried { Ok(()) } else { store.log.wait_synced(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
             let add = outputs.clone();
