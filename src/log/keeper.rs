@@ -570,6 +570,11 @@ impl Keeper {
             tail.segment.cell().raise_time((self.stored_time)());
             sealed.push(tail);
         }
+        if let (true, Some(kept)) = (sealed.is_empty(), self.sealed.last()) {
+            // I15: the time that readers stored in the cell of a tail that goes without a record.
+            kept.cell().raise_time((self.stored_time)());
+            sync_file(kept)?;
+        }
         self.store(next)?;
         // Cut off only once the manifest says where they end: an unsealed file that is short is damage.
         sealed.iter().for_each(|tail| seal_segment(&self.log, &tail.segment, tail.seal));
