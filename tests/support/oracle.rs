@@ -37,6 +37,15 @@ impl Oracle {
         self.entries.get(key)
     }
 
+    /// Earliest time at which a store that is opened again may stand. Without entries there is none to come back.
+    pub fn least_ms(&self) -> u64 {
+        if self.entries.is_empty() {
+            0
+        } else {
+            self.observed_ms
+        }
+    }
+
     /// A write whose version the caller was told, or looks up.
     pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: u64, version: u64) {
         assert!(version > self.version_max, "version {version} follows {}", self.version_max);

@@ -468,7 +468,12 @@ impl Player {
     }
 
     fn set_with(&mut self, key: &[u8], value: &[u8], only: Only, when: When) {
-        let held = self.oracle.get(key).cloned();
+        // A blind set does not look, so nobody is told that what stands there has expired.
+        let is_blind = matches!(
+            (only, when),
+            (Only::Always, When::Default | When::Never | When::After(_) | When::At(_))
+        );
+        let held = if is_blind { None } else { self.oracle.get(key).cloned() };
         let version = held.as_ref().map_or(0, |held| held.version);
         let (condition, holds) = match only {
             Only::Always => (Condition::Always, true),
@@ -689,7 +694,7 @@ impl Player {
         totals.opens.fetch_add(1, Ordering::Relaxed);
         // The clock may have been set back: what was told to have expired stays expired (I15).
         let now_ms = self.db.now_ms();
-        let least_ms = self.oracle.observed_ms.max(self.clock.unix_ms());
+        let least_ms = self.oracle.least_ms().max(self.clock.unix_ms());
         assert!((least_ms..=self.oracle.now_ms).contains(&now_ms), "operation {}: time {now_ms}", self.at);
         self.oracle.now_ms = now_ms;
         assert!(self.db.damage().is_empty());
