@@ -423,6 +423,9 @@ impl Keeper {
         let mut sealed = Vec::new();
         while self.tail.len() > 1 && self.tail.front().is_some_and(Tail::is_complete) {
             let Some(tail) = self.tail.pop_front() else { break };
+            // L1: a segment that is full to the byte may still be the active one, until the next append; sealed, it could be
+            // compacted away under whoever asks for the active one.
+            self.log.roll(&tail.segment);
             sync_file(&tail.segment)?;
             self.log.note_synced(tail.segment.end_lsn());
             sealed.push(tail);
