@@ -3,8 +3,12 @@
 //!
 //! `KV_CASES` changes the number of sequences. A failure prints the `KV_SEED` and `KV_CASES` that replay it.
 
+#[path = "support/checks.rs"]
+mod checks;
 #[path = "support/oracle.rs"]
 mod oracle;
+#[path = "support/player.rs"]
+mod player;
 #[path = "support/sequence.rs"]
 mod sequence;
 
@@ -62,7 +66,7 @@ fn run_block(seed: u64, cases: u64, totals: &sequence::Totals) -> Option<String>
         ..Config::default()
     };
     let result = TestRunner::new(config).run(&sequence::sequence(), |sequence| {
-        sequence::run(&sequence, totals);
+        player::run(&sequence, totals);
         Ok(())
     });
     match result {
