@@ -7,7 +7,7 @@ use crate::index::Content;
 use crate::log::{Sighting, Signal};
 use crate::record::{Draft, Kind, State};
 use crate::store::{New, Step, Store};
-use crate::testing::Fault;
+use crate::testing::{Fault, Point};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -250,6 +250,7 @@ impl Maintenance {
     fn clear(&mut self) -> Result<u64> {
         let store = &*self.store;
         let lsn = self.append_clear()?;
+        store.options.hooks.at(Point::Began);
         // Every writer below the clear has published afterwards.
         if !store.options.faults.has(Fault::ClearWithoutGrace) && !store.wait_grace() {
             return Err(Error::Closed);

@@ -10,7 +10,7 @@ use crate::limits::{
     VALUE_BYTES_MAX_LIMIT,
 };
 use crate::log::Sync;
-use crate::testing::Faults;
+use crate::testing::{Faults, Hooks};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,7 @@ pub struct Options {
     pub(crate) logger: Option<Logger>,
     pub(crate) background: bool,
     pub(crate) faults: Faults,
+    pub(crate) hooks: Hooks,
 }
 
 impl Default for Options {
@@ -125,6 +126,7 @@ impl Options {
             logger: None,
             background: true,
             faults: Faults::default(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -205,6 +207,13 @@ impl Options {
     #[doc(hidden)]
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// Calls for tests that hold a thread between two steps.
+    #[doc(hidden)]
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
         self
     }
 

@@ -9,7 +9,7 @@ use crate::index::{Address, Content, Index, Pinned, Slot};
 use crate::log::{Log, NoRoom, Place, Segment, View};
 use crate::options::Options;
 use crate::record::{restore, Draft, Kind, State};
-use crate::testing::Fault;
+use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -334,8 +334,10 @@ impl Store {
     fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
         let guard = crossbeam_epoch::pin();
         let place = self.log.append(draft, &guard)?;
+        self.options.hooks.at(Point::Reserved);
         let map = self.index.pin();
         if self.publish_blind(&map, draft, &place, &guard) {
+            self.options.hooks.at(Point::Published);
             place.resolve(State::Committed);
             return Ok(Some(place.lsn));
         }
@@ -395,13 +397,16 @@ impl Store {
                     key,
                     value,
                 };
+                self.options.hooks.at(Point::Decided);
                 match self.log.append(&draft, &guard) {
                     Ok(place) if !confirm() => {
                         self.abort(&draft, &place);
                         return Ok((None, outcome));
                     }
                     Ok(place) => {
+                        self.options.hooks.at(Point::Reserved);
                         if self.publish_over(&map, &draft, &place, &seen, &guard) {
+                            self.options.hooks.at(Point::Published);
                             place.resolve(State::Committed);
                             return Ok((Some(place.lsn), outcome));
                         }
@@ -451,6 +456,7 @@ impl Store {
             if self.log.is_closing() {
                 return false;
             }
+            self.options.hooks.at(Point::Waiting);
             // An idle thread's garbage waits for ever: each pin moves the epoch on.
             crossbeam_epoch::pin().flush();
             std::thread::sleep(std::time::Duration::from_micros(pause_us));

@@ -45,6 +45,52 @@ impl Faults {
     }
 }
 
+/// Where a hook is called, by the thread that gets there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Point {
+    /// A conditional write has decided on what stands there, and has reserved nothing yet.
+    Decided,
+    /// A write of one key has filled its record and not yet published it.
+    Reserved,
+    /// A write has published its record, which is still pending.
+    Published,
+    /// The compactor has found that an entry leads to the record in hand, and not yet copied it.
+    Rewriting,
+    /// A compaction or a clear has fixed the LSN that it takes place at, and has not yet waited for writers below it.
+    Began,
+    /// The maintenance thread waits: for a grace period, or for the log to be synced.
+    Waiting,
+}
+
+#[cfg(any(test, feature = "testing"))]
+type Hook = std::sync::Arc<dyn Fn(Point) + Send + Sync>;
+
+/// What is called at each [`Point`]; nothing by default, and without the feature `testing`.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    #[cfg(any(test, feature = "testing"))]
+    hook: Option<Hook>,
+}
+
+impl Hooks {
+    /// Calls `hook` at each point.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn new(hook: impl Fn(Point) + Send + Sync + 'static) -> Hooks {
+        Hooks { hook: Some(std::sync::Arc::new(hook)) }
+    }
+
+    /// The calling thread is at `point`.
+    #[inline]
+    pub fn at(&self, point: Point) {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(hook) = &self.hook {
+            hook(point);
+        }
+        let _ = point;
+    }
+}
+
 #[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 

@@ -323,3 +323,25 @@ fn export_and_import_carry_everything_over() {
         assert_eq!(db.ttl(b"b").unwrap(), Some(Ttl::Remaining(Duration::from_secs(60))));
     });
 }
+
+#[test]
+fn a_segment_that_is_full_to_the_byte_may_be_compacted_before_the_next_append() {
+    // Segment header, the record of a key and a value of one byte each, and the header and key of the other record.
+    let value = vec![b'v'; (64 << 10) - 4096 - 40 - 33];
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let db = Options::new().segment_bytes(64 << 10).clock(clock.clone()).in_memory().unwrap();
+    let ttl = |seconds| SetOptions::new().ttl(Duration::from_secs(seconds));
+    db.set_with(b"a", b"1", ttl(1)).unwrap();
+    db.set_with(b"b", &value, ttl(100)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    let begun = std::time::Instant::now();
+    while db.stats().unwrap().reclaimed_bytes == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the full segment is never compacted");
+        db.sweep().unwrap();
+        db.compact().unwrap();
+    }
+    // Notes the time in the active segment, which must still be mapped.
+    clock.advance(Duration::from_secs(200));
+    assert_eq!(db.get(b"b").unwrap(), None);
+    assert_eq!(db.increment(b"b", 1).unwrap(), 1);
+}

@@ -9,7 +9,7 @@ pub(crate) use rewriter::{Rewriter, Trouble};
 use crate::error::{Error, Result};
 use crate::log::{Extent, Request, Reserve, Segment, Sighting, FIRST_RECORD_AT};
 use crate::store::Store;
-use crate::testing::Fault;
+use crate::testing::{Fault, Point};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +82,7 @@ impl Compactor {
             let guard = crossbeam_epoch::pin();
             store.log.tail_lsn(&guard)
         };
+        store.options.hooks.at(Point::Began);
         // I9: afterwards every writer below `born` has published.
         if !store.options.faults.has(Fault::VictimsWithoutGrace) && !store.wait_grace() {
             return Err(Error::Closed);
@@ -89,8 +90,10 @@ impl Compactor {
         // Acquire: a batch that is counted out has published all members; pairs with the publisher's Release.
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
+        // Oldest first: what an early end leaves is young, and keeps the fewest masks of those that are done (I6).
+        victims.sort_by_key(|victim| victim.header().born);
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
-        let born_of_others = extents
+        let mut born_of_others = extents
             .iter()
             .filter(|extent| !is_victim(&extent.segment))
             .map(|extent| extent.segment.header().born)
@@ -108,6 +111,7 @@ impl Compactor {
                 Err(Trouble::Damage(error)) => {
                     // Relaxed: a hint to the picker.
                     victim.damaged.store(true, Ordering::Relaxed);
+                    born_of_others = born_of_others.min(victim.header().born);
                     store.say(&format!("compaction: {error}"));
                 }
                 Err(Trouble::Failed(error)) => {
@@ -147,6 +151,7 @@ impl Compactor {
             store.log.tail_lsn(&guard)
         };
         let remove: Vec<u64> = spent.iter().map(|victim| victim.header().id).collect();
+        store.options.hooks.at(Point::Waiting);
         let replaced = if hurried { Ok(()) } else { store.log.wait_synced(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
             let add = outputs.clone();

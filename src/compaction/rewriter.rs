@@ -6,7 +6,7 @@ use crate::index::{Address, Content};
 use crate::log::{Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
 use crate::record::{encode_onto, flags, record_bytes, Draft, Kind, State};
 use crate::store::Store;
-use crate::testing::Fault;
+use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -167,6 +167,7 @@ impl<'s> Rewriter<'s> {
             let content = slot.map_or(Content::Empty, |slot| slot.load());
             match (slot, content.address()) {
                 (Some(slot), Some(address)) if address.is_same_place(here) => {
+                    store.options.hooks.at(Point::Rewriting);
                     let is_put = view.word.kind() == Some(Kind::Put);
                     if is_put && !address.is_expired() && store.is_past(view.expire_at_ms, guard) {
                         store.tag_expired(slot, address, view);

@@ -7,4 +7,4 @@ mod sweeper;
 mod wheel;
 
 pub(crate) use sweeper::Sweeper;
-pub(crate) use wheel::{Hint, Spot, Wheel, TICK_MS};
+pub(crate) use wheel::{Hint, Spot, Wheel};

@@ -1,6 +1,6 @@
 //! Tags what has expired and removes masks from the index. Owned by the maintenance thread.
 
-use super::{Hint, Spot, Wheel, TICK_MS};
+use super::{Hint, Spot, Wheel};
 use crate::index::{Address, Content};
 use crate::log::{Segment, Sighting, View};
 use crate::record::Kind;
@@ -54,22 +54,19 @@ impl Sweeper {
 
     /// Tags the entries whose time is over, but for those of the wheel's last tick.
     pub(crate) fn expire(&mut self, store: &Store) {
-        self.expire_until(store, store.clock.now_ms());
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(store.clock.now_ms(), |hint| due.push(hint));
+        self.tag(store, &due);
     }
 
     /// Tags every entry whose time is over.
     pub(crate) fn expire_all(&mut self, store: &Store) {
-        let now_ms = store.clock.now_ms();
-        let mut early = Vec::new();
-        // A hint fires when its tick is over: one tick more brings all that are due, and some that are not.
-        self.wheel.advance(now_ms.saturating_add(TICK_MS), |hint| early.push(hint));
-        early.into_iter().for_each(|hint| self.place(hint, now_ms));
-        self.expire_until(store, now_ms);
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance_to_the_millisecond(store.clock.now_ms(), |hint| due.push(hint));
+        self.tag(store, &due);
     }
 
-    fn expire_until(&mut self, store: &Store, now_ms: u64) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now_ms, |hint| due.push(hint));
+    fn tag(&mut self, store: &Store, due: &[Hint]) {
         for portion in due.chunks(UNDER_ONE_GUARD) {
             let guard = crossbeam_epoch::pin();
             for hint in portion {

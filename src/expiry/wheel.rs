@@ -22,7 +22,6 @@ pub(crate) struct Spot {
 
 /// Milliseconds of a level-0 bucket, as a power of two: a hint fires less than two buckets after its deadline.
 const TICK_BITS: u32 = 7;
-pub(crate) const TICK_MS: u64 = 1 << TICK_BITS;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// Enough for every deadline of 64 bits.
@@ -67,11 +66,15 @@ impl Wheel {
         self.place(hint);
     }
 
-    fn place(&mut self, hint: Hint) {
-        let due = due_tick(hint.deadline_ms).max(self.tick.saturating_add(1));
+    /// Level and slot of the bucket for a tick that lies ahead.
+    fn bucket(&self, due: u64) -> (usize, usize) {
         // The highest group of bits in which due and current tick differ is the level.
         let level = ((due ^ self.tick).ilog2() / SLOT_BITS) as usize;
-        let slot = (due >> (SLOT_BITS * level as u32)) as usize % SLOTS;
+        (level, (due >> (SLOT_BITS * level as u32)) as usize % SLOTS)
+    }
+
+    fn place(&mut self, hint: Hint) {
+        let (level, slot) = self.bucket(due_tick(hint.deadline_ms).max(self.tick.saturating_add(1)));
         if let Some(level) = self.levels.get_mut(level) {
             level.occupied |= 1 << slot;
             if let Some(bucket) = level.buckets.get_mut(slot) {
@@ -133,12 +136,29 @@ impl Wheel {
         }
         self.tick = self.tick.max(now);
     }
+
+    /// As `advance`, with the hints of the current tick whose deadline has passed.
+    pub(crate) fn advance_to_the_millisecond(&mut self, now_ms: u64, mut fire: impl FnMut(Hint)) {
+        self.advance(now_ms, &mut fire);
+        // A deadline in the current tick, or before it, fires when that tick is over: they share one bucket.
+        let (level, slot) = self.bucket(self.tick.saturating_add(1));
+        for hint in self.take(level, slot) {
+            if hint.deadline_ms <= now_ms {
+                self.hints -= 1;
+                fire(hint);
+            } else {
+                self.place(hint);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const TICK_MS: u64 = 1 << TICK_BITS;
 
     fn hint(deadline_ms: u64, n: u64) -> Hint {
         Hint { deadline_ms, place: Spot { segment_id: n, offset_bytes: 0, segment: 0 } }
@@ -171,15 +191,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_hint_fires_once_never_early_and_at_most_a_tick_late(
+        fn each_hint_fires_once_never_early_and_at_most_a_tick_late_or_not_late_if_asked_so(
             start in prop_oneof![Just(0u64), Just(1_700_000_000_000), any::<u32>().prop_map(u64::from)],
             steps in prop::collection::vec(
-                (prop_oneof![0u64..300, 0u64..100_000, 0u64..1 << 45], prop_oneof![0u64..200, 0u64..1 << 22, 0u64..1 << 44]),
+                (
+                    prop_oneof![0u64..300, 0u64..100_000, 0u64..1 << 45],
+                    prop_oneof![0u64..200, 0u64..1 << 22, 0u64..1 << 44],
+                    any::<bool>(),
+                ),
                 1..60,
             ),
         ) {
             let (mut wheel, mut model, mut now) = (Wheel::new(start), Vec::<Hint>::new(), start);
-            for (n, (ttl_ms, step_ms)) in steps.into_iter().enumerate() {
+            for (n, (ttl_ms, step_ms, is_exact)) in steps.into_iter().enumerate() {
                 let hint = hint(now + ttl_ms, n as u64);
                 wheel.insert(hint);
                 model.push(hint);
@@ -188,14 +212,21 @@ mod tests {
                     prop_assert!(wake_ms <= first.max(now) + 2 * TICK_MS, "sleeps past a deadline");
                 }
                 now += step_ms;
-                for hint in fired(&mut wheel, now) {
+                let mut due = Vec::new();
+                if is_exact {
+                    wheel.advance_to_the_millisecond(now, |hint| due.push(hint));
+                } else {
+                    wheel.advance(now, |hint| due.push(hint));
+                }
+                for hint in due {
                     prop_assert!(hint.deadline_ms <= now, "early");
                     let at = model.iter().position(|other| *other == hint);
                     prop_assert!(at.is_some(), "fired twice");
                     model.swap_remove(at.unwrap());
                 }
                 for late in &model {
-                    prop_assert!(late.deadline_ms + 2 * TICK_MS > now, "{late:?} did not fire by {now}");
+                    let late_ms_max = if is_exact { 0 } else { 2 * TICK_MS };
+                    prop_assert!(late.deadline_ms + late_ms_max > now, "{late:?} did not fire by {now}");
                 }
                 prop_assert_eq!(wheel.hints(), model.len());
             }

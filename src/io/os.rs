@@ -15,6 +15,18 @@ pub(crate) struct OsDisk;
 
 struct OsFile(fs::File);
 
+/// A lock that is held until this goes.
+struct Lock(fs::File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started by another thread holds a copy of the descriptor
+        // until it executes its program, and would keep the store locked until then.
+        // SAFETY: a plain system call on a descriptor that the file keeps open.
+        let _ = retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) });
+    }
+}
+
 /// Repeats a system call that a signal interrupted.
 fn retry(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
     loop {
@@ -117,7 +129,7 @@ impl Disk for OsDisk {
             let pid = format!("{:<10}\n", std::process::id());
             file.write_all_at(pid.as_bytes(), 0)?;
         }
-        Ok(LockAttempt::Held(Box::new(file)))
+        Ok(LockAttempt::Held(Box::new(Lock(file))))
     }
 
     fn boot_id(&self) -> Result<[u8; 16]> {
@@ -239,6 +251,24 @@ mod tests {
         }
         drop(held);
         assert!(matches!(OsDisk.lock(&path, LockKind::Shared).unwrap(), LockAttempt::Held(_)));
+    }
+
+    #[test]
+    fn a_lock_goes_although_a_child_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let LockAttempt::Held(held) = OsDisk.lock(&path, LockKind::Exclusive).unwrap() else {
+            panic!("a fresh lock is free");
+        };
+        let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        let fd = fds.into_iter().find(|fd| fs::read_link(fd).is_ok_and(|to| to == path)).unwrap();
+        let fd: libc::c_int = fd.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        // SAFETY: plain system calls on descriptors that this test owns.
+        let copy = unsafe { libc::dup(fd) };
+        drop(held);
+        assert!(matches!(OsDisk.lock(&path, LockKind::Exclusive).unwrap(), LockAttempt::Held(_)));
+        // SAFETY: as above.
+        unsafe { libc::close(copy) };
     }
 
     #[test]

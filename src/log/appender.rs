@@ -1,8 +1,8 @@
 //! The writers' side of the log: reserve and fill, go on to the next segment, wait for room or for a sync.
 //!
 //! - **L1** `active` and every `next` pointer lead to a segment that the table holds, and a segment leaves the table
-//!   only after it was sealed, was compacted and a grace period passed: so a pointer loaded under a guard is good as
-//!   long as the guard is held.
+//!   only after it was sealed, was compacted and a grace period passed, and is sealed only when `active` has gone on
+//!   to the next: so a pointer loaded under a guard is good as long as the guard is held.
 
 use super::files::Files;
 use super::keeper::Request;

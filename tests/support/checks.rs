@@ -1,0 +1,83 @@
+//! What must hold of a store at any time, after a sweep, and after a compaction.
+
+use super::oracle::Held;
+use super::player::{Player, SEGMENT_BYTES};
+use super::sequence::{key, KEYS};
+use kv::{ScanOptions, Ttl};
+use std::time::Duration;
+
+impl Player {
+    /// Every way to read one key.
+    pub(super) fn check(&mut self, key: &[u8]) {
+        let expected = self.oracle.get(key).cloned();
+        let at = self.at;
+        let value = expected.as_ref().map(|held| held.value.clone());
+        assert_eq!(self.db.get(key).unwrap(), value, "operation {at}, key {key:?}");
+        let pin = self.db.pin().unwrap();
+        let pinned = pin.get(key).unwrap().map(|value| Held {
+            value: value.to_vec(),
+            deadline_ms: value.expires_at_ms().unwrap_or(0),
+            version: value.version(),
+        });
+        drop(pin);
+        assert_eq!(pinned, expected, "operation {at}, key {key:?}");
+        assert_eq!(self.db.version(key).unwrap(), expected.as_ref().map(|held| held.version));
+        let ttl = expected.as_ref().map(|held| match held.deadline_ms {
+            0 => Ttl::Never,
+            ms => Ttl::Remaining(Duration::from_millis(ms - self.oracle.now_ms)),
+        });
+        assert_eq!(self.db.ttl(key).unwrap(), ttl, "operation {at}, key {key:?}");
+        assert_eq!(self.db.contains(key).unwrap(), expected.is_some());
+    }
+
+    pub(super) fn check_scan(&mut self, prefix: &[u8], ordered: bool) {
+        let options = ScanOptions::new().prefix(prefix).ordered(ordered);
+        let mut found: Vec<_> = self.db.scan(options).unwrap().map(Result::unwrap).collect();
+        if !ordered {
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|e| {
+                (
+                    e.key,
+                    Held { value: e.value, deadline_ms: e.expires_at_ms.unwrap_or(0), version: e.version },
+                )
+            })
+            .collect();
+        let expected = self.oracle.live(prefix);
+        assert_eq!(found, expected, "operation {}", self.at);
+    }
+
+    /// What the store counts, after a sweep.
+    pub(super) fn check_counts(&mut self) {
+        let live = self.oracle.live(b"");
+        assert_eq!(self.db.len(), live.len(), "operation {}", self.at);
+        let stats = self.db.stats().unwrap();
+        assert_eq!(stats.entries, live.len() as u64, "operation {}", self.at);
+        if !self.config.is_compressed {
+            let bytes: usize =
+                live.iter().map(|(k, held)| (32 + k.len() + held.value.len()).next_multiple_of(8)).sum();
+            assert_eq!(stats.live_bytes, bytes as u64, "operation {}", self.at);
+        }
+    }
+
+    /// P8, after a compaction.
+    pub(super) fn check_space(&mut self) {
+        let stats = self.db.stats().unwrap();
+        // Records larger than a segment have one of their own.
+        let larger: u64 = 2 * 80_000;
+        let bound = stats.live_bytes * 3 / 2 + 5 * SEGMENT_BYTES + larger;
+        assert!(stats.log_bytes <= bound, "operation {}: {stats:?}", self.at);
+        assert!(stats.index_entries <= stats.entries + KEYS as u64);
+    }
+
+    pub(super) fn check_all(&mut self) {
+        (0..KEYS).for_each(|k| self.check(&key(k)));
+        let keys: Vec<_> = (0..KEYS).map(key).collect();
+        let expected: Vec<_> =
+            keys.iter().map(|k| self.oracle.get(k).map(|held| held.value.clone())).collect();
+        assert_eq!(self.db.get_many(&keys).unwrap(), expected, "operation {}", self.at);
+        self.check_scan(b"", true);
+    }
+}

@@ -1,0 +1,75 @@
+//! What a store must do, in a plain map with a clock.
+
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub value: Vec<u8>,
+    /// Unix milliseconds; 0: never.
+    pub deadline_ms: u64,
+    pub version: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Oracle {
+    entries: BTreeMap<Vec<u8>, Held>,
+    /// The store's time: the highest that the clock has shown since open.
+    pub now_ms: u64,
+    /// The latest deadline that somebody was told has passed: time never falls below it (I15).
+    pub observed_ms: u64,
+    /// No version so far was higher.
+    pub version_max: u64,
+}
+
+impl Oracle {
+    pub fn at(now_ms: u64) -> Oracle {
+        Oracle { now_ms, ..Oracle::default() }
+    }
+
+    /// What stands for `key`. That its time is over is an answer that binds the store.
+    pub fn get(&mut self, key: &[u8]) -> Option<&Held> {
+        let deadline_ms = self.entries.get(key)?.deadline_ms;
+        if deadline_ms != 0 && deadline_ms <= self.now_ms {
+            self.observed_ms = self.observed_ms.max(deadline_ms);
+            self.entries.remove(key);
+            return None;
+        }
+        self.entries.get(key)
+    }
+
+    /// Earliest time at which a store that is opened again may stand. Without entries there is none to come back.
+    pub fn least_ms(&self) -> u64 {
+        if self.entries.is_empty() {
+            0
+        } else {
+            self.observed_ms
+        }
+    }
+
+    /// A write whose version the caller was told, or looks up.
+    pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: u64, version: u64) {
+        assert!(version > self.version_max, "version {version} follows {}", self.version_max);
+        self.version_max = version;
+        self.entries.insert(key.to_vec(), Held { value: value.to_vec(), deadline_ms, version });
+    }
+
+    pub fn remove(&mut self, key: &[u8]) -> Option<Held> {
+        self.get(key)?;
+        self.entries.remove(key)
+    }
+
+    /// As `remove`, by a write that does not look at what stands there.
+    pub fn overwrite(&mut self, key: &[u8]) {
+        self.entries.remove(key);
+    }
+
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// What lives under a prefix, by key.
+    pub fn live(&mut self, prefix: &[u8]) -> Vec<(Vec<u8>, Held)> {
+        let keys: Vec<_> = self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+        keys.into_iter().filter_map(|key| self.get(&key).cloned().map(|held| (key, held))).collect()
+    }
+}

@@ -1,0 +1,230 @@
+//! Sequences of operations: what they are made of, and how they are drawn.
+
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub const OPERATIONS_MIN: usize = 100;
+/// More than the least, for those that do nothing.
+const OPERATIONS: std::ops::Range<usize> = 105..140;
+pub const KEYS: usize = 6;
+
+/// A key by number: the empty one, one too long for an index entry, and prefixes of each other.
+pub fn key(number: usize) -> Vec<u8> {
+    match number {
+        0 => Vec::new(),
+        1 => vec![b'l'; 300],
+        n => vec![b'k'; n - 1],
+    }
+}
+
+/// A value that says which write it is of, padded to a length.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    Integer(i64),
+    Text { tag: u16, bytes: usize },
+}
+
+impl Content {
+    pub fn bytes(self) -> Vec<u8> {
+        match self {
+            Content::Integer(n) => n.to_string().into_bytes(),
+            Content::Text { tag, bytes } => tag.to_le_bytes().iter().copied().cycle().take(bytes).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    Default,
+    Never,
+    After(u64),
+    /// Relative to now; may lie in the past.
+    At(i64),
+    Keep,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Only {
+    Always,
+    IfAbsent,
+    IfPresent,
+    /// Its version, or one beside it.
+    IfVersion {
+        wrong: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// What a failing sequence shrinks towards.
+    Nothing,
+    Set(usize, Content),
+    SetWith(usize, Content, Only, When),
+    Add(usize, Content),
+    Replace(usize, Content),
+    CompareAndSwap(usize, Content, bool),
+    Increment(usize, i64),
+    Delete(usize),
+    Take(usize),
+    Expire(usize, u64),
+    ExpireAt(usize, i64),
+    Touch(usize),
+    Persist(usize),
+    Load(usize, Content),
+    Apply(Vec<(usize, Option<Content>, When)>),
+    SetMany(Vec<(usize, Content)>),
+    DeleteMany(Vec<usize>),
+    Look(usize),
+    Scan(usize, bool),
+    Advance(u64),
+    SetBack(u64),
+    Sweep,
+    Compact,
+    Clear,
+    Sync,
+    Reopen,
+    Crash,
+    Backup,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub in_directory: bool,
+    pub background: bool,
+    pub default_ttl_ms: Option<u64>,
+    pub is_compressed: bool,
+    pub sync: u8,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    pub config: Config,
+    pub operations: Vec<Op>,
+}
+
+impl std::fmt::Display for Sequence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{:?}", self.config)?;
+        let played = self.operations.iter().enumerate().filter(|(_, op)| !matches!(op, Op::Nothing));
+        played.into_iter().try_for_each(|(at, op)| writeln!(f, "{at:>4} {op:?}"))
+    }
+}
+
+/// What all sequences did together, so that a generator that stops doing something is noticed.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub sequences: AtomicU64,
+    pub operations: AtomicU64,
+    pub opens: AtomicU64,
+    pub compactions: AtomicU64,
+    pub relocated_bytes: AtomicU64,
+    pub rolls: AtomicU64,
+    pub expired: AtomicU64,
+}
+
+impl Totals {
+    pub fn check(&self, cases: u64) {
+        let total = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        assert!(total(&self.sequences) >= cases);
+        assert!(total(&self.operations) >= cases * OPERATIONS_MIN as u64);
+        if cases >= 1000 {
+            for figure in [&self.compactions, &self.rolls, &self.expired, &self.opens] {
+                assert!(total(figure) > cases / 2, "{self:?}");
+            }
+            assert!(total(&self.relocated_bytes) > 0);
+        }
+    }
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        4 => (-3i64..100).prop_map(Content::Integer),
+        1 => prop_oneof![Just(i64::MAX), Just(i64::MIN)].prop_map(Content::Integer),
+        5 => (any::<u16>(), 0usize..40).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
+        3 => (any::<u16>(), 2000usize..20_000).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
+        // Larger than a segment now and then.
+        1 => (any::<u16>(), 20_000usize..70_000).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
+    ]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop_oneof![
+        Just(When::Default),
+        Just(When::Never),
+        (0u64..2500).prop_map(When::After),
+        (-500i64..2500).prop_map(When::At),
+        Just(When::Keep),
+    ]
+}
+
+fn only() -> impl Strategy<Value = Only> {
+    prop_oneof![
+        Just(Only::Always),
+        Just(Only::IfAbsent),
+        Just(Only::IfPresent),
+        any::<bool>().prop_map(|wrong| Only::IfVersion { wrong }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Op> {
+    let k = || 0..KEYS;
+    let write = prop_oneof![
+        4 => (k(), content()).prop_map(|(k, v)| Op::Set(k, v)),
+        6 => (k(), content(), only(), when()).prop_map(|(k, v, o, w)| Op::SetWith(k, v, o, w)),
+        2 => (k(), content()).prop_map(|(k, v)| Op::Add(k, v)),
+        2 => (k(), content()).prop_map(|(k, v)| Op::Replace(k, v)),
+        2 => (k(), content(), any::<bool>()).prop_map(|(k, v, wrong)| Op::CompareAndSwap(k, v, wrong)),
+        4 => (k(), -3i64..4).prop_map(|(k, by)| Op::Increment(k, by)),
+        3 => k().prop_map(Op::Delete),
+        2 => k().prop_map(Op::Take),
+        2 => (k(), 0u64..2500).prop_map(|(k, ms)| Op::Expire(k, ms)),
+        2 => (k(), -500i64..2500).prop_map(|(k, ms)| Op::ExpireAt(k, ms)),
+        1 => k().prop_map(Op::Touch),
+        2 => k().prop_map(Op::Persist),
+        1 => (k(), content()).prop_map(|(k, v)| Op::Load(k, v)),
+    ];
+    let member = (k(), proptest::option::weighted(0.7, content()), when());
+    let many = prop_oneof![
+        3 => proptest::collection::vec(member, 0..6).prop_map(Op::Apply),
+        1 => proptest::collection::vec((k(), content()), 0..4).prop_map(Op::SetMany),
+        1 => proptest::collection::vec(k(), 0..4).prop_map(Op::DeleteMany),
+    ];
+    let store = prop_oneof![
+        14 => (0u64..900).prop_map(Op::Advance),
+        1 => (0u64..3000).prop_map(Op::SetBack),
+        4 => Just(Op::Sweep),
+        3 => Just(Op::Compact),
+        1 => Just(Op::Clear),
+        1 => Just(Op::Sync),
+        2 => Just(Op::Reopen),
+        3 => Just(Op::Crash),
+        1 => Just(Op::Backup),
+    ];
+    prop_oneof![
+        1 => Just(Op::Nothing),
+        600 => write,
+        80 => many,
+        120 => k().prop_map(Op::Look),
+        40 => (k(), any::<bool>()).prop_map(|(k, ordered)| Op::Scan(k, ordered)),
+        160 => store,
+    ]
+}
+
+pub fn sequence() -> impl Strategy<Value = Sequence> {
+    let config = (
+        proptest::bool::weighted(0.6),
+        proptest::bool::weighted(0.3),
+        proptest::option::weighted(0.3, 1u64..3000),
+        proptest::bool::weighted(0.3),
+        0u8..8,
+    )
+        .prop_map(|(in_directory, background, default_ttl_ms, is_compressed, sync)| Config {
+            in_directory,
+            background,
+            default_ttl_ms,
+            is_compressed,
+            sync,
+        });
+    let operations = proptest::collection::vec(operation(), OPERATIONS);
+    (config, operations).prop_map(|(config, operations)| Sequence { config, operations })
+}
