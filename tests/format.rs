@@ -351,10 +351,10 @@ fn operate(db: &Db, clock: &ManualClock, random: &mut Random, operations: u32) {
         let key = random.key();
         match random.below(40) {
             0..=21 => db.set(&key, &random.value()).unwrap(),
-            22..=26 => drop(db.delete(&key).unwrap()),
+            22..=26 => assert!(db.delete(&key).unwrap() || !db.contains(&key).unwrap()),
             27..=31 => {
                 let ttl = Duration::from_millis(1 + random.below(5_000));
-                drop(db.set_with(&key, &random.value(), SetOptions::new().ttl(ttl)).unwrap());
+                db.set_with(&key, &random.value(), SetOptions::new().ttl(ttl)).unwrap();
             }
             32..=36 => {
                 let mut batch = Batch::new();
