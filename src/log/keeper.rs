@@ -198,10 +198,11 @@ impl Keeper {
     }
 
     fn round(&mut self) {
+        // Before the walk: whoever asks for what is resolved now gets a walk that began after the question.
+        let requests = self.log.take_requests();
         self.walk();
         self.prepare_if_needed();
         self.populate();
-        let requests = self.log.take_requests();
         let sealed_before = self.sealed.len();
         if !self.log.is_broken() {
             if let Err(error) = self.seal_complete().and_then(|()| self.sync_if_due()) {
