@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust lint install need-cargo
+.PHONY: help run test test-rust test-loom bench lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,10 +20,11 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh target/release/kv target/release/examples/packages
 
-test: lint test-rust ## everything that CI runs
+test: lint test-rust test-loom ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 
 test-rust: need-cargo ## unit, integration and doc tests of the crate
@@ -36,3 +37,6 @@ install: need-cargo ## the command kv and its completions, under PREFIX (/usr/lo
 	target/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
 	target/release/kv completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kv
 	target/release/kv completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kv.fish
+
+test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
+	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir target/loom

@@ -5,7 +5,7 @@ use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
-use crate::index::{Address, Content, Index, Pinned, Slot};
+use crate::index::{Address, Content, Index, Pinned, Refused, Slot};
 use crate::log::{Log, NoRoom, Place, Segment, View};
 use crate::options::Options;
 use crate::record::{restore, Draft, Kind, State};
@@ -206,26 +206,18 @@ impl Store {
     ) -> bool {
         let Some(new) = address_of(place) else { return false };
         loop {
-            let slot = map.claim(draft.key);
-            let mut content = slot.load();
-            loop {
-                let old = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
-                if let Some((_, (_, view))) = &old {
-                    if view.lsn > place.lsn {
-                        return false;
-                    }
+            let mut old = None;
+            let lsn_at = |address| {
+                old = self.at(address, guard).map(|found| (address, found));
+                old.map(|(_, (_, view))| view.lsn)
+            };
+            match map.claim(draft.key).replace_older(new, place.lsn, lsn_at) {
+                Ok(()) => {
+                    self.settle(draft, old);
+                    return true;
                 }
-                if content == Content::Dead {
-                    map.retire(draft.key);
-                    break;
-                }
-                match slot.compare_exchange(content, new) {
-                    Ok(()) => {
-                        self.settle(draft, old);
-                        return true;
-                    }
-                    Err(found) => content = found,
-                }
+                Err(Refused::Newer) => return false,
+                Err(Refused::Dead) => map.retire(draft.key),
             }
         }
     }
@@ -245,29 +237,27 @@ impl Store {
             _ => Some(map.claim(draft.key)),
         };
         let Some(slot) = slot else { return false };
-        let mut expected = if seen.content == Content::Dead { Content::Empty } else { seen.content };
-        loop {
-            let old = expected.address().and_then(|address| Some((address, self.at(address, guard)?)));
-            let found = match slot.compare_exchange(expected, new) {
-                Ok(()) => {
-                    self.settle(draft, old);
-                    return true;
-                }
-                Err(found) => found,
-            };
-            let moved = match (found, seen.live) {
-                (Content::At(address), Some(_)) if !address.is_expired() => self
+        let expected = if seen.content == Content::Dead { Content::Empty } else { seen.content };
+        let is_moved = |address: Address| {
+            seen.live.is_some()
+                && !address.is_expired()
+                && self
                     .at(address, guard)
-                    .is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put)),
-                _ => false,
-            };
-            if found == Content::Dead {
-                map.retire(draft.key);
+                    .is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put))
+        };
+        match slot.replace_exactly(expected, new, is_moved) {
+            Ok(old) => {
+                // The guard keeps what was replaced readable.
+                let old = old.address().and_then(|address| Some((address, self.at(address, guard)?)));
+                self.settle(draft, old);
+                true
             }
-            if !moved {
-                return false;
+            Err(found) => {
+                if found == Content::Dead {
+                    map.retire(draft.key);
+                }
+                false
             }
-            expected = found;
         }
     }
 

@@ -15,7 +15,7 @@
 mod key;
 mod slot;
 
-pub(crate) use slot::{Address, Content, Slot};
+pub(crate) use slot::{Address, Content, Refused, Slot};
 
 use key::Key;
 use papaya::{HashMap, HashMapRef, LocalGuard};

@@ -1,4 +1,4 @@
-//! The word that an entry holds.
+//! The word that an entry holds. Model: `tests/loom/src/publish.rs`.
 //!
 //! ```text
 //! bit  63 … 48   unused, zero
@@ -8,7 +8,7 @@
 //!       0        this is an address
 //! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 const IS_ADDRESS: u64 = 1;
 const EXPIRED: u64 = 1 << 1;
@@ -92,6 +92,15 @@ impl Address {
     }
 }
 
+/// Why a record was not published in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// What stands there is newer.
+    Newer,
+    /// The entry is leaving the map.
+    Dead,
+}
+
 /// The atomic word of one entry.
 pub(crate) struct Slot(AtomicU64);
 
@@ -107,6 +116,49 @@ impl Slot {
 
     pub(crate) fn compare_exchange(&self, from: Content, to: Address) -> Result<(), Content> {
         self.change(from.word(), to.0)
+    }
+
+    /// Publishes the record of `lsn` over whatever stands here, unless that is newer (I2). `lsn_at` gives the LSN of the
+    /// record at an address; the last one it was asked for, if any, is the one replaced.
+    #[inline]
+    pub(crate) fn replace_older(
+        &self,
+        new: Address,
+        lsn: u64,
+        mut lsn_at: impl FnMut(Address) -> Option<u64>,
+    ) -> Result<(), Refused> {
+        let mut content = self.load();
+        loop {
+            match content {
+                Content::At(address) if lsn_at(address).is_some_and(|found| found > lsn) => {
+                    return Err(Refused::Newer)
+                }
+                Content::Dead => return Err(Refused::Dead),
+                _ => {}
+            }
+            match self.compare_exchange(content, new) {
+                Ok(()) => return Ok(()),
+                Err(found) => content = found,
+            }
+        }
+    }
+
+    /// Publishes a record over exactly the one seen at `expected` (I3). Where that has moved, `is_moved` says whether an
+    /// address leads to it. Returns what was replaced, or what stands here instead.
+    #[inline]
+    pub(crate) fn replace_exactly(
+        &self,
+        mut expected: Content,
+        new: Address,
+        mut is_moved: impl FnMut(Address) -> bool,
+    ) -> Result<Content, Content> {
+        loop {
+            match self.compare_exchange(expected, new) {
+                Ok(()) => return Ok(expected),
+                Err(Content::At(address)) if is_moved(address) => expected = Content::At(address),
+                Err(found) => return Err(found),
+            }
+        }
     }
 
     /// Lets the entry leave, if it still holds `mask`.

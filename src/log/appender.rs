@@ -4,6 +4,7 @@
 //!   only after it was sealed, was compacted and a grace period passed, and is sealed only when `active` has gone on
 //!   to the next: so a pointer loaded under a guard is good as long as the guard is held.
 
+use super::chain::{Active, Link, Rolled};
 use super::files::Files;
 use super::keeper::Request;
 use super::segment::{Appended, Segment, View};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::record::{record_bytes, Draft, Kind, State, HEADER_BYTES};
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +38,7 @@ pub(crate) struct Log {
     pub(crate) table: Table,
     pub(crate) files: Files,
     pub(crate) sync: Sync,
-    active: CachePadded<AtomicPtr<Segment>>,
+    active: CachePadded<Active<Segment>>,
     pub(super) signal: Signal,
     pub(super) next_segment_id: AtomicU64,
     /// Everything below is on disk.
@@ -115,7 +116,7 @@ impl Log {
             table,
             files,
             sync,
-            active: CachePadded::new(AtomicPtr::new(Arc::as_ptr(tail).cast_mut())),
+            active: CachePadded::new(Active::new(Arc::as_ptr(tail))),
             signal: Signal::default(),
             next_segment_id: AtomicU64::new(next_segment_id),
             synced_lsn: AtomicU64::new(tail.header().base_lsn),
@@ -136,10 +137,8 @@ impl Log {
 
     /// The segment that takes appends.
     pub(crate) fn active<'g>(&self, _guard: &'g Guard) -> &'g Segment {
-        // Acquire: pairs with the Release of the compare-exchange in `roll`.
-        let active = self.active.load(Ordering::Acquire);
         // SAFETY: L1: never null, and the guard was taken before the load.
-        unsafe { &*active }
+        unsafe { &*self.active.get() }
     }
 
     /// LSN behind everything that was reserved before this call.
@@ -219,18 +218,10 @@ impl Log {
 
     /// Makes the segment behind `full` the active one; false when none is prepared.
     pub(super) fn roll(&self, full: &Segment) -> bool {
-        // Acquire: pairs with the Release in `offer`.
-        let next = full.next.load(Ordering::Acquire);
-        if next.is_null() {
-            return false;
-        }
-        // A reserve that took tombstones is not full; nothing may follow it while it still takes some.
-        full.close();
-        let from = std::ptr::from_ref(full).cast_mut();
-        // Release: whoever appends to `next` finds `full` closed; pairs with the Acquire in `active`. Whoever loses
-        // finds the same segment installed.
-        if self.active.compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.signal.wake();
+        match self.active.roll(full) {
+            Rolled::NoNext => return false,
+            Rolled::Installed => self.signal.wake(),
+            Rolled::ByAnother => {}
         }
         true
     }
@@ -245,8 +236,7 @@ impl Log {
 
     /// Offers `next` to writers, to follow `last`.
     pub(super) fn offer(&self, last: &Segment, next: &Arc<Segment>) {
-        // Release: pairs with the Acquire in `roll`.
-        last.next.store(Arc::as_ptr(next).cast_mut(), Ordering::Release);
+        last.next().offer(Arc::as_ptr(next));
         self.room_changed_now();
     }
 
@@ -269,8 +259,7 @@ impl Log {
             self.check_stopped(&waiting)?;
             let guard = crossbeam_epoch::pin();
             let active = self.active(&guard);
-            // Acquire: pairs with the Release in `offer`.
-            if active.header().id != no_room.segment_id || !active.next.load(Ordering::Acquire).is_null() {
+            if active.header().id != no_room.segment_id || active.next().is_offered() {
                 return Ok(());
             }
             drop(guard);
@@ -395,8 +384,8 @@ impl Log {
     /// Lets writing begin in `tail`, at open.
     pub(crate) fn start_at(&self, tail: &Arc<Segment>) {
         let lsn = tail.header().base_lsn + tail.end();
-        // Release: pairs with the Acquire in `active`, `wait_synced` and readers of the resolved point.
-        self.active.store(Arc::as_ptr(tail).cast_mut(), Ordering::Release);
+        self.active.set(Arc::as_ptr(tail));
+        // Release: pairs with the Acquire in `wait_synced` and of readers of the resolved point.
         self.synced_lsn.store(lsn, Ordering::Release);
         self.resolved_lsn.store(lsn, Ordering::Release);
     }

@@ -2,6 +2,7 @@
 //! a grace period, so a reader that holds a guard cannot keep a segment from writers.
 
 use super::appender::{Log, Sync};
+use super::chain::Link;
 use super::files::{listed, Plan, Reserve};
 use super::header::{SegmentKind, FIRST_RECORD_AT};
 use super::manifest::{Listed, Manifest, Seal};

@@ -3,6 +3,7 @@
 mod appender;
 mod bytes;
 mod cell;
+mod chain;
 mod files;
 mod header;
 mod keeper;
@@ -10,7 +11,10 @@ mod manifest;
 mod scan;
 mod segment;
 mod signal;
+#[cfg(test)]
+mod signal_tests;
 mod table;
+mod tail;
 
 pub use appender::Sync;
 pub(crate) use appender::{Log, NoRoom, Place};

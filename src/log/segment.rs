@@ -5,15 +5,17 @@
 //! append that crosses the end writes a pad, so the records up to the end are a chain without a gap.
 
 use super::cell::Cell;
+use super::chain::{Link, Next};
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
+use super::tail::{Reserved, TailOffset};
 use crate::io::{File, Map};
 use crate::record::{
-    fill_body, flags, frame_body, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES,
-    KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
+    fill_body, flags, frame_body, record_bytes, Draft, Kind, LiveWord, Seed, State, Word, EXPIRE_AT,
+    HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 /// Where a record stands in its segment, and its version.
@@ -74,10 +76,9 @@ pub(crate) struct Segment {
     path: PathBuf,
     /// Its number in the segment table.
     number: u16,
-    /// Offset of the next free byte; beyond the capacity when the segment is closed.
-    tail: CachePadded<AtomicU64>,
-    /// The segment that writers go on to; null until the log thread has prepared it.
-    pub(super) next: AtomicPtr<Segment>,
+    tail: CachePadded<TailOffset>,
+    /// The segment that writers go on to, once the log thread has prepared it.
+    next: Next<Segment>,
     pub(crate) account: CachePadded<Account>,
     /// Batches that have committed here and not yet published all members (I9).
     pub(crate) publishing: AtomicU32,
@@ -109,8 +110,8 @@ impl Segment {
             file: None,
             path: PathBuf::from("memory"),
             number,
-            tail: CachePadded::new(AtomicU64::new(FIRST_RECORD_AT)),
-            next: AtomicPtr::default(),
+            tail: CachePadded::new(TailOffset::new(FIRST_RECORD_AT)),
+            next: Next::none(),
             account: CachePadded::default(),
             publishing: AtomicU32::new(0),
             sealed_at: OnceLock::new(),
@@ -126,8 +127,7 @@ impl Segment {
 
     /// The same segment, as one that holds records up to `used_bytes` and takes no more.
     pub(crate) fn holding(self, used_bytes: u64) -> Segment {
-        // Relaxed: nobody shares it yet.
-        self.tail.store(used_bytes, Ordering::Relaxed);
+        self.tail.set(used_bytes);
         let _ = self.sealed_at.set(used_bytes);
         self
     }
@@ -180,7 +180,7 @@ impl Segment {
 
     /// Notes where a segment of an earlier run ends. Nobody else shares it yet.
     pub(crate) fn set_end(&self, end: u64) {
-        self.tail.store(end, Ordering::SeqCst);
+        self.tail.set(end);
     }
 
     /// Notes that nothing will be appended behind `used_bytes`.
@@ -193,22 +193,13 @@ impl Segment {
         self.sealed_at.get().copied()
     }
 
-    /// Closes the segment as an append that did not fit would.
-    pub(crate) fn close(&self) {
-        // SeqCst: as in `append`.
-        let capacity = self.capacity_bytes();
-        let offset = self.tail.fetch_add(capacity, Ordering::SeqCst);
-        self.pad(offset, capacity);
-    }
-
     /// Offset behind the last record that may have been reserved; of a sealed segment, behind the last that is
     /// there, since its file may be cut off behind that.
     pub(crate) fn end(&self) -> u64 {
         if let Some(sealed_at) = self.sealed_at() {
             return sealed_at;
         }
-        // SeqCst: pairs with a reservation; what was reserved before this is below the result.
-        self.tail.load(Ordering::SeqCst).min(self.map.bytes() as u64)
+        self.tail.end(self.capacity_bytes())
     }
 
     /// Appends a record in state `state`, or closes the segment for good and returns `None` when it does not
@@ -217,13 +208,7 @@ impl Segment {
     /// The caller holds a guard that it took before this call (I9).
     pub(crate) fn append(&self, draft: &Draft<'_>, state: State) -> Option<Appended> {
         let bytes = record_bytes(draft.key.len(), draft.value.len());
-        // SeqCst: pairs with `end`, and with `Signal::set_idle` in the log thread.
-        let offset = self.tail.fetch_add(bytes, Ordering::SeqCst);
-        let capacity = self.map.bytes() as u64;
-        if offset.saturating_add(bytes) > capacity {
-            self.pad(offset, capacity);
-            return None;
-        }
+        let offset = self.reserve(bytes)?;
         let lsn = self.header.base_lsn + offset;
         self.fill(offset, bytes, &Draft { lsn, ..*draft }, state)?;
         Some(Appended { offset, lsn })
@@ -238,13 +223,7 @@ impl Segment {
     ) -> Option<Appended> {
         let value_bytes: u64 = members.iter().map(|m| record_bytes(m.key.len(), m.value.len())).sum();
         let bytes = HEADER_BYTES as u64 + value_bytes;
-        // SeqCst: as in `append`.
-        let offset = self.tail.fetch_add(bytes, Ordering::SeqCst);
-        let capacity = self.capacity_bytes();
-        if offset.saturating_add(bytes) > capacity {
-            self.pad(offset, capacity);
-            return None;
-        }
+        let offset = self.reserve(bytes)?;
         let mut at = offset + HEADER_BYTES as u64;
         for draft in members {
             let bytes = record_bytes(draft.key.len(), draft.value.len());
@@ -261,27 +240,23 @@ impl Segment {
         let frame =
             Draft { kind: Kind::Batch, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
         let word = frame_body(body, &frame, self.seed, State::Pending)?;
-        // Release: publishes frame and members; pairs with the Acquire in `view` and `word`.
-        self.map.word(start)?.store(word.0, Ordering::Release);
+        LiveWord(self.map.word(start)?).publish(word);
         Some(Appended { offset, lsn })
     }
 
     /// Reserves and never fills.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn leave_hole(&self, bytes: u64) {
-        // SeqCst: as in `append`.
-        self.tail.fetch_add(bytes, Ordering::SeqCst);
+        let _ = self.tail.reserve(bytes, self.capacity_bytes());
     }
 
     /// Reserves room for a copy, in the one thread that fills an output; `None` when it is full.
     pub(crate) fn reserve_copy(&self, bytes: u64) -> Option<u64> {
-        // Relaxed: an output has one writer.
-        let offset = self.tail.load(Ordering::Relaxed);
+        let offset = self.tail.end(self.capacity_bytes());
         if offset.saturating_add(bytes) > self.capacity_bytes() {
             return None;
         }
-        // SeqCst: as in `append`.
-        self.tail.store(offset + bytes, Ordering::SeqCst);
+        self.tail.set(offset + bytes);
         Some(offset)
     }
 
@@ -301,11 +276,19 @@ impl Segment {
         Ok(())
     }
 
-    /// Fills the rest behind `offset` when this reservation is the one that crosses the end.
-    fn pad(&self, offset: u64, capacity: u64) {
-        if offset >= capacity || capacity - offset < HEADER_BYTES as u64 {
-            return;
+    /// Takes a range, or closes the segment: then the one whose reservation crossed the end writes the pad.
+    #[inline]
+    fn reserve(&self, bytes: u64) -> Option<u64> {
+        match self.tail.reserve(bytes, self.capacity_bytes()) {
+            Reserved::At(offset) => Some(offset),
+            Reserved::Full { pad_at } => {
+                pad_at.into_iter().for_each(|offset| self.pad(offset));
+                None
+            }
         }
+    }
+
+    fn pad(&self, offset: u64) {
         let lsn = self.header.base_lsn + offset;
         let pad = Draft { kind: Kind::Pad, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
         self.fill(offset, HEADER_BYTES as u64, &pad, State::Committed);
@@ -316,32 +299,19 @@ impl Segment {
         // SAFETY: M1: `fetch_add` gave this range to this call alone, and its word is stored below.
         let body = unsafe { self.map.reserved(at + WORD_BYTES, len - WORD_BYTES)? };
         let word = fill_body(body, draft, self.seed, state)?;
-        // Release: publishes the record's bytes; pairs with the Acquire in `view` and `word`.
-        self.map.word(at)?.store(word.0, Ordering::Release);
+        LiveWord(self.map.word(at)?).publish(word);
         Some(())
     }
 
     /// The word of the record at `offset`; zero where none was written yet.
     pub(crate) fn word(&self, offset: u64) -> Option<Word> {
-        let word = self.map.word(usize::try_from(offset).ok()?)?;
-        // Acquire: pairs with the Release in `fill` and `resolve`.
-        Some(Word(word.load(Ordering::Acquire)))
+        Some(LiveWord(self.map.word(usize::try_from(offset).ok()?)?).load())
     }
 
     /// Turns a pending record into `to`, unless somebody else decided it first; returns the state it is in
     /// afterwards (I4: a reader, the writer and the compactor may all try to commit).
     pub(crate) fn resolve(&self, offset: u64, to: State) -> Option<State> {
-        let cell = self.map.word(usize::try_from(offset).ok()?)?;
-        let seen = Word(cell.load(Ordering::Acquire));
-        if seen.state()? != State::Pending {
-            return seen.state();
-        }
-        // AcqRel: the decision is ordered after the record's bytes and before what the decider does next;
-        // pairs with the Acquire in `word` and `view`.
-        match cell.compare_exchange(seen.0, seen.with_state(to).0, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(to),
-            Err(now) => Word(now).state(),
-        }
+        LiveWord(self.map.word(usize::try_from(offset).ok()?)?).resolve(to)
     }
 
     /// The record at `offset`, without verifying its checksum: for offsets that this process wrote or
@@ -412,6 +382,16 @@ impl Segment {
             visit(at, &view);
             at += view.bytes();
         }
+    }
+}
+
+impl Link for Segment {
+    fn next(&self) -> &Next<Segment> {
+        &self.next
+    }
+
+    fn close(&self) {
+        self.tail.close(self.capacity_bytes()).into_iter().for_each(|offset| self.pad(offset));
     }
 }
 

@@ -1,7 +1,7 @@
-//! How threads sleep and are woken.
+//! How threads sleep and are woken. Model: `tests/loom/src/signal.rs`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// One sleeper, any number that wake it.
@@ -28,7 +28,7 @@ impl Signal {
     /// Wakes the sleeper if it is idle: one load on the append path otherwise.
     pub(crate) fn nudge(&self) {
         // SeqCst: an append moves the tail and then reads this; the sleeper sets it and then reads the tail. One of
-        // the two sees the other. Partner: `set_idle`, and the SeqCst `fetch_add` in `Segment::append`.
+        // the two sees the other. Partner: `set_idle`, and the SeqCst `fetch_add` in `TailOffset::reserve`.
         if self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst) {
             self.wake();
         }
@@ -40,14 +40,20 @@ impl Signal {
         self.idle.store(idle, Ordering::SeqCst);
     }
 
-    /// Sleeps until woken or for `limit`.
+    /// Sleeps until woken or for `limit`; with a limit it may end early.
     pub(crate) fn sleep(&self, limit: Option<Duration>) {
-        let sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
         // SeqCst: what was asked for before the signal was raised is seen after this; pairs with `wake`.
-        let must_wait = |_: &mut ()| !self.raised.swap(false, Ordering::SeqCst);
-        match limit {
-            None => drop(self.changed.wait_while(sleeping, must_wait)),
-            Some(limit) => drop(self.changed.wait_timeout_while(sleeping, limit, must_wait)),
+        let is_raised = || self.raised.swap(false, Ordering::SeqCst);
+        while !is_raised() {
+            match limit {
+                None => sleeping = self.changed.wait(sleeping).unwrap_or_else(PoisonError::into_inner),
+                Some(limit) => {
+                    drop(self.changed.wait_timeout(sleeping, limit));
+                    is_raised();
+                    return;
+                }
+            }
         }
     }
 }
@@ -84,39 +90,5 @@ impl Crowd {
         // The lock orders this after a sleeper that looked before the change and is about to wait.
         drop(self.sleepers());
         self.changed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-
-    #[test]
-    fn every_sleeper_of_a_crowd_wakes_when_its_time_has_come() {
-        const SLEEPERS: u64 = 24;
-        const ROUNDS: u64 = 300;
-        let (crowd, time, asleep) = (Crowd::default(), AtomicU64::new(0), AtomicU64::new(SLEEPERS));
-        std::thread::scope(|scope| {
-            for n in 0..SLEEPERS {
-                let (crowd, time, asleep) = (&crowd, &time, &asleep);
-                scope.spawn(move || {
-                    // Each waits for moments of its own, so that some of a gate are woken too early.
-                    for round in 0..ROUNDS {
-                        crowd.wait_until(|| time.load(Ordering::SeqCst) >= round * 3 + n % 3);
-                    }
-                    asleep.fetch_sub(1, Ordering::SeqCst);
-                });
-            }
-            while asleep.load(Ordering::SeqCst) > 0 {
-                time.fetch_add(1, Ordering::SeqCst);
-                crowd.wake_all();
-                std::thread::yield_now();
-                // Once the last moment has come nobody needs another call: it would hide one that was lost.
-                if time.load(Ordering::SeqCst) > ROUNDS * 3 {
-                    break;
-                }
-            }
-        });
     }
 }

@@ -17,6 +17,7 @@ mod checksum;
 mod decode;
 mod encode;
 mod layout;
+mod live;
 mod value;
 
 pub(crate) use checksum::Seed;
@@ -26,4 +27,5 @@ pub(crate) use layout::{
     flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,
     VALUE_LEN_AT, WORD_BYTES,
 };
+pub(crate) use live::LiveWord;
 pub(crate) use value::{compress, restore};

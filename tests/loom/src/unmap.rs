@@ -1,0 +1,90 @@
+//! A reader follows an address while the compactor moves the record and unmaps the segment (I8, T1).
+
+use crate::check;
+use crate::epoch::Epoch;
+use crate::index::{empty_slot, Address, Content, Slot};
+use loom::cell::UnsafeCell;
+
+/// What the victim and the output hold.
+const VALUE: u64 = 42;
+const UNMAPPED: u64 = 0;
+
+/// How the compactor gives a victim back, or what of it is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unmap {
+    AsBuilt,
+    WithoutGrace,
+    /// The grace period is over before the last pointer has left the index.
+    GraceTooEarly,
+}
+
+struct Store {
+    slot: Slot,
+    /// The record in the victim and its copy in the output, by segment number.
+    segments: [UnsafeCell<u64>; 2],
+    epoch: Epoch,
+}
+
+// SAFETY: the cells are reached as I8 allows, and loom checks every access.
+unsafe impl Sync for Store {}
+// SAFETY: as above.
+unsafe impl Send for Store {}
+
+fn at(segment: u16) -> Address {
+    Address::new(segment, 4096).expect("a multiple of eight")
+}
+
+impl Store {
+    fn get(&self, thread: usize) -> u64 {
+        let _guard = self.epoch.pin(thread);
+        let address = self.slot.load().address().expect("it was written");
+        // SAFETY: I8: the guard was taken before the address was loaded; loom checks that the segment is there.
+        self.segments[usize::from(address.segment())].with(|at| unsafe { *at })
+    }
+
+    fn compact(&self, unmap: Unmap) {
+        // SAFETY: M1: nothing leads to the output yet; loom checks that.
+        self.segments[1].with_mut(|at| unsafe { *at = VALUE });
+        if unmap == Unmap::GraceTooEarly {
+            self.epoch.wait_grace();
+        }
+        self.slot.compare_exchange(Content::At(at(0)), at(1)).expect("nobody else writes");
+        if unmap == Unmap::AsBuilt {
+            self.epoch.wait_grace();
+        }
+        // SAFETY: I8: a grace period has passed since the last pointer left the index; loom checks that.
+        self.segments[0].with_mut(|at| unsafe { *at = UNMAPPED });
+    }
+}
+
+fn read_against_unmap(unmap: Unmap) {
+    let state = || {
+        let segments = [UnsafeCell::new(VALUE), UnsafeCell::new(UNMAPPED)];
+        let store = Store { slot: empty_slot(), segments, epoch: Epoch::new(2) };
+        store.slot.compare_exchange(Content::Empty, at(0)).expect("it is empty");
+        store
+    };
+    let threads: Vec<crate::Thread<Store>> = vec![
+        Box::new(|store| assert_eq!(store.get(0), VALUE)),
+        Box::new(|store| assert_eq!((store.get(1), store.get(1)), (VALUE, VALUE))),
+        Box::new(move |store| store.compact(unmap)),
+    ];
+    check(2, state, threads, |_| ());
+}
+
+#[test]
+fn a_reader_never_reaches_a_segment_that_is_unmapped() {
+    read_against_unmap(Unmap::AsBuilt);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_victim_must_not_be_unmapped_without_a_grace_period() {
+    read_against_unmap(Unmap::WithoutGrace);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn the_grace_period_must_begin_after_the_last_pointer_left_the_index() {
+    read_against_unmap(Unmap::GraceTooEarly);
+}
