@@ -18,6 +18,8 @@ mod db;
 pub mod error;
 mod events;
 mod expiry;
+#[cfg(feature = "ffi")]
+pub mod ffi;
 mod fork;
 mod index;
 mod io;
