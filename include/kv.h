@@ -924,7 +924,7 @@ kv_status kv_len(const kv_db *db,
 
 /**
  * Takes a pin, under which values are read in place. While one is held, memory of what is removed is not given back: hold it
- * for moments. kv_clear and kv_compact are refused in a thread that holds one, and wait in other threads until it goes.
+ * for moments. kv_clear, kv_compact and kv_sweep are refused in a thread that holds one, and wait in other threads until it goes.
  *
  * Parameters: `db`; `pin`: where the handle is stored; `error`: NULL, or where a failure is stored.
  * Ownership: the caller owns `*pin` and releases it with kv_pin_release. It stays good after kv_close and kv_db_free.
@@ -1320,10 +1320,12 @@ kv_status kv_compact(const kv_db *db, kv_error **error);
  *
  * Parameters: `db`; `error`: NULL, or where a failure is stored.
  * Ownership: nothing changes hands.
- * Threads: any.
- * Errors: KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ * Threads: any. Waits for every pin that is held, if the background does.
+ * Errors: KV_PINNED when this thread holds a pin; KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE,
+ * KV_IN_CALLBACK in a logger.
  */
-kv_status kv_sweep(const kv_db *db, kv_error **error);
+kv_status kv_sweep(const kv_db *db,
+                   kv_error **error);
 
 /**
  * Stops expiry and compaction until kv_resume. Expired entries stay invisible.

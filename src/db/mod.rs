@@ -190,12 +190,14 @@ impl Db {
         self.shared.inbox.ask(Task::Compact)?
     }
 
-    /// Removes everything that has expired by now, without waiting for the background to get to it.
+    /// Removes everything that has expired by now, without waiting for the background to get to it. Waits for every pin that
+    /// is held, if the background does.
     ///
     /// # Errors
-    /// As [`Db::set`].
+    /// [`Error::Pinned`] when this thread holds a [`Pin`]; else as [`Db::set`].
     pub fn sweep(&self) -> Result<()> {
         self.open_store()?.check_writable()?;
+        read::refuse_pinned("sweep")?;
         self.catch_up()?;
         self.shared.inbox.ask(Task::Sweep)
     }

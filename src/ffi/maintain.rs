@@ -54,8 +54,9 @@ pub unsafe extern "C" fn kv_compact(db: *const kv_db, error: *mut *mut kv_error)
 ///
 /// Parameters: `db`; `error`: NULL, or where a failure is stored.
 /// Ownership: nothing changes hands.
-/// Threads: any.
-/// Errors: KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+/// Threads: any. Waits for every pin that is held, if the background does.
+/// Errors: KV_PINNED when this thread holds a pin; KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE,
+/// KV_IN_CALLBACK in a logger.
 #[no_mangle]
 pub unsafe extern "C" fn kv_sweep(db: *const kv_db, error: *mut *mut kv_error) -> kv_status {
     call!(error, {

@@ -41,7 +41,7 @@ impl Pinned {
 }
 
 /// Takes a pin, under which values are read in place. While one is held, memory of what is removed is not given back: hold it
-/// for moments. kv_clear and kv_compact are refused in a thread that holds one, and wait in other threads until it goes.
+/// for moments. kv_clear, kv_compact and kv_sweep are refused in a thread that holds one, and wait in other threads until it goes.
 ///
 /// Parameters: `db`; `pin`: where the handle is stored; `error`: NULL, or where a failure is stored.
 /// Ownership: the caller owns `*pin` and releases it with kv_pin_release. It stays good after kv_close and kv_db_free.

@@ -237,7 +237,7 @@ static void opens_and_closes_leave_no_descriptor_thread_or_memory(void) {
   unsigned long pages = 0;
   for (unsigned round = 0; round < rounds; round++) {
     kv_db *db = NULL;
-    if (round % 4 == 0) {
+    if (round % 100 == 0) {
       OK(kv_open(path, NULL, &db, NULL));
     } else {
       db = memory_store();

@@ -45,6 +45,7 @@ static void a_value_is_read_into_a_buffer_owned_and_pinned(void) {
   OK(kv_set(db, S("k"), S("changed"), NULL));
   IS(KV_PINNED, kv_compact(db, NULL));
   IS(KV_PINNED, kv_clear(db, NULL));
+  IS(KV_PINNED, kv_sweep(db, NULL));
   CHECK(len == 1 && pinned[0] == 'v');
   IS(KV_NOT_FOUND, kv_pin_get(pin, S("none"), &pinned, &len, NULL));
   OK(kv_pin_release(pin));
