@@ -356,3 +356,15 @@ fn a_store_opens_on_a_small_stack() {
     });
     assert_eq!(opened.unwrap().join().unwrap().as_deref(), Some(&b"v"[..]));
 }
+
+#[test]
+fn a_sweep_sees_what_was_written_just_before_it() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let db = Options::new().clock(clock.clone()).in_memory().unwrap();
+    for _ in 0..2000 {
+        db.set_with(b"k", b"v", SetOptions::new().ttl(Duration::from_millis(1))).unwrap();
+        clock.advance(Duration::from_millis(1));
+        db.sweep().unwrap();
+        assert_eq!(db.len(), 0);
+    }
+}
