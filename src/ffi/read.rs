@@ -27,6 +27,7 @@ pub unsafe extern "C" fn kv_get(
 ) -> kv_status {
     call!(error, {
         let db = db_of(db)?;
+        let name = args::key(key, key_len)?;
         let len = Out::new(value_len, "value_len")?;
         if buffer.is_null() && buffer_len > 0 {
             return Err(super::error::Failure::argument("buffer is NULL and its length is not 0"));
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn kv_get(
             place(error).range(),
         ])?;
         let pin = db.pin()?;
-        let Some(value) = pin.get(args::key(key, key_len)?)? else { return Ok(KV_NOT_FOUND) };
+        let Some(value) = pin.get(name)? else { return Ok(KV_NOT_FOUND) };
         len.put(value.len());
         if value.len() > buffer_len {
             return Ok(KV_TOO_SMALL);
