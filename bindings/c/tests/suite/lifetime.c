@@ -194,7 +194,9 @@ static void a_forked_child_is_refused_and_harms_nothing(void) {
     kv_db *own = NULL;
     all = all && kv_open_in_memory(NULL, &own, NULL) == KV_OK && kv_set(own, S("k"), S("v"), NULL) == KV_OK &&
           kv_close(own, NULL) == KV_OK && kv_db_free(own) == KV_OK;
-    _exit(all ? 0 : 1);
+    /* Not _exit: what the parent's threads owned is out of reach here, and a checker would call that a leak. */
+    execlp(all ? "true" : "false", "child", (char *)NULL);
+    _exit(1);
   }
   int status = -1;
   CHECK(waitpid(child, &status, 0) == child);
