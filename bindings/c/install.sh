@@ -13,4 +13,6 @@ install -m 644 "$build/libkv.a" "$to/lib/libkv.a"
 install -m 755 "$build/libkv.so" "$to/lib/libkv.so.$version"
 ln -sf "libkv.so.$version" "$to/lib/libkv.so.${version%%.*}"
 ln -sf "libkv.so.${version%%.*}" "$to/lib/libkv.so"
+# What a debugger needs of Rust's own library is nine tenths of both.
+strip --strip-debug "$to/lib/libkv.a" "$to/lib/libkv.so.$version"
 sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" "$here/libkv.pc.in" >"$to/lib/pkgconfig/libkv.pc"

@@ -174,6 +174,16 @@ impl Db {
         Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
     }
 
+    /// What `read` makes of the value of `key`, which it sees in place. It runs under a guard: it must be short, and must not
+    /// call what waits for pins ([`Db::clear`], [`Db::compact`], [`Db::sweep`]).
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let guard = crossbeam_epoch::pin();
+        Ok(find(self.open_store()?, key, &guard)?.map(|value| read(&value)))
+    }
+
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ impl From<Error> for Failure {
 pub(super) type Outcome = Result<kv_status, Failure>;
 
 /// Runs `body`; turns what it fails with, a panic included, into a status, and into `error` unless that is NULL.
+#[inline]
 pub(super) fn guarded(error: *mut *mut kv_error, body: impl FnOnce() -> Outcome) -> kv_status {
     // What a panic leaves half done are the store's own structures, which are safe to use after one (P9).
     let outcome = catch_unwind(AssertUnwindSafe(|| {

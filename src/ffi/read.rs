@@ -38,15 +38,16 @@ pub unsafe extern "C" fn kv_get(
             len.range(),
             place(error).range(),
         ])?;
-        let pin = db.pin()?;
-        let Some(value) = pin.get(name)? else { return Ok(KV_NOT_FOUND) };
-        len.put(value.len());
-        if value.len() > buffer_len {
-            return Ok(KV_TOO_SMALL);
-        }
-        // Not `copy_nonoverlapping`: the buffer may be anything the caller has, a pinned value too.
-        buffer.copy_from(value.as_ptr().cast(), value.len());
-        Ok(KV_OK)
+        let copied = db.get_with(name, |value| {
+            len.put(value.len());
+            if value.len() > buffer_len {
+                return KV_TOO_SMALL;
+            }
+            // Not `copy_nonoverlapping`: the buffer may be anything the caller has, a pinned value too.
+            buffer.copy_from(value.as_ptr().cast(), value.len());
+            KV_OK
+        })?;
+        Ok(copied.unwrap_or(KV_NOT_FOUND))
     })
 }
 
@@ -71,11 +72,12 @@ pub unsafe extern "C" fn kv_get_owned(
         let db = db_of(db)?;
         let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
         args::distinct([to.range(), len.range(), place(error).range()])?;
-        let pin = db.pin()?;
-        let Some(value) = pin.get(args::key(key, key_len)?)? else { return Ok(KV_NOT_FOUND) };
-        to.put(args::copied(&value)?);
-        len.put(value.len());
-        Ok(KV_OK)
+        let copied = db.get_with(args::key(key, key_len)?, |value| {
+            to.put(args::copied(value)?);
+            len.put(value.len());
+            Ok(KV_OK)
+        })?;
+        copied.unwrap_or(Ok(KV_NOT_FOUND))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Codes that every function returns.
 
 use crate::Error;
-use std::ffi::c_char;
+use std::ffi::{c_char, CStr};
 
 /// Major version of the library that this header belongs to.
 pub const KV_VERSION_MAJOR: u32 = 0;
@@ -98,38 +98,38 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &[u8]); 31] = [
-    (KV_OK, b"done\0"),
-    (KV_NOT_FOUND, b"the key has no value\0"),
-    (KV_NOT_MET, b"the condition of the write did not hold\0"),
-    (KV_TOO_SMALL, b"the buffer is too small for the value\0"),
-    (KV_INVALID_ARGUMENT, b"invalid argument\0"),
-    (KV_INVALID_HANDLE, b"the handle is of another kind\0"),
-    (KV_INVALID_OPTION, b"invalid option\0"),
-    (KV_KEY_TOO_LONG, b"the key is too long\0"),
-    (KV_VALUE_TOO_LONG, b"the value is too long\0"),
-    (KV_BATCH_TOO_LARGE, b"the batch is too large\0"),
-    (KV_NOT_AN_INTEGER, b"the value is not a decimal 64-bit integer\0"),
-    (KV_OVERFLOW, b"the increment overflows a 64-bit integer\0"),
-    (KV_NOT_TEXT, b"bytes that are not UTF-8 cannot be written as JSON\0"),
-    (KV_BAD_IMPORT, b"the import holds something that cannot be taken\0"),
-    (KV_CLOSED, b"the store is closed\0"),
-    (KV_FORKED, b"the store belongs to the parent of this forked process\0"),
-    (KV_READ_ONLY, b"the store is read-only\0"),
-    (KV_PINNED, b"this thread holds a pin\0"),
-    (KV_WRONG_THREAD, b"the pin belongs to another thread\0"),
-    (KV_IN_CALLBACK, b"not allowed inside a callback\0"),
-    (KV_LOADER_FAILED, b"the loader failed\0"),
-    (KV_BUSY, b"another thread is using the cursor\0"),
-    (KV_IO, b"a file operation failed\0"),
-    (KV_DISK_FULL, b"the disk is full\0"),
-    (KV_SYNC_FAILED, b"a sync failed: writes are refused until the store is reopened\0"),
-    (KV_CORRUPT, b"the files are damaged\0"),
-    (KV_UNSUPPORTED_VERSION, b"the files have a version that this library does not read\0"),
-    (KV_NOT_A_STORE, b"not a libkv store\0"),
-    (KV_LOCKED, b"the store is open elsewhere\0"),
-    (KV_NO_MEMORY, b"no memory left\0"),
-    (KV_INTERNAL, b"internal error\0"),
+const TEXTS: [(kv_status, &CStr); 31] = [
+    (KV_OK, c"done"),
+    (KV_NOT_FOUND, c"the key has no value"),
+    (KV_NOT_MET, c"the condition of the write did not hold"),
+    (KV_TOO_SMALL, c"the buffer is too small for the value"),
+    (KV_INVALID_ARGUMENT, c"invalid argument"),
+    (KV_INVALID_HANDLE, c"the handle is of another kind"),
+    (KV_INVALID_OPTION, c"invalid option"),
+    (KV_KEY_TOO_LONG, c"the key is too long"),
+    (KV_VALUE_TOO_LONG, c"the value is too long"),
+    (KV_BATCH_TOO_LARGE, c"the batch is too large"),
+    (KV_NOT_AN_INTEGER, c"the value is not a decimal 64-bit integer"),
+    (KV_OVERFLOW, c"the increment overflows a 64-bit integer"),
+    (KV_NOT_TEXT, c"bytes that are not UTF-8 cannot be written as JSON"),
+    (KV_BAD_IMPORT, c"the import holds something that cannot be taken"),
+    (KV_CLOSED, c"the store is closed"),
+    (KV_FORKED, c"the store belongs to the parent of this forked process"),
+    (KV_READ_ONLY, c"the store is read-only"),
+    (KV_PINNED, c"this thread holds a pin"),
+    (KV_WRONG_THREAD, c"the pin belongs to another thread"),
+    (KV_IN_CALLBACK, c"not allowed inside a callback"),
+    (KV_LOADER_FAILED, c"the loader failed"),
+    (KV_BUSY, c"another thread is using the cursor"),
+    (KV_IO, c"a file operation failed"),
+    (KV_DISK_FULL, c"the disk is full"),
+    (KV_SYNC_FAILED, c"a sync failed: writes are refused until the store is reopened"),
+    (KV_CORRUPT, c"the files are damaged"),
+    (KV_UNSUPPORTED_VERSION, c"the files have a version that this library does not read"),
+    (KV_NOT_A_STORE, c"not a libkv store"),
+    (KV_LOCKED, c"the store is open elsewhere"),
+    (KV_NO_MEMORY, c"no memory left"),
+    (KV_INTERNAL, c"internal error"),
 ];
 
 impl From<&Error> for kv_status {
@@ -168,7 +168,7 @@ impl From<&Error> for kv_status {
 #[no_mangle]
 pub extern "C" fn kv_strerror(status: i32) -> *const c_char {
     let known = TEXTS.iter().find(|(known, _)| *known as i32 == status);
-    known.map_or(b"unknown status\0".as_ptr(), |(_, text)| text.as_ptr()).cast()
+    known.map_or(c"unknown status".as_ptr(), |(_, text)| text.as_ptr())
 }
 
 /// The version of the library that runs: major * 65536 + minor * 256 + patch. Compare with the KV_VERSION_ macros, which are
