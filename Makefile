@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
-FEATURES := cli,testing
+FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-loom bench lint install need-cargo
+.PHONY: header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,7 +20,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh target/release/kv target/release/examples/packages
 
-test: lint test-rust test-loom ## everything that CI runs
+test: lint test-rust test-loom test-c ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -30,7 +30,16 @@ lint: need-cargo ## formatting and clippy, warnings are errors
 test-rust: need-cargo ## unit, integration and doc tests of the crate
 	$(CARGO) test --locked --features $(FEATURES)
 
-install: need-cargo ## the command kv and its completions, under PREFIX (/usr/local)
+bench: need-cargo ## the promised ratios, measured in one run against their peers
+	$(CARGO) bench --locked --bench targets
+
+campaign: need-cargo ## the random suites for longer than CI has time for
+	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
+	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
+	KV_CRASH_KILLS=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
+	KV_POWER_ROUNDS=1000 $(CARGO) test --locked --features $(FEATURES) --test power_loss
+
+install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
 	install -D -m 755 target/release/kv $(DESTDIR)$(PREFIX)/bin/kv
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
@@ -40,3 +49,22 @@ install: need-cargo ## the command kv and its completions, under PREFIX (/usr/lo
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
+# The C library. Both files in one build; the crate itself stays a plain `lib`, so that `cargo test` links neither.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+header: need-cargo ## write include/kv.h anew from src/ffi/
+	KV_WRITE_HEADER=1 $(CARGO) test --locked --test header
+
+lib: need-cargo ## libkv.so and libkv.a in target/release
+	$(CARGO) rustc --release --locked --lib --features ffi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
+
+install-lib: lib ## libkv.so, libkv.a, kv.h and libkv.pc, under PREFIX (/usr/local)
+	bindings/c/install.sh target/release $(VERSION) $(PREFIX)
+
+test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, package
+	@scripts/need.sh valgrind=valgrind c++=g++ pkg-config=pkg-config
+	$(CARGO) rustc --locked --lib --features ffi --crate-type staticlib
+	bindings/c/test.sh target/debug/libkv.a
+	$(MAKE) install-lib PREFIX=$(CURDIR)/target/package
+	bindings/c/package.sh $(CURDIR)/target/package

@@ -1,5 +1,6 @@
 //! The one error type: each variant carries the facts that a user needs to act.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub enum Error {
     #[error("option {name}: {reason}")]
     InvalidOption {
         /// Name of the option.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// Which values are accepted.
         reason: String,
     },

@@ -246,7 +246,8 @@ impl Options {
     }
 
     fn check(&self) -> Result<()> {
-        let refuse = |name, reason: String| Err(Error::InvalidOption { name, reason });
+        let refuse =
+            |name: &'static str, reason: String| Err(Error::InvalidOption { name: name.into(), reason });
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_LIMIT).contains(&self.segment_bytes) {
             let found = self.segment_bytes;
             return refuse(

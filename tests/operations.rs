@@ -274,6 +274,7 @@ fn calls_that_would_wait_for_ones_own_pin_are_refused() {
     let pin = db.pin().unwrap();
     assert!(matches!(db.clear(), Err(Error::Pinned { .. })));
     assert!(matches!(db.compact(), Err(Error::Pinned { .. })));
+    assert!(matches!(db.sweep(), Err(Error::Pinned { .. })));
     let value = pin.get(b"k").unwrap().unwrap();
     db.close().unwrap();
     assert_eq!(&*value, b"v", "a pin outlives close");
@@ -344,4 +345,48 @@ fn a_segment_that_is_full_to_the_byte_may_be_compacted_before_the_next_append() 
     clock.advance(Duration::from_secs(200));
     assert_eq!(db.get(b"b").unwrap(), None);
     assert_eq!(db.increment(b"b", 1).unwrap(), 1);
+}
+
+#[test]
+fn an_owned_pin_reads_on_after_its_store_is_gone() {
+    both(|db, _| {
+        db.set(b"k", b"v").unwrap();
+        let pin = db.pin_owned().unwrap();
+        db.close().unwrap();
+        assert!(matches!(db.check_open(), Err(Error::Closed)));
+        assert_eq!(pin.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    });
+    let db = Db::in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    let pin = db.pin_owned().unwrap();
+    drop(db);
+    assert_eq!(pin.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_store_opens_on_a_small_stack() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let small = std::thread::Builder::new().stack_size(256 << 10);
+    let opened = small.spawn(move || {
+        let db = Db::open(&path).unwrap();
+        db.set(b"k", b"v").unwrap();
+        let reader = Options::new().mode(kv::OpenMode::ReadOnly).open(&path).unwrap();
+        assert_eq!(reader.get(b"k").unwrap(), db.get(b"k").unwrap());
+        db.close().unwrap();
+        Db::open(&path).unwrap().get(b"k").unwrap()
+    });
+    assert_eq!(opened.unwrap().join().unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_sweep_sees_what_was_written_just_before_it() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let db = Options::new().clock(clock.clone()).in_memory().unwrap();
+    for _ in 0..2000 {
+        db.set_with(b"k", b"v", SetOptions::new().ttl(Duration::from_millis(1))).unwrap();
+        clock.advance(Duration::from_millis(1));
+        db.sweep().unwrap();
+        assert_eq!(db.len(), 0);
+    }
 }

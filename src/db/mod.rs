@@ -244,6 +244,14 @@ impl Db {
         backup::backup(store, to.as_ref())
     }
 
+    /// Whether the store takes calls.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn check_open(&self) -> Result<()> {
+        self.open_store().map(drop)
+    }
+
     /// The store's time, in Unix milliseconds: never runs backwards.
     pub fn now_ms(&self) -> u64 {
         self.shared.store.clock.now_ms()
@@ -314,9 +322,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if self.fork.check().is_err() {
             // The parent's threads do not exist here, and its lock is not this process's to release.
-            std::mem::forget(std::mem::take(
-                &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-            ));
+            // Not locked: the thread that held the lock when the process forked does not exist here either.
+            let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(threads));
             return;
         }
         self.end(Ending::Close);

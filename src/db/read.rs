@@ -2,6 +2,7 @@
 
 use super::Db;
 use crate::error::{Error, Result};
+use crate::fork::Generation;
 use crate::options::check_key;
 use crate::record::flags;
 use crate::store::Store;
@@ -9,6 +10,7 @@ use crossbeam_epoch::Guard;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 thread_local! {
@@ -27,8 +29,27 @@ pub(super) fn refuse_pinned(call: &'static str) -> Result<()> {
 /// Lets values be read in place. While one is held, memory of what is removed is not given back: hold it for moments.
 /// It belongs to the thread that took it.
 pub struct Pin<'db> {
-    store: &'db Store,
+    // Dropped before the store that it may be the last to hold.
     guard: Guard,
+    store: Holder<'db>,
+    fork: Generation,
+}
+
+/// Who keeps the store while the pin is held.
+enum Holder<'db> {
+    Lent(&'db Store),
+    Owned(Arc<Store>),
+}
+
+impl Deref for Holder<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        match self {
+            Holder::Lent(store) => store,
+            Holder::Owned(store) => store,
+        }
+    }
 }
 
 impl std::fmt::Debug for Pin<'_> {
@@ -59,7 +80,7 @@ impl Deref for Value<'_> {
     }
 }
 
-impl Value<'_> {
+impl<'pin> Value<'pin> {
     /// The entry's version: grows with each write of the store, never used twice.
     pub fn version(&self) -> u64 {
         self.version
@@ -70,19 +91,30 @@ impl Value<'_> {
         (self.expire_at_ms != 0).then_some(self.expire_at_ms)
     }
 
+    /// The bytes: borrowed where the value stands in place, owned where it was decompressed.
+    pub fn into_cow(self) -> Cow<'pin, [u8]> {
+        self.bytes
+    }
+
     /// The bytes as a value of one's own.
     pub fn into_vec(self) -> Vec<u8> {
         self.bytes.into_owned()
     }
 }
 
-impl Pin<'_> {
+impl<'db> Pin<'db> {
+    fn new(store: Holder<'db>, fork: Generation) -> Self {
+        PINS.with(|pins| pins.set(pins.get() + 1));
+        Pin { guard: crossbeam_epoch::pin(), store, fork }
+    }
+
     /// The value of `key`, in place: no copy unless it is stored compressed. Absent and expired keys give `None`.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read.
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
-        find(self.store, key, &self.guard)
+        self.fork.check()?;
+        find(&self.store, key, &self.guard)
     }
 }
 
@@ -119,8 +151,17 @@ impl Db {
     /// [`Error::Closed`], [`Error::Forked`].
     pub fn pin(&self) -> Result<Pin<'_>> {
         let store = self.open_store()?;
-        PINS.with(|pins| pins.set(pins.get() + 1));
-        Ok(Pin { store, guard: crossbeam_epoch::pin() })
+        Ok(Pin::new(Holder::Lent(store), self.shared.fork))
+    }
+
+    /// Takes a pin that keeps the store's memory by itself, for hosts that cannot borrow the handle. It does not keep the
+    /// store open: that ends with the last handle.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn pin_owned(&self) -> Result<Pin<'static>> {
+        self.open_store()?;
+        Ok(Pin::new(Holder::Owned(Arc::clone(&self.shared.store)), self.shared.fork))
     }
 
     /// A copy of the value of `key`; `None` when it is absent or expired. Takes no lock and never waits.
@@ -131,6 +172,16 @@ impl Db {
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = crossbeam_epoch::pin();
         Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
+    }
+
+    /// What `read` makes of the value of `key`, which it sees in place. It runs under a guard: it must be short, and must not
+    /// call what waits for pins ([`Db::clear`], [`Db::compact`], [`Db::sweep`]).
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let guard = crossbeam_epoch::pin();
+        Ok(find(self.open_store()?, key, &guard)?.map(|value| read(&value)))
     }
 
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.

@@ -530,6 +530,8 @@ impl Keeper {
     fn answer(&mut self, request: Request) {
         match request {
             Request::CatchUp(reply) => {
+                // What the asker wrote may have come after this round's walk.
+                self.walk();
                 if !self.sightings.is_empty() {
                     (self.sink)(&mut self.sightings);
                     self.sightings.clear();

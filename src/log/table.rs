@@ -43,7 +43,7 @@ impl Table {
         }
         let number = u16::try_from(numbers.fresh).ok().filter(|_| numbers.fresh < SEGMENTS_MAX);
         let number = number.ok_or_else(|| Error::InvalidOption {
-            name: "segment_bytes",
+            name: "segment_bytes".into(),
             reason: format!("the store needs more than {SEGMENTS_MAX} segments: make them larger"),
         })?;
         numbers.fresh += 1;

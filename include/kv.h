@@ -1,0 +1,1490 @@
+/* libkv: an embeddable key-value engine. Made from src/ffi/ by `make header`; not edited by hand.
+ *
+ * Every function may be called with NULL, zero, or lengths beyond the limits: it returns an error code. Outputs are
+ * written only when a call succeeds. `error` may be NULL; when it is not and the call fails (KV_INVALID_ARGUMENT or
+ * higher), a kv_error is stored there, which the caller frees with kv_error_free. What stood there before is not freed.
+ *
+ * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_clock, kv_error) are valid until their _free or _release. A handle of
+ * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
+ *
+ * In a forked child every call with a store of the parent gives KV_FORKED.
+ */
+
+#ifndef LIBKV_KV_H
+#define LIBKV_KV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Major version of the library that this header belongs to.
+ */
+#define KV_VERSION_MAJOR 0
+
+/**
+ * Minor version of the library that this header belongs to.
+ */
+#define KV_VERSION_MINOR 1
+
+/**
+ * Patch version of the library that this header belongs to.
+ */
+#define KV_VERSION_PATCH 0
+
+/**
+ * Version of the library that this header belongs to, as kv_version gives it.
+ */
+#define KV_VERSION (((KV_VERSION_MAJOR << 16) | (KV_VERSION_MINOR << 8)) | KV_VERSION_PATCH)
+
+/**
+ * Longest key, in bytes.
+ */
+#define KV_KEY_BYTES_MAX 65535
+
+/**
+ * Most elements of an array that is given to one call.
+ */
+#define KV_COUNT_MAX 67108864
+
+/**
+ * The condition of a write: whatever stands there.
+ */
+#define KV_ALWAYS 0
+
+/**
+ * The condition of a write: the key has no value.
+ */
+#define KV_IF_ABSENT 1
+
+/**
+ * The condition of a write: the key has a value.
+ */
+#define KV_IF_PRESENT 2
+
+/**
+ * The condition of a write: the key's value has this version; 0: it has none.
+ */
+#define KV_IF_VERSION 3
+
+/**
+ * Expiry of a write: the store's default time to live, if it has one.
+ */
+#define KV_EXPIRE_DEFAULT 0
+
+/**
+ * Expiry of a write: never.
+ */
+#define KV_EXPIRE_NEVER 1
+
+/**
+ * Expiry of a write: `expiry_ms` milliseconds from now.
+ */
+#define KV_EXPIRE_AFTER 2
+
+/**
+ * Expiry of a write: at the Unix time `expiry_ms`, in milliseconds.
+ */
+#define KV_EXPIRE_AT 3
+
+/**
+ * Expiry of a write: that of the value which it replaces.
+ */
+#define KV_EXPIRE_KEEP 4
+
+/**
+ * Mode: opens the store, or makes an empty one where there is none. The default.
+ */
+#define KV_MODE_CREATE 0
+
+/**
+ * Mode: opens the store; that there is none is an error.
+ */
+#define KV_MODE_MUST_EXIST 1
+
+/**
+ * Mode: opens the store as it is now, for reading, also when another process has it open.
+ */
+#define KV_MODE_READ_ONLY 2
+
+/**
+ * Sync: each write is on disk before its call returns.
+ */
+#define KV_SYNC_ALWAYS 0
+
+/**
+ * Sync: each write is on disk at most a period after its call returned. The default, with one second.
+ */
+#define KV_SYNC_EVERY 1
+
+/**
+ * Sync: when the operating system gets to it, and at close.
+ */
+#define KV_SYNC_NEVER 2
+
+/**
+ * Recovery: damage fails the open. The default.
+ */
+#define KV_RECOVER_STRICT 0
+
+/**
+ * Recovery: keeps what is intact; kv_damage_json lists the rest.
+ */
+#define KV_RECOVER_SALVAGE 1
+
+/**
+ * Why an entry went: deleted, taken or cleared.
+ */
+#define KV_CAUSE_DELETED 0
+
+/**
+ * Why an entry went: its time was over.
+ */
+#define KV_CAUSE_EXPIRED 1
+
+/**
+ * Why an entry went: the store had to make room.
+ */
+#define KV_CAUSE_EVICTED 2
+
+/**
+ * What kv_ttl stores for an entry that does not expire.
+ */
+#define KV_TTL_NEVER 18446744073709551615ull
+
+/**
+ * A change: sets the key.
+ */
+#define KV_CHANGE_SET 0
+
+/**
+ * A change: deletes the key.
+ */
+#define KV_CHANGE_DELETE 1
+
+/**
+ * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
+ */
+#define KV_FORMAT_NDJSON 0
+
+/**
+ * Format: one JSON object of keys and values, for people: text only, without expiries.
+ */
+#define KV_FORMAT_JSON 1
+
+/**
+ * Outcome of a call. Values are fixed: a later version may add some, but never changes one. Up to 9 the call did its work,
+ * and the code is its answer; from 10 it failed, and nothing was changed unless the function's doc says so.
+ */
+typedef enum {
+  /**
+   * Done.
+   */
+  KV_OK = 0,
+  /**
+   * The key has no value. Not a failure.
+   */
+  KV_NOT_FOUND = 1,
+  /**
+   * The condition of a write did not hold, so nothing was written. Not a failure.
+   */
+  KV_NOT_MET = 2,
+  /**
+   * The value does not fit the buffer; the length that it needs was stored. Not a failure.
+   */
+  KV_TOO_SMALL = 3,
+  /**
+   * NULL where a pointer must be given, a misaligned pointer, outputs that overlap, or a number that means nothing.
+   */
+  KV_INVALID_ARGUMENT = 10,
+  /**
+   * The handle is of another kind.
+   */
+  KV_INVALID_HANDLE = 11,
+  /**
+   * An unknown option, or a value that it does not take.
+   */
+  KV_INVALID_OPTION = 12,
+  /**
+   * The key is longer than KV_KEY_BYTES_MAX.
+   */
+  KV_KEY_TOO_LONG = 13,
+  /**
+   * The value is longer than the store accepts.
+   */
+  KV_VALUE_TOO_LONG = 14,
+  /**
+   * The members of a batch need more bytes than one frame of the log can hold.
+   */
+  KV_BATCH_TOO_LARGE = 15,
+  /**
+   * The value is no decimal 64-bit integer, so it cannot be incremented.
+   */
+  KV_NOT_AN_INTEGER = 16,
+  /**
+   * The increment would leave the range of int64_t.
+   */
+  KV_OVERFLOW = 17,
+  /**
+   * An export to one JSON object met bytes that are not UTF-8.
+   */
+  KV_NOT_TEXT = 18,
+  /**
+   * An import met a line that it cannot take.
+   */
+  KV_BAD_IMPORT = 19,
+  /**
+   * The store was closed.
+   */
+  KV_CLOSED = 20,
+  /**
+   * The store belongs to the parent of this forked process.
+   */
+  KV_FORKED = 21,
+  /**
+   * The store was opened for reading, or had no space to recover for writing.
+   */
+  KV_READ_ONLY = 22,
+  /**
+   * This thread holds a pin, for which the call would wait without end.
+   */
+  KV_PINNED = 23,
+  /**
+   * A pin was used by another thread than the one that took it.
+   */
+  KV_WRONG_THREAD = 24,
+  /**
+   * The call is not allowed inside a callback.
+   */
+  KV_IN_CALLBACK = 25,
+  /**
+   * A loader failed, or asked for its own key.
+   */
+  KV_LOADER_FAILED = 26,
+  /**
+   * Another thread is using this cursor.
+   */
+  KV_BUSY = 27,
+  /**
+   * The operating system refused a file operation, or a reader or writer callback failed.
+   */
+  KV_IO = 30,
+  /**
+   * The disk is full. Reads and deletes go on.
+   */
+  KV_DISK_FULL = 31,
+  /**
+   * A sync failed: writes are refused until the store is reopened.
+   */
+  KV_SYNC_FAILED = 32,
+  /**
+   * Bytes in a file are not what this library wrote there.
+   */
+  KV_CORRUPT = 33,
+  /**
+   * The files have a format version that this library does not read.
+   */
+  KV_UNSUPPORTED_VERSION = 34,
+  /**
+   * The path holds something that is not a libkv store.
+   */
+  KV_NOT_A_STORE = 35,
+  /**
+   * Another process, or another handle of this one, has the store open.
+   */
+  KV_LOCKED = 36,
+  /**
+   * The system has no memory left.
+   */
+  KV_NO_MEMORY = 37,
+  /**
+   * A defect of the library: a panic was caught.
+   */
+  KV_INTERNAL = 99,
+} kv_status;
+
+/**
+ * A clock that stands still until it is moved, for tests. Opaque; made by kv_clock_new.
+ */
+typedef struct kv_clock kv_clock;
+
+/**
+ * An open store. Opaque; made by kv_open and kv_open_in_memory.
+ */
+typedef struct kv_db kv_db;
+
+/**
+ * Why a call failed: a status and a text with the facts. Opaque.
+ */
+typedef struct kv_error kv_error;
+
+/**
+ * How a store is opened. Opaque; made by kv_options_new.
+ */
+typedef struct kv_options kv_options;
+
+/**
+ * Lets values be read in place. Opaque; made by kv_pin_open.
+ */
+typedef struct kv_pin kv_pin;
+
+/**
+ * A cursor over entries. Opaque; made by kv_scan_open.
+ */
+typedef struct kv_scan kv_scan;
+
+/**
+ * Where a loader puts the value. Opaque; valid during the loader's call.
+ */
+typedef struct kv_sink kv_sink;
+
+/**
+ * Bytes at an address. `data` may be NULL when `len` is 0.
+ */
+typedef struct {
+  /**
+   * First byte.
+   */
+  const void *data;
+  /**
+   * How many.
+   */
+  size_t len;
+} kv_slice;
+
+/**
+ * An entry that went.
+ */
+typedef struct {
+  /**
+   * Its key; valid during the callback.
+   */
+  kv_slice key;
+  /**
+   * Its last value; valid during the callback.
+   */
+  kv_slice value;
+  /**
+   * Its version.
+   */
+  uint64_t version;
+  /**
+   * KV_CAUSE_DELETED, KV_CAUSE_EXPIRED or KV_CAUSE_EVICTED.
+   */
+  uint32_t cause;
+} kv_event;
+
+/**
+ * Hears of an entry that went. Called by a thread of the store that is there for it alone, one event at a time; it may call
+ * the store, but for kv_close and kv_db_free, which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef void (*kv_listener)(void *userdata, const kv_event *event);
+
+/**
+ * Takes a line of text that ends with NUL, valid during the callback. Called by kv_open, and by threads of the store, two
+ * at a time perhaps; calls into any store give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef void (*kv_logger)(void *userdata, const char *line, size_t line_len);
+
+/**
+ * How a value is set. All zero means: always, with the store's default expiry.
+ */
+typedef struct {
+  /**
+   * KV_ALWAYS, KV_IF_ABSENT, KV_IF_PRESENT or KV_IF_VERSION.
+   */
+  uint32_t condition;
+  /**
+   * KV_EXPIRE_DEFAULT, _NEVER, _AFTER, _AT or _KEEP.
+   */
+  uint32_t expiry;
+  /**
+   * For KV_EXPIRE_AFTER and KV_EXPIRE_AT.
+   */
+  uint64_t expiry_ms;
+  /**
+   * For KV_IF_VERSION.
+   */
+  uint64_t version;
+} kv_set_options;
+
+/**
+ * A key and its value.
+ */
+typedef struct {
+  /**
+   * The key.
+   */
+  kv_slice key;
+  /**
+   * The value.
+   */
+  kv_slice value;
+} kv_pair;
+
+/**
+ * One member of a batch.
+ */
+typedef struct {
+  /**
+   * The key.
+   */
+  kv_slice key;
+  /**
+   * The value, for KV_CHANGE_SET.
+   */
+  kv_slice value;
+  /**
+   * KV_CHANGE_SET or KV_CHANGE_DELETE.
+   */
+  uint32_t kind;
+  /**
+   * For KV_CHANGE_SET: KV_EXPIRE_DEFAULT, _NEVER, _AFTER or _AT; _KEEP counts as _DEFAULT.
+   */
+  uint32_t expiry;
+  /**
+   * For KV_EXPIRE_AFTER and KV_EXPIRE_AT.
+   */
+  uint64_t expiry_ms;
+} kv_change;
+
+/**
+ * Brings the value of a key, with kv_sink_write, and returns KV_OK; KV_NOT_FOUND: there is none; anything else: it failed.
+ * Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
+ * which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_loader)(void *userdata, const void *key, size_t key_len, kv_sink *value);
+
+/**
+ * Which entries a scan gives. All zero means: all, in no order.
+ */
+typedef struct {
+  /**
+   * Only keys that begin with this.
+   */
+  kv_slice prefix;
+  /**
+   * At most so many; 0: all.
+   */
+  size_t limit;
+  /**
+   * Not 0: bytewise by key.
+   */
+  uint32_t ordered;
+} kv_scan_options;
+
+/**
+ * An entry that a scan found.
+ */
+typedef struct {
+  /**
+   * Its key.
+   */
+  kv_slice key;
+  /**
+   * Its value.
+   */
+  kv_slice value;
+  /**
+   * Its version.
+   */
+  uint64_t version;
+  /**
+   * When it expires, in milliseconds since 1970; 0: never.
+   */
+  uint64_t expires_at_ms;
+} kv_entry;
+
+/**
+ * What an export or import has done.
+ */
+typedef struct {
+  /**
+   * Entries written or set.
+   */
+  uint64_t entries;
+  /**
+   * Entries of an import whose time was over.
+   */
+  uint64_t expired;
+  /**
+   * Bytes of their keys and values.
+   */
+  uint64_t bytes;
+} kv_transferred;
+
+/**
+ * Takes bytes of an export; returns 0 when it took all, anything else when it failed. Called in the thread that called
+ * kv_export_to; it may call the store, but for kv_close and kv_db_free. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_writer)(void *userdata, const void *data, size_t len);
+
+/**
+ * Brings bytes of an import: stores up to `len` of them at `data`, and in `*read` how many; 0 at the end. Returns 0, or
+ * anything else when it failed. Called in the thread that called kv_import_from; it may call the store, but for kv_close and
+ * kv_db_free. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_reader)(void *userdata, void *data, size_t len, size_t *read);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The text of a status.
+ *
+ * Parameters: `status`, any integer; what is no status gives "unknown status".
+ * Ownership: the text is static and ends with NUL.
+ * Threads: any.
+ * Errors: none.
+ */
+const char *kv_strerror(int32_t status);
+
+/**
+ * The version of the library that runs: major * 65536 + minor * 256 + patch. Compare with the KV_VERSION_ macros, which are
+ * those of the header.
+ *
+ * Parameters: none.
+ * Ownership: none.
+ * Threads: any.
+ * Errors: none.
+ */
+uint32_t kv_version(void);
+
+/**
+ * The version of the library that runs, as text.
+ *
+ * Parameters: none.
+ * Ownership: the text is static and ends with NUL.
+ * Threads: any.
+ * Errors: none.
+ */
+const char *kv_version_text(void);
+
+/**
+ * The status that the call returned which stored this error.
+ *
+ * Parameters: `error`, stored by a call that failed.
+ * Ownership: none is taken.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE for NULL and for handles of another kind.
+ */
+kv_status kv_error_status(const kv_error *error);
+
+/**
+ * What went wrong, as a sentence with the facts: file, offset, limit.
+ *
+ * Parameters: `error`, stored by a call that failed.
+ * Ownership: the text belongs to `error`, ends with NUL, is UTF-8, and is valid until kv_error_free.
+ * Threads: any.
+ * Errors: an empty text for NULL and for handles of another kind.
+ */
+const char *kv_error_message(const kv_error *error);
+
+/**
+ * Frees an error.
+ *
+ * Parameters: `error`, stored by a call that failed, or NULL: then nothing happens.
+ * Ownership: `error` is gone afterwards.
+ * Threads: any, but no other may be using `error`.
+ * Errors: KV_INVALID_HANDLE for handles of another kind, which stay.
+ */
+kv_status kv_error_free(kv_error *error);
+
+/**
+ * Frees memory that a call of this library gave away: values, arrays of values, texts.
+ *
+ * Parameters: `memory`, or NULL: then nothing happens.
+ * Ownership: the memory is gone afterwards. Handles are not freed by this, but by functions of their own.
+ * Threads: any.
+ * Errors: none.
+ */
+void kv_free(void *memory);
+
+/**
+ * Makes options with the defaults.
+ *
+ * Parameters: none.
+ * Ownership: the caller owns the result and frees it with kv_options_free.
+ * Threads: any.
+ * Errors: NULL when the library failed inside.
+ */
+kv_options *kv_options_new(void);
+
+/**
+ * Frees options. Stores opened with them are not affected.
+ *
+ * Parameters: `options`, or NULL: then nothing happens.
+ * Ownership: `options` is gone afterwards.
+ * Threads: any, but no other may be using `options`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_options_free(kv_options *options);
+
+/**
+ * Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
+ * segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
+ * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background (true, false).
+ *
+ * Parameters: `options`; `name`, `value`: texts that end with NUL; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing is kept of the texts. A stored error is freed with kv_error_free.
+ * Threads: any.
+ * Errors: KV_INVALID_OPTION for unknown names and values that cannot be read; KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set(kv_options *options,
+                         const char *name,
+                         const char *value,
+                         kv_error **error);
+
+/**
+ * Whether a store is made, must exist, or is only read.
+ *
+ * Parameters: `options`; `mode`: KV_MODE_CREATE, KV_MODE_MUST_EXIST or KV_MODE_READ_ONLY.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_mode(kv_options *options, uint32_t mode);
+
+/**
+ * When writes reach the disk. In every mode they survive the death of the process.
+ *
+ * Parameters: `options`; `sync`: KV_SYNC_ALWAYS, KV_SYNC_EVERY or KV_SYNC_NEVER; `period_ms`: for KV_SYNC_EVERY, more than 0.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE. A period of 0 is refused by kv_open.
+ */
+kv_status kv_options_set_sync(kv_options *options,
+                              uint32_t sync,
+                              uint64_t period_ms);
+
+/**
+ * Size that segments of the log grow to.
+ *
+ * Parameters: `options`; `bytes`: 64 KiB to 1 GiB; the default is 64 MiB.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE. A size out of range is refused by kv_open.
+ */
+kv_status kv_options_set_segment_bytes(kv_options *options, uint64_t bytes);
+
+/**
+ * Longest value that the store accepts.
+ *
+ * Parameters: `options`; `bytes`: the default is 1 GiB.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE. A size out of range is refused by kv_open.
+ */
+kv_status kv_options_set_value_bytes_max(kv_options *options, uint32_t bytes);
+
+/**
+ * Time to live of entries that are set without an expiry of their own.
+ *
+ * Parameters: `options`; `ttl_ms`: milliseconds; 0, the default: they stay.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_default_ttl(kv_options *options, uint64_t ttl_ms);
+
+/**
+ * Stores values compressed with zstd, where that makes them smaller. Pinned reads of such values cost a copy.
+ *
+ * Parameters: `options`; `level`: -7 to 19; `threshold_bytes`: smallest value that is compressed; SIZE_MAX: none is.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE. A level out of range is refused by kv_open.
+ */
+kv_status kv_options_set_compression(kv_options *options,
+                                     int32_t level,
+                                     size_t threshold_bytes);
+
+/**
+ * What kv_open does about damage.
+ *
+ * Parameters: `options`; `recover`: KV_RECOVER_STRICT or KV_RECOVER_SALVAGE.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_recover(kv_options *options, uint32_t recover);
+
+/**
+ * Whether expiry and compaction run by themselves from the start. kv_resume starts them later.
+ *
+ * Parameters: `options`; `runs`: 0: no; anything else, the default: yes.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_background(kv_options *options, int32_t runs);
+
+/**
+ * Events that may wait for the listener; what does not fit is dropped and counted.
+ *
+ * Parameters: `options`; `events`: more than 0; the default is 65536.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_ARGUMENT above KV_COUNT_MAX, KV_INVALID_HANDLE. 0 is refused by kv_open.
+ */
+kv_status kv_options_set_listener_queue(kv_options *options, size_t events);
+
+/**
+ * Takes time from a clock that tests move, in place of the machine's.
+ *
+ * Parameters: `options`; `clock`, from kv_clock_new.
+ * Ownership: the clock stays the caller's; it may be freed while stores use it: then it stands still.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_clock(kv_options *options, const kv_clock *clock);
+
+/**
+ * Makes a clock that stands still, for tests.
+ *
+ * Parameters: `unix_ms`: its time, in milliseconds since 1970.
+ * Ownership: the caller owns the result and frees it with kv_clock_free.
+ * Threads: any.
+ * Errors: NULL when the library failed inside.
+ */
+kv_clock *kv_clock_new(uint64_t unix_ms);
+
+/**
+ * Moves a clock ahead.
+ *
+ * Parameters: `clock`; `by_ms`: how far, in milliseconds.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_clock_advance(kv_clock *clock, uint64_t by_ms);
+
+/**
+ * Frees a clock. Stores that use it see it stand still.
+ *
+ * Parameters: `clock`, or NULL: then nothing happens.
+ * Ownership: `clock` is gone afterwards.
+ * Threads: any, but no other may be using `clock`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_clock_free(kv_clock *clock);
+
+/**
+ * Lets a function hear of each entry that is deleted, expires or is evicted.
+ *
+ * Parameters: `options`; `listener`, not NULL; `userdata`: passed to it as it is.
+ * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+ * Threads: `listener` is called by a thread of the store; see kv_listener.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_listener(kv_options *options,
+                                  kv_listener listener,
+                                  void *userdata);
+
+/**
+ * Lets a function take a line whenever something happens that nobody asked about: recovery, damage, a failed sync.
+ *
+ * Parameters: `options`; `logger`, not NULL; `userdata`: passed to it as it is.
+ * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+ * Threads: `logger` is called by kv_open and by threads of the store, perhaps two at a time; see kv_logger.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_logger(kv_options *options,
+                                kv_logger logger,
+                                void *userdata);
+
+/**
+ * Opens the store in a directory, or makes one. Everything that was acknowledged before is there; the time it takes grows
+ * with the bytes of the log.
+ *
+ * Parameters: `path`: the directory, ending with NUL; `options`: NULL for the defaults; `db`: where the handle is stored;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns `*db`: kv_close ends the store, kv_db_free frees the handle. Options stay the caller's.
+ * Threads: any.
+ * Errors: KV_INVALID_OPTION, KV_LOCKED, KV_NOT_A_STORE, KV_UNSUPPORTED_VERSION, KV_CORRUPT, KV_IO, KV_DISK_FULL,
+ * KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_open(const char *path,
+                  const kv_options *options,
+                  kv_db **db,
+                  kv_error **error);
+
+/**
+ * Makes a store in memory: the same engine without files.
+ *
+ * Parameters: `options`: NULL for the defaults; `db`: where the handle is stored; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: as kv_open.
+ * Threads: any.
+ * Errors: KV_INVALID_OPTION, KV_IO without memory, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_open_in_memory(const kv_options *options,
+                            kv_db **db,
+                            kv_error **error);
+
+/**
+ * Ends a store: waits for writes that run, makes all durable, releases the directory. Calls that come later, or run in other
+ * threads, give KV_CLOSED; pins go on until they are released. A second close does nothing. The handle stays valid.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: the handle stays the caller's; kv_db_free frees it.
+ * Threads: any, also while others call in; not from a callback.
+ * Errors: KV_SYNC_FAILED when what was written could not be made durable; KV_FORKED, KV_IN_CALLBACK, KV_INVALID_HANDLE.
+ */
+kv_status kv_close(kv_db *db,
+                   kv_error **error);
+
+/**
+ * Frees a store's handle, and closes the store first if that was not done. Cursors and pins taken from it stay valid, and keep
+ * its memory until they are freed.
+ *
+ * Parameters: `db`, or NULL: then nothing happens.
+ * Ownership: `db` is gone afterwards: no call may use it again.
+ * Threads: any, but no other may be in a call with `db`; not from a callback.
+ * Errors: KV_IN_CALLBACK, KV_INVALID_HANDLE: the handle stays. A failed sync is not reported: call kv_close for that.
+ */
+kv_status kv_db_free(kv_db *db);
+
+/**
+ * Copies the value of a key into the caller's buffer.
+ *
+ * Parameters: `db`; `key`, `key_len`; `buffer`, `buffer_len`: where the value goes; `buffer` may be NULL with length 0, to ask
+ * for the length; `value_len`: where the value's length is stored, also with KV_TOO_SMALL; `error`: NULL, or where a failure
+ * is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: KV_NOT_FOUND; KV_TOO_SMALL: nothing was copied; KV_KEY_TOO_LONG, KV_CORRUPT, KV_CLOSED, KV_FORKED,
+ * KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_get(const kv_db *db,
+                 const void *key,
+                 size_t key_len,
+                 void *buffer,
+                 size_t buffer_len,
+                 size_t *value_len,
+                 kv_error **error);
+
+/**
+ * A copy of the value of a key.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`: where the copy's address and length are stored; `error`: NULL, or
+ * where a failure is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free. It is not NULL, even without bytes.
+ * Threads: any. Takes no lock of the store and never waits for one.
+ * Errors: KV_NOT_FOUND; KV_KEY_TOO_LONG, KV_CORRUPT, KV_NO_MEMORY, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT,
+ * KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_get_owned(const kv_db *db,
+                       const void *key,
+                       size_t key_len,
+                       uint8_t **value,
+                       size_t *value_len,
+                       kv_error **error);
+
+/**
+ * Whether a key has a value.
+ *
+ * Parameters: `db`; `key`, `key_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_OK: it has; KV_NOT_FOUND: it has none; KV_KEY_TOO_LONG, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT,
+ * KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_contains(const kv_db *db,
+                      const void *key,
+                      size_t key_len,
+                      kv_error **error);
+
+/**
+ * The version of a key's value, for kv_compare_and_swap. Every write of the store gives a higher one.
+ *
+ * Parameters: `db`; `key`, `key_len`; `version`: where it is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND; KV_KEY_TOO_LONG, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
+ * logger.
+ */
+kv_status kv_key_version(const kv_db *db,
+                         const void *key,
+                         size_t key_len,
+                         uint64_t *version,
+                         kv_error **error);
+
+/**
+ * How many entries the store has. Those whose time is over count until the background has removed them, about a second.
+ *
+ * Parameters: `db`; `entries`: where the number is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_len(const kv_db *db,
+                 uint64_t *entries,
+                 kv_error **error);
+
+/**
+ * Takes a pin, under which values are read in place. While one is held, memory of what is removed is not given back: hold it
+ * for moments. kv_clear, kv_compact and kv_sweep are refused in a thread that holds one, and wait in other threads until it goes.
+ *
+ * Parameters: `db`; `pin`: where the handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns `*pin` and releases it with kv_pin_release. It stays good after kv_close and kv_db_free.
+ * Threads: any; the pin belongs to the thread that took it.
+ * Errors: KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_pin_open(const kv_db *db,
+                      kv_pin **pin,
+                      kv_error **error);
+
+/**
+ * The value of a key, in place: no copy, unless it is stored compressed.
+ *
+ * Parameters: `pin`; `key`, `key_len`; `value`, `value_len`: where its address and length are stored; `error`: NULL, or where
+ * a failure is stored.
+ * Ownership: the bytes belong to the store, must not be changed, and are valid until kv_pin_release.
+ * Threads: the one that took the pin.
+ * Errors: KV_NOT_FOUND; KV_WRONG_THREAD, KV_KEY_TOO_LONG, KV_CORRUPT, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE,
+ * KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_pin_get(const kv_pin *pin,
+                     const void *key,
+                     size_t key_len,
+                     const uint8_t **value,
+                     size_t *value_len,
+                     kv_error **error);
+
+/**
+ * Releases a pin. What kv_pin_get gave is not valid any more.
+ *
+ * Parameters: `pin`, or NULL: then nothing happens.
+ * Ownership: `pin` is gone afterwards.
+ * Threads: the one that took the pin.
+ * Errors: KV_WRONG_THREAD, KV_INVALID_HANDLE: the pin stays.
+ */
+kv_status kv_pin_release(kv_pin *pin);
+
+/**
+ * Sets a key to a value, with the store's default expiry. Visible to every thread when it returns, and as durable as the
+ * store's sync option says.
+ *
+ * Parameters: `db`; `key`, `key_len`: 0 to KV_KEY_BYTES_MAX bytes; `value`, `value_len`; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: key and value are copied.
+ * Threads: any.
+ * Errors: KV_KEY_TOO_LONG, KV_VALUE_TOO_LONG, KV_DISK_FULL, KV_IO, KV_SYNC_FAILED (then the value is set, and its durability
+ * unknown), KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_set(const kv_db *db,
+                 const void *key,
+                 size_t key_len,
+                 const void *value,
+                 size_t value_len,
+                 kv_error **error);
+
+/**
+ * Sets a key to a value under a condition and with an expiry of its own.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`; `options`: NULL for always, with the default expiry; `version`:
+ * NULL, or where the new version is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: key and value are copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET; as kv_set.
+ */
+kv_status kv_set_with(const kv_db *db,
+                      const void *key,
+                      size_t key_len,
+                      const void *value,
+                      size_t value_len,
+                      const kv_set_options *options,
+                      uint64_t *version,
+                      kv_error **error);
+
+/**
+ * Sets a key if it has no value.
+ *
+ * Parameters: as kv_set.
+ * Ownership: key and value are copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET when it has a value; as kv_set.
+ */
+kv_status kv_add(const kv_db *db,
+                 const void *key,
+                 size_t key_len,
+                 const void *value,
+                 size_t value_len,
+                 kv_error **error);
+
+/**
+ * Sets a key if it has a value.
+ *
+ * Parameters: as kv_set.
+ * Ownership: key and value are copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET when it has no value; as kv_set.
+ */
+kv_status kv_replace(const kv_db *db,
+                     const void *key,
+                     size_t key_len,
+                     const void *value,
+                     size_t value_len,
+                     kv_error **error);
+
+/**
+ * Sets a key if its value still has a version, and keeps its expiry.
+ *
+ * Parameters: `db`; `key`, `key_len`; `version`: from kv_key_version; 0: if the key has no value; `value`, `value_len`;
+ * `new_version`: NULL, or where the new version is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: key and value are copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET when the value is another; as kv_set.
+ */
+kv_status kv_compare_and_swap(const kv_db *db,
+                              const void *key,
+                              size_t key_len,
+                              uint64_t version,
+                              const void *value,
+                              size_t value_len,
+                              uint64_t *new_version,
+                              kv_error **error);
+
+/**
+ * Adds to the decimal number that a key holds (0 when it has no value), and keeps its expiry.
+ *
+ * Parameters: `db`; `key`, `key_len`; `delta`: what is added; `sum`: NULL, or where the sum is stored; `error`: NULL, or where
+ * a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_AN_INTEGER, KV_OVERFLOW; as kv_set.
+ */
+kv_status kv_increment(const kv_db *db,
+                       const void *key,
+                       size_t key_len,
+                       int64_t delta,
+                       int64_t *sum,
+                       kv_error **error);
+
+/**
+ * Removes a key.
+ *
+ * Parameters: `db`; `key`, `key_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Works on a full disk.
+ * Errors: KV_NOT_FOUND when it had no value; as kv_set.
+ */
+kv_status kv_delete(const kv_db *db, const void *key, size_t key_len, kv_error **error);
+
+/**
+ * Removes a key and gives its value.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`: where the copy's address and length are stored; `error`: NULL, or
+ * where a failure is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free. It is not NULL, even without bytes.
+ * Threads: any. Works on a full disk.
+ * Errors: KV_NOT_FOUND when it had no value; KV_NO_MEMORY: the key is removed; as kv_set.
+ */
+kv_status kv_take(const kv_db *db,
+                  const void *key,
+                  size_t key_len,
+                  uint8_t **value,
+                  size_t *value_len,
+                  kv_error **error);
+
+/**
+ * Lets a key expire some time from now.
+ *
+ * Parameters: `db`; `key`, `key_len`; `ttl_ms`: how long it still has, in milliseconds; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND when it has no value; as kv_set.
+ */
+kv_status kv_expire(const kv_db *db,
+                    const void *key,
+                    size_t key_len,
+                    uint64_t ttl_ms,
+                    kv_error **error);
+
+/**
+ * Lets a key expire at a time.
+ *
+ * Parameters: `db`; `key`, `key_len`; `unix_ms`: the time, in milliseconds since 1970; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND when it has no value; as kv_set.
+ */
+kv_status kv_expire_at(const kv_db *db,
+                       const void *key,
+                       size_t key_len,
+                       uint64_t unix_ms,
+                       kv_error **error);
+
+/**
+ * Starts the store's default time to live anew for a key. In a store without one the entry stays as it is.
+ *
+ * Parameters: `db`; `key`, `key_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND when it has no value; as kv_set.
+ */
+kv_status kv_touch(const kv_db *db, const void *key, size_t key_len, kv_error **error);
+
+/**
+ * Lets a key never expire.
+ *
+ * Parameters: `db`; `key`, `key_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND when it has no value; as kv_set.
+ */
+kv_status kv_persist(const kv_db *db, const void *key, size_t key_len, kv_error **error);
+
+/**
+ * How long a key still has.
+ *
+ * Parameters: `db`; `key`, `key_len`; `ttl_ms`: where the milliseconds are stored, or KV_TTL_NEVER; `error`: NULL, or where a
+ * failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND when it has no value; as kv_get.
+ */
+kv_status kv_ttl(const kv_db *db,
+                 const void *key,
+                 size_t key_len,
+                 uint64_t *ttl_ms,
+                 kv_error **error);
+
+/**
+ * Copies of the values of many keys, in their order. Each is as of a moment of its own.
+ *
+ * Parameters: `db`; `keys`, `count`: at most KV_COUNT_MAX; `values`: where the address of an array of `count` values is stored:
+ * `data` is NULL for a key without a value, and not NULL for a value without bytes; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: the array and all values are one piece of memory, which the caller owns and frees with one kv_free.
+ * Threads: any.
+ * Errors: as kv_get, for the first key that fails; KV_NO_MEMORY.
+ */
+kv_status kv_get_many(const kv_db *db,
+                      const kv_slice *keys,
+                      size_t count,
+                      kv_slice **values,
+                      kv_error **error);
+
+/**
+ * Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated: readers
+ * may see part of it while it runs.
+ *
+ * Parameters: `db`; `pairs`, `count`: at most KV_COUNT_MAX; a key that comes twice has the last value; `error`: NULL, or where
+ * a failure is stored.
+ * Ownership: keys and values are copied.
+ * Threads: any.
+ * Errors: KV_BATCH_TOO_LARGE; as kv_set, with nothing set if a key or value is too long.
+ */
+kv_status kv_set_many(const kv_db *db,
+                      const kv_pair *pairs,
+                      size_t count,
+                      kv_error **error);
+
+/**
+ * Removes many keys, each on its own, with one wait for durability.
+ *
+ * Parameters: `db`; `keys`, `count`: at most KV_COUNT_MAX; `removed`: NULL, or where the number of those is stored that had a
+ * value; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Works on a full disk.
+ * Errors: as kv_delete; keys before the one that fails are removed.
+ */
+kv_status kv_delete_many(const kv_db *db,
+                         const kv_slice *keys,
+                         size_t count,
+                         size_t *removed,
+                         kv_error **error);
+
+/**
+ * Applies sets and deletes in their order as one batch: as kv_set_many.
+ *
+ * Parameters: `db`; `changes`, `count`: at most KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
+ * Ownership: keys and values are copied.
+ * Threads: any.
+ * Errors: KV_BATCH_TOO_LARGE; as kv_set, with nothing changed if a key or value is too long.
+ */
+kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_error **error);
+
+/**
+ * Appends bytes to the value that a loader brings.
+ *
+ * Parameters: `sink`: what the loader was given; `data`, `len`.
+ * Ownership: the bytes are copied.
+ * Threads: the loader's.
+ * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_sink_write(kv_sink *sink, const void *data, size_t len);
+
+/**
+ * The value of a key; where it has none, what a loader brings, which is then set. One loader runs for a key at a time; others
+ * that ask wait for its outcome. A value that was loaded while the key was changed is returned but not set.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL, or with which expiry the value is set (the condition is ignored);
+ * `loader`, not NULL; `userdata`: passed to it as it is; `value`, `value_len`: where the copy's address and length are stored;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free.
+ * Threads: any; `loader` is called in this thread; see kv_loader.
+ * Errors: KV_NOT_FOUND when the loader found nothing; KV_LOADER_FAILED for all who wait, when it fails or asks for its own
+ * key; KV_NO_MEMORY; as kv_get and kv_set.
+ */
+kv_status kv_get_or_load(const kv_db *db,
+                         const void *key,
+                         size_t key_len,
+                         const kv_set_options *options,
+                         kv_loader loader,
+                         void *userdata,
+                         uint8_t **value,
+                         size_t *value_len,
+                         kv_error **error);
+
+/**
+ * Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is
+ * as of the moment it is reached. Costs a walk over the index, and memory for the keys that match.
+ *
+ * Parameters: `db`; `options`: NULL for all entries in no order; `scan`: where the cursor is stored; `error`: NULL, or where a
+ * failure is stored.
+ * Ownership: the caller owns `*scan` and frees it with kv_scan_free. It holds no guard: it may be kept for long.
+ * Threads: any.
+ * Errors: KV_KEY_TOO_LONG for the prefix, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
+ * logger.
+ */
+kv_status kv_scan_open(const kv_db *db,
+                       const kv_scan_options *options,
+                       kv_scan **scan,
+                       kv_error **error);
+
+/**
+ * The next entries of a scan, many at a time.
+ *
+ * Parameters: `scan`; `entries_max`: more than 0; fewer may come before the end; `entries`, `count`: where the address of the
+ * array and its length are stored; a length of 0: that was all; `error`: NULL, or where a failure is stored.
+ * Ownership: the array and what it leads to belong to the cursor, and are valid until the next call with it.
+ * Threads: any, one at a time.
+ * Errors: KV_BUSY when another thread is using the cursor; KV_CORRUPT, KV_CLOSED, KV_FORKED: the scan is over;
+ * KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_scan_next(kv_scan *scan,
+                       size_t entries_max,
+                       const kv_entry **entries,
+                       size_t *count,
+                       kv_error **error);
+
+/**
+ * Ends a scan.
+ *
+ * Parameters: `scan`, or NULL: then nothing happens.
+ * Ownership: `scan`, and the entries that it gave, are gone afterwards.
+ * Threads: any, but no other may be using `scan`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_scan_free(kv_scan *scan);
+
+/**
+ * Removes every entry. Entries written while this runs may go or stay.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Waits for every pin that is held.
+ * Errors: KV_PINNED when this thread holds a pin; KV_DISK_FULL, KV_IO, KV_SYNC_FAILED, KV_READ_ONLY,
+ * KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_clear(const kv_db *db, kv_error **error);
+
+/**
+ * Waits until every write that was acknowledged before this call is on disk. In memory: nothing to do.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_sync(const kv_db *db, kv_error **error);
+
+/**
+ * Rewrites the log so that it holds little but what lives, and waits for it. Compaction also runs by itself.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Waits for every pin that is held.
+ * Errors: KV_PINNED when this thread holds a pin; KV_DISK_FULL, KV_IO, KV_SYNC_FAILED, KV_READ_ONLY,
+ * KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_compact(const kv_db *db, kv_error **error);
+
+/**
+ * Removes everything that has expired by now, without waiting for the background to get to it.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Waits for every pin that is held, if the background does.
+ * Errors: KV_PINNED when this thread holds a pin; KV_SYNC_FAILED, KV_READ_ONLY, KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE,
+ * KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_sweep(const kv_db *db,
+                   kv_error **error);
+
+/**
+ * Stops expiry and compaction until kv_resume. Expired entries stay invisible.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_pause(const kv_db *db, kv_error **error);
+
+/**
+ * Lets expiry and compaction run again.
+ *
+ * Parameters: `db`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_resume(const kv_db *db, kv_error **error);
+
+/**
+ * Writes a copy of the store, as of one moment, into a directory. Writers go on. Returns when the copy is on disk.
+ *
+ * Parameters: `db`; `to`: the directory, ending with NUL, which must be empty or not exist; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_A_STORE when the directory holds something; KV_IO, KV_DISK_FULL, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT,
+ * KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_backup(const kv_db *db,
+                    const char *to,
+                    kv_error **error);
+
+/**
+ * The store's time: it never runs backwards.
+ *
+ * Parameters: `db`; `unix_ms`: where the milliseconds since 1970 are stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_now(const kv_db *db,
+                 uint64_t *unix_ms,
+                 kv_error **error);
+
+/**
+ * One figure of the store by its name, as kv_stats_json has it: entries, live_bytes, log_bytes, hits, misses and others.
+ *
+ * Parameters: `db`; `name`: ends with NUL; `figure`: where the number is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Costs a question to a thread of the store.
+ * Errors: KV_INVALID_ARGUMENT for an unknown name too; KV_CLOSED, KV_FORKED, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_stats_get(const kv_db *db,
+                       const char *name,
+                       uint64_t *figure,
+                       kv_error **error);
+
+/**
+ * All figures of the store as one JSON object of names and numbers.
+ *
+ * Parameters: `db`; `text`: where the text's address is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any. Costs a question to a thread of the store.
+ * Errors: KV_NO_MEMORY, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_stats_json(const kv_db *db,
+                        char **text,
+                        kv_error **error);
+
+/**
+ * All figures of the store in Prometheus' text format, names beginning with kv_.
+ *
+ * Parameters: `db`; `text`: where the text's address is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any. Costs a question to a thread of the store.
+ * Errors: as kv_stats_json.
+ */
+kv_status kv_stats_prometheus(const kv_db *db, char **text, kv_error **error);
+
+/**
+ * What could not be recovered at open, as a JSON array of objects with path, offset and reason. Empty unless
+ * KV_RECOVER_SALVAGE or KV_MODE_READ_ONLY met damage.
+ *
+ * Parameters: `db`; `text`: where the text's address is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any.
+ * Errors: as kv_stats_json.
+ */
+kv_status kv_damage_json(const kv_db *db, char **text, kv_error **error);
+
+/**
+ * Writes entries as text into a file. Not a snapshot: see kv_scan_open.
+ *
+ * Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
+ * KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
+ * failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_IO, KV_DISK_FULL: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
+ * as kv_scan_open.
+ */
+kv_status kv_export(const kv_db *db,
+                    const char *path,
+                    uint32_t format,
+                    const kv_scan_options *entries,
+                    kv_transferred *done,
+                    kv_error **error);
+
+/**
+ * Writes entries as text into a function.
+ *
+ * Parameters: `db`; `writer`, not NULL; `userdata`: passed to it as it is; others as kv_export.
+ * Ownership: nothing changes hands.
+ * Threads: any; `writer` is called in this thread; see kv_writer.
+ * Errors: KV_IO when `writer` fails; as kv_export.
+ */
+kv_status kv_export_to(const kv_db *db,
+                       kv_writer writer,
+                       void *userdata,
+                       uint32_t format,
+                       const kv_scan_options *entries,
+                       kv_transferred *done,
+                       kv_error **error);
+
+/**
+ * Sets entries from a file of text, in batches. Entries whose time is over are left out.
+ *
+ * Parameters: `db`; `path`: the file, ending with NUL; `format`: KV_FORMAT_NDJSON or KV_FORMAT_JSON; `done`: NULL, or where it is
+ * stored what was done; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_BAD_IMPORT with the line, KV_IO; as kv_apply. Batches before that are set.
+ */
+kv_status kv_import(const kv_db *db,
+                    const char *path,
+                    uint32_t format,
+                    kv_transferred *done,
+                    kv_error **error);
+
+/**
+ * Sets entries from text that a function brings.
+ *
+ * Parameters: `db`; `reader`, not NULL; `userdata`: passed to it as it is; others as kv_import.
+ * Ownership: nothing changes hands.
+ * Threads: any; `reader` is called in this thread; see kv_reader.
+ * Errors: KV_IO when `reader` fails; as kv_import.
+ */
+kv_status kv_import_from(const kv_db *db,
+                         kv_reader reader,
+                         void *userdata,
+                         uint32_t format,
+                         kv_transferred *done,
+                         kv_error **error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* LIBKV_KV_H */

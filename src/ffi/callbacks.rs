@@ -1,0 +1,153 @@
+//! Functions of the host that the store calls.
+
+use super::error::Failure;
+use super::options::{change, kv_options};
+use super::status::*;
+use super::types::kv_slice;
+use crate::{Cause, Event};
+use std::cell::Cell;
+use std::ffi::{c_char, c_void, CString};
+
+/// Why an entry went: deleted, taken or cleared.
+pub const KV_CAUSE_DELETED: u32 = 0;
+/// Why an entry went: its time was over.
+pub const KV_CAUSE_EXPIRED: u32 = 1;
+/// Why an entry went: the store had to make room.
+pub const KV_CAUSE_EVICTED: u32 = 2;
+
+/// An entry that went.
+#[repr(C)]
+pub struct kv_event {
+    /// Its key; valid during the callback.
+    pub key: kv_slice,
+    /// Its last value; valid during the callback.
+    pub value: kv_slice,
+    /// Its version.
+    pub version: u64,
+    /// KV_CAUSE_DELETED, KV_CAUSE_EXPIRED or KV_CAUSE_EVICTED.
+    pub cause: u32,
+}
+
+/// Hears of an entry that went. Called by a thread of the store that is there for it alone, one event at a time; it may call
+/// the store, but for kv_close and kv_db_free, which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+pub type kv_listener = Option<unsafe extern "C-unwind" fn(userdata: *mut c_void, event: *const kv_event)>;
+
+/// Takes a line of text that ends with NUL, valid during the callback. Called by kv_open, and by threads of the store, two
+/// at a time perhaps; calls into any store give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+pub type kv_logger =
+    Option<unsafe extern "C-unwind" fn(userdata: *mut c_void, line: *const c_char, line_len: usize)>;
+
+/// The host's pointer, carried between threads.
+#[derive(Clone, Copy)]
+struct Userdata(*mut c_void);
+
+// SAFETY: A4: the host lets any thread use it.
+unsafe impl Send for Userdata {}
+// SAFETY: A4.
+unsafe impl Sync for Userdata {}
+
+/// In which callback a thread is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    Nothing,
+    /// A listener, loader, reader or writer.
+    Callback,
+    Logger,
+}
+
+thread_local! {
+    // Only refuses what could never return; no outcome is passed through it.
+    static WITHIN: Cell<Within> = const { Cell::new(Within::Nothing) };
+}
+
+/// Runs a callback, and remembers meanwhile that this thread is in one.
+pub(super) fn within<T>(what: Within, call: impl FnOnce() -> T) -> T {
+    struct Restore(Within);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WITHIN.set(self.0);
+        }
+    }
+    let _restore = Restore(WITHIN.replace(what));
+    call()
+}
+
+/// Refuses calls from a logger: it may run in the thread that the call would wait for.
+#[inline]
+pub(super) fn refuse_in_logger() -> Result<(), Failure> {
+    if WITHIN.get() == Within::Logger {
+        return Err(Failure::new(KV_IN_CALLBACK, "a logger must not call the store"));
+    }
+    Ok(())
+}
+
+/// Refuses to end a store from a callback: ending waits for the thread that calls it.
+pub(super) fn refuse_in_callback() -> Result<(), Failure> {
+    if WITHIN.get() != Within::Nothing {
+        return Err(Failure::new(KV_IN_CALLBACK, "a callback must not end a store"));
+    }
+    Ok(())
+}
+
+pub(super) fn slice(bytes: &[u8]) -> kv_slice {
+    kv_slice { data: bytes.as_ptr().cast(), len: bytes.len() }
+}
+
+type ListenerFn = unsafe extern "C-unwind" fn(*mut c_void, *const kv_event);
+type LoggerFn = unsafe extern "C-unwind" fn(*mut c_void, *const c_char, usize);
+
+fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
+    let cause = match event.cause {
+        Cause::Deleted => KV_CAUSE_DELETED,
+        Cause::Expired => KV_CAUSE_EXPIRED,
+        Cause::Evicted => KV_CAUSE_EVICTED,
+    };
+    let (key, value) = (slice(&event.key), slice(&event.value));
+    let event = kv_event { key, value, version: event.version, cause };
+    // SAFETY: A4.
+    within(Within::Callback, || unsafe { listener(userdata.0, &event) });
+}
+
+fn say(logger: LoggerFn, userdata: Userdata, line: &str) {
+    let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
+    // SAFETY: A4.
+    within(Within::Logger, || unsafe { logger(userdata.0, line.as_ptr(), line.as_bytes().len()) });
+}
+
+/// Lets a function hear of each entry that is deleted, expires or is evicted.
+///
+/// Parameters: `options`; `listener`, not NULL; `userdata`: passed to it as it is.
+/// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+/// Threads: `listener` is called by a thread of the store; see kv_listener.
+/// Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+#[no_mangle]
+pub unsafe extern "C" fn kv_options_set_listener(
+    options: *mut kv_options,
+    listener: kv_listener,
+    userdata: *mut c_void,
+) -> kv_status {
+    call!(std::ptr::null_mut(), {
+        let Some(listener) = listener else { return Err(Failure::argument("listener")) };
+        let userdata = Userdata(userdata);
+        change(options, |options| Ok(options.listener(move |event| tell(listener, userdata, event))))
+    })
+}
+
+/// Lets a function take a line whenever something happens that nobody asked about: recovery, damage, a failed sync.
+///
+/// Parameters: `options`; `logger`, not NULL; `userdata`: passed to it as it is.
+/// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+/// Threads: `logger` is called by kv_open and by threads of the store, perhaps two at a time; see kv_logger.
+/// Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+#[no_mangle]
+pub unsafe extern "C" fn kv_options_set_logger(
+    options: *mut kv_options,
+    logger: kv_logger,
+    userdata: *mut c_void,
+) -> kv_status {
+    call!(std::ptr::null_mut(), {
+        let Some(logger) = logger else { return Err(Failure::argument("logger")) };
+        let userdata = Userdata(userdata);
+        change(options, |options| Ok(options.logger(move |line| say(logger, userdata, line))))
+    })
+}

@@ -1,0 +1,98 @@
+//! One loader per key.
+
+use super::args::{self, Out};
+use super::callbacks::{within, Within};
+use super::db::{db_of, kv_db};
+use super::error::{kv_error, place, Failure};
+use super::handle::Kind;
+use super::status::*;
+use super::types::kv_set_options;
+use std::cell::RefCell;
+use std::ffi::c_void;
+
+/// Where a loader puts the value. Opaque; valid during the loader's call.
+pub struct kv_sink {
+    _opaque: [u8; 0],
+}
+
+impl Kind for kv_sink {
+    const MAGIC: u64 = 0x6b76_7369_6e6b_7306;
+    type Inner = RefCell<Vec<u8>>;
+}
+
+/// Brings the value of a key, with kv_sink_write, and returns KV_OK; KV_NOT_FOUND: there is none; anything else: it failed.
+/// Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
+/// which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+pub type kv_loader = Option<
+    unsafe extern "C-unwind" fn(
+        userdata: *mut c_void,
+        key: *const c_void,
+        key_len: usize,
+        value: *mut kv_sink,
+    ) -> i32,
+>;
+
+/// Appends bytes to the value that a loader brings.
+///
+/// Parameters: `sink`: what the loader was given; `data`, `len`.
+/// Ownership: the bytes are copied.
+/// Threads: the loader's.
+/// Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+#[no_mangle]
+pub unsafe extern "C" fn kv_sink_write(sink: *mut kv_sink, data: *const c_void, len: usize) -> kv_status {
+    call!(std::ptr::null_mut(), {
+        let bytes = args::value(data, len)?;
+        super::handle::Handle::of(sink)?.borrow_mut().extend_from_slice(bytes);
+        Ok(KV_OK)
+    })
+}
+
+fn load(loader: impl FnOnce(*mut kv_sink) -> i32) -> Result<Option<Vec<u8>>, String> {
+    let sink = super::handle::give::<kv_sink>(RefCell::default());
+    let status = within(Within::Callback, || loader(sink));
+    // SAFETY: A2: just given, and the loader must not keep it.
+    let value = unsafe { super::handle::take(sink) }.into_inner();
+    match status {
+        0 => Ok(Some(value)),
+        1 => Ok(None),
+        other => Err(format!("it returned status {other}")),
+    }
+}
+
+/// The value of a key; where it has none, what a loader brings, which is then set. One loader runs for a key at a time; others
+/// that ask wait for its outcome. A value that was loaded while the key was changed is returned but not set.
+///
+/// Parameters: `db`; `key`, `key_len`; `options`: NULL, or with which expiry the value is set (the condition is ignored);
+/// `loader`, not NULL; `userdata`: passed to it as it is; `value`, `value_len`: where the copy's address and length are stored;
+/// `error`: NULL, or where a failure is stored.
+/// Ownership: the caller owns the copy and frees it with kv_free.
+/// Threads: any; `loader` is called in this thread; see kv_loader.
+/// Errors: KV_NOT_FOUND when the loader found nothing; KV_LOADER_FAILED for all who wait, when it fails or asks for its own
+/// key; KV_NO_MEMORY; as kv_get and kv_set.
+#[no_mangle]
+pub unsafe extern "C" fn kv_get_or_load(
+    db: *const kv_db,
+    key: *const c_void,
+    key_len: usize,
+    options: *const kv_set_options,
+    loader: kv_loader,
+    userdata: *mut c_void,
+    value: *mut *mut u8,
+    value_len: *mut usize,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
+        args::distinct([to.range(), len.range(), place(error).range()])?;
+        let Some(loader) = loader else { return Err(Failure::argument("loader is NULL")) };
+        let key = args::key(key, key_len)?;
+        let options = args::optional(options, "options")?.copied().unwrap_or_default().read()?;
+        let call = |sink| loader(userdata, key.as_ptr().cast(), key.len(), sink);
+        let Some(value) = db_of(db)?.get_or_load(key, options, || load(call))? else {
+            return Ok(KV_NOT_FOUND);
+        };
+        to.put(args::copied(&value)?);
+        len.put(value.len());
+        Ok(KV_OK)
+    })
+}

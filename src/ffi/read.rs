@@ -1,0 +1,149 @@
+//! Reading one key: into a buffer, or as a copy.
+
+use super::args::{self, Out};
+use super::db::{db_of, kv_db};
+use super::error::{kv_error, place};
+use super::status::*;
+use std::ffi::c_void;
+
+/// Copies the value of a key into the caller's buffer.
+///
+/// Parameters: `db`; `key`, `key_len`; `buffer`, `buffer_len`: where the value goes; `buffer` may be NULL with length 0, to ask
+/// for the length; `value_len`: where the value's length is stored, also with KV_TOO_SMALL; `error`: NULL, or where a failure
+/// is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any. Takes no lock and never waits.
+/// Errors: KV_NOT_FOUND; KV_TOO_SMALL: nothing was copied; KV_KEY_TOO_LONG, KV_CORRUPT, KV_CLOSED, KV_FORKED,
+/// KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+#[no_mangle]
+pub unsafe extern "C" fn kv_get(
+    db: *const kv_db,
+    key: *const c_void,
+    key_len: usize,
+    buffer: *mut c_void,
+    buffer_len: usize,
+    value_len: *mut usize,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let db = db_of(db)?;
+        let name = args::key(key, key_len)?;
+        let len = Out::new(value_len, "value_len")?;
+        if buffer.is_null() && buffer_len > 0 {
+            return Err(super::error::Failure::argument("buffer is NULL and its length is not 0"));
+        }
+        args::distinct([
+            (buffer as usize, buffer_len),
+            (key as usize, key_len),
+            len.range(),
+            place(error).range(),
+        ])?;
+        let copied = db.get_with(name, |value| {
+            len.put(value.len());
+            if value.len() > buffer_len {
+                return KV_TOO_SMALL;
+            }
+            // Not `copy_nonoverlapping`: the buffer may be anything the caller has, a pinned value too.
+            buffer.copy_from(value.as_ptr().cast(), value.len());
+            KV_OK
+        })?;
+        Ok(copied.unwrap_or(KV_NOT_FOUND))
+    })
+}
+
+/// A copy of the value of a key.
+///
+/// Parameters: `db`; `key`, `key_len`; `value`, `value_len`: where the copy's address and length are stored; `error`: NULL, or
+/// where a failure is stored.
+/// Ownership: the caller owns the copy and frees it with kv_free. It is not NULL, even without bytes.
+/// Threads: any. Takes no lock of the store and never waits for one.
+/// Errors: KV_NOT_FOUND; KV_KEY_TOO_LONG, KV_CORRUPT, KV_NO_MEMORY, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT,
+/// KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+#[no_mangle]
+pub unsafe extern "C" fn kv_get_owned(
+    db: *const kv_db,
+    key: *const c_void,
+    key_len: usize,
+    value: *mut *mut u8,
+    value_len: *mut usize,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let db = db_of(db)?;
+        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
+        args::distinct([to.range(), len.range(), place(error).range()])?;
+        let copied = db.get_with(args::key(key, key_len)?, |value| {
+            to.put(args::copied(value)?);
+            len.put(value.len());
+            Ok(KV_OK)
+        })?;
+        copied.unwrap_or(Ok(KV_NOT_FOUND))
+    })
+}
+
+/// Whether a key has a value.
+///
+/// Parameters: `db`; `key`, `key_len`; `error`: NULL, or where a failure is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any.
+/// Errors: KV_OK: it has; KV_NOT_FOUND: it has none; KV_KEY_TOO_LONG, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT,
+/// KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+#[no_mangle]
+pub unsafe extern "C" fn kv_contains(
+    db: *const kv_db,
+    key: *const c_void,
+    key_len: usize,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, { Ok(found(db_of(db)?.contains(args::key(key, key_len)?)?)) })
+}
+
+/// The version of a key's value, for kv_compare_and_swap. Every write of the store gives a higher one.
+///
+/// Parameters: `db`; `key`, `key_len`; `version`: where it is stored; `error`: NULL, or where a failure is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any.
+/// Errors: KV_NOT_FOUND; KV_KEY_TOO_LONG, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
+/// logger.
+#[no_mangle]
+pub unsafe extern "C" fn kv_key_version(
+    db: *const kv_db,
+    key: *const c_void,
+    key_len: usize,
+    version: *mut u64,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let out = Out::new(version, "version")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let Some(version) = db_of(db)?.version(args::key(key, key_len)?)? else { return Ok(KV_NOT_FOUND) };
+        out.put(version);
+        Ok(KV_OK)
+    })
+}
+
+/// How many entries the store has. Those whose time is over count until the background has removed them, about a second.
+///
+/// Parameters: `db`; `entries`: where the number is stored; `error`: NULL, or where a failure is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any.
+/// Errors: KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+#[no_mangle]
+pub unsafe extern "C" fn kv_len(db: *const kv_db, entries: *mut u64, error: *mut *mut kv_error) -> kv_status {
+    call!(error, {
+        let out = Out::new(entries, "entries")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let db = db_of(db)?;
+        db.check_open()?;
+        out.put(db.len() as u64);
+        Ok(KV_OK)
+    })
+}
+
+pub(super) fn found(found: bool) -> kv_status {
+    if found {
+        KV_OK
+    } else {
+        KV_NOT_FOUND
+    }
+}

@@ -1,0 +1,201 @@
+//! Export and import.
+
+use super::args::{self, Out};
+use super::callbacks::{within, Within};
+use super::db::{db_of, kv_db};
+use super::error::{kv_error, place, Failure};
+use super::scan::{kv_scan_options, options_of};
+use super::status::*;
+use crate::{Error, Format, Transferred};
+use std::ffi::{c_char, c_void};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
+
+/// Format: one JSON object a line: every entry, bytes of all kinds, expiries.
+pub const KV_FORMAT_NDJSON: u32 = 0;
+/// Format: one JSON object of keys and values, for people: text only, without expiries.
+pub const KV_FORMAT_JSON: u32 = 1;
+
+/// What an export or import has done.
+#[repr(C)]
+pub struct kv_transferred {
+    /// Entries written or set.
+    pub entries: u64,
+    /// Entries of an import whose time was over.
+    pub expired: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+/// Takes bytes of an export; returns 0 when it took all, anything else when it failed. Called in the thread that called
+/// kv_export_to; it may call the store, but for kv_close and kv_db_free. It must return: not throw, not longjmp.
+pub type kv_writer =
+    Option<unsafe extern "C-unwind" fn(userdata: *mut c_void, data: *const c_void, len: usize) -> i32>;
+
+/// Brings bytes of an import: stores up to `len` of them at `data`, and in `*read` how many; 0 at the end. Returns 0, or
+/// anything else when it failed. Called in the thread that called kv_import_from; it may call the store, but for kv_close and
+/// kv_db_free. It must return: not throw, not longjmp.
+pub type kv_reader = Option<
+    unsafe extern "C-unwind" fn(
+        userdata: *mut c_void,
+        data: *mut c_void,
+        len: usize,
+        read: *mut usize,
+    ) -> i32,
+>;
+
+struct Writer<F>(F);
+
+impl<F: FnMut(&[u8]) -> i32> Write for Writer<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match within(Within::Callback, || self.0(bytes)) {
+            0 => Ok(bytes.len()),
+            other => Err(io::Error::other(format!("the writer returned {other}"))),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Reader<F>(F);
+
+impl<F: FnMut(&mut [u8], &mut usize) -> i32> Read for Reader<F> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        match within(Within::Callback, || self.0(to, &mut read)) {
+            0 if read <= to.len() => Ok(read),
+            0 => Err(io::Error::other(format!("the reader claims {read} bytes in a buffer of {}", to.len()))),
+            other => Err(io::Error::other(format!("the reader returned {other}"))),
+        }
+    }
+}
+
+fn format_of(format: u32) -> Result<Format, Failure> {
+    match format {
+        KV_FORMAT_NDJSON => Ok(Format::Ndjson),
+        KV_FORMAT_JSON => Ok(Format::Json),
+        other => Err(Failure::argument(format!("format {other}: must be 0 or 1"))),
+    }
+}
+
+fn done_of(done: Transferred) -> kv_transferred {
+    kv_transferred { entries: done.entries, expired: done.expired, bytes: done.bytes }
+}
+
+fn file_error(op: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Failure {
+    let path = path.to_path_buf();
+    move |source| Error::Io { op, path, source: Arc::new(source) }.into()
+}
+
+/// Writes entries as text into a file. Not a snapshot: see kv_scan_open.
+///
+/// Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
+/// KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
+/// failure is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any.
+/// Errors: KV_IO, KV_DISK_FULL: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
+/// as kv_scan_open.
+#[no_mangle]
+pub unsafe extern "C" fn kv_export(
+    db: *const kv_db,
+    path: *const c_char,
+    format: u32,
+    entries: *const kv_scan_options,
+    done: *mut kv_transferred,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let out = Out::optional(done, "done")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let (format, entries) = (format_of(format)?, options_of(entries)?);
+        let (db, path) = (db_of(db)?, args::path(path)?);
+        db.check_open()?;
+        let file = File::create(path).map_err(file_error("create", path))?;
+        out.put(done_of(db.export(BufWriter::new(file), format, entries)?));
+        Ok(KV_OK)
+    })
+}
+
+/// Writes entries as text into a function.
+///
+/// Parameters: `db`; `writer`, not NULL; `userdata`: passed to it as it is; others as kv_export.
+/// Ownership: nothing changes hands.
+/// Threads: any; `writer` is called in this thread; see kv_writer.
+/// Errors: KV_IO when `writer` fails; as kv_export.
+#[no_mangle]
+pub unsafe extern "C" fn kv_export_to(
+    db: *const kv_db,
+    writer: kv_writer,
+    userdata: *mut c_void,
+    format: u32,
+    entries: *const kv_scan_options,
+    done: *mut kv_transferred,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let out = Out::optional(done, "done")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let Some(writer) = writer else { return Err(Failure::argument("writer is NULL")) };
+        let (format, entries) = (format_of(format)?, options_of(entries)?);
+        let to = Writer(|bytes: &[u8]| writer(userdata, bytes.as_ptr().cast(), bytes.len()));
+        out.put(done_of(db_of(db)?.export(BufWriter::new(to), format, entries)?));
+        Ok(KV_OK)
+    })
+}
+
+/// Sets entries from a file of text, in batches. Entries whose time is over are left out.
+///
+/// Parameters: `db`; `path`: the file, ending with NUL; `format`: KV_FORMAT_NDJSON or KV_FORMAT_JSON; `done`: NULL, or where it is
+/// stored what was done; `error`: NULL, or where a failure is stored.
+/// Ownership: nothing changes hands.
+/// Threads: any.
+/// Errors: KV_BAD_IMPORT with the line, KV_IO; as kv_apply. Batches before that are set.
+#[no_mangle]
+pub unsafe extern "C" fn kv_import(
+    db: *const kv_db,
+    path: *const c_char,
+    format: u32,
+    done: *mut kv_transferred,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let out = Out::optional(done, "done")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let (db, path, format) = (db_of(db)?, args::path(path)?, format_of(format)?);
+        let file = File::open(path).map_err(file_error("open", path))?;
+        out.put(done_of(db.import(BufReader::new(file), format, |_| ())?));
+        Ok(KV_OK)
+    })
+}
+
+/// Sets entries from text that a function brings.
+///
+/// Parameters: `db`; `reader`, not NULL; `userdata`: passed to it as it is; others as kv_import.
+/// Ownership: nothing changes hands.
+/// Threads: any; `reader` is called in this thread; see kv_reader.
+/// Errors: KV_IO when `reader` fails; as kv_import.
+#[no_mangle]
+pub unsafe extern "C" fn kv_import_from(
+    db: *const kv_db,
+    reader: kv_reader,
+    userdata: *mut c_void,
+    format: u32,
+    done: *mut kv_transferred,
+    error: *mut *mut kv_error,
+) -> kv_status {
+    call!(error, {
+        let out = Out::optional(done, "done")?;
+        args::distinct([out.range(), place(error).range()])?;
+        let Some(reader) = reader else { return Err(Failure::argument("reader is NULL")) };
+        let (db, format) = (db_of(db)?, format_of(format)?);
+        let from = Reader(|to: &mut [u8], read: &mut usize| {
+            reader(userdata, to.as_mut_ptr().cast(), to.len(), read)
+        });
+        out.put(done_of(db.import(BufReader::new(from), format, |_| ())?));
+        Ok(KV_OK)
+    })
+}
