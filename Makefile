@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-loom bench lint install need-cargo
+.PHONY: help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,15 @@ lint: need-cargo ## formatting and clippy, warnings are errors
 
 test-rust: need-cargo ## unit, integration and doc tests of the crate
 	$(CARGO) test --locked --features $(FEATURES)
+
+bench: need-cargo ## the promised ratios, measured in one run against their peers
+	$(CARGO) bench --locked --bench targets
+
+campaign: need-cargo ## the random suites for longer than CI has time for
+	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
+	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
+	KV_CRASH_KILLS=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
+	KV_POWER_ROUNDS=1000 $(CARGO) test --locked --features $(FEATURES) --test power_loss
 
 install: need-cargo ## the command kv and its completions, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
