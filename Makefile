@@ -1,6 +1,7 @@
 # The targets below are the project's commands; `make` prints them.
 SHELL := /bin/bash
 CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
@@ -18,7 +19,7 @@ need-cargo:
 
 run: need-cargo ## build a release and run the main job on this machine's package index
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
-	scripts/run.sh target/release/kv target/release/examples/packages
+	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
 test: lint test-rust test-loom test-c ## everything that CI runs
 
@@ -41,14 +42,14 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
-	install -D -m 755 target/release/kv $(DESTDIR)$(PREFIX)/bin/kv
+	install -D -m 755 $(TARGET_DIR)/release/kv $(DESTDIR)$(PREFIX)/bin/kv
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
-	target/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
-	target/release/kv completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kv
-	target/release/kv completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kv.fish
+	$(TARGET_DIR)/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
+	$(TARGET_DIR)/release/kv completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kv
+	$(TARGET_DIR)/release/kv completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kv.fish
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
-	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
 
 # The C library. Both files in one build; the crate itself stays a plain `lib`, so that `cargo test` links neither.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -56,15 +57,15 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 header: need-cargo ## write include/kv.h anew from src/ffi/
 	KV_WRITE_HEADER=1 $(CARGO) test --locked --test header
 
-lib: need-cargo ## libkv.so and libkv.a in target/release
+lib: need-cargo ## libkv.so and libkv.a in $(TARGET_DIR)/release
 	$(CARGO) rustc --release --locked --lib --features ffi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
 
 install-lib: lib ## libkv.so, libkv.a, kv.h and libkv.pc, under PREFIX (/usr/local)
-	bindings/c/install.sh target/release $(VERSION) $(PREFIX)
+	bindings/c/install.sh $(TARGET_DIR)/release $(VERSION) $(PREFIX)
 
 test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, package
 	@scripts/need.sh valgrind=valgrind c++=g++ pkg-config=pkg-config
 	$(CARGO) rustc --locked --lib --features ffi --crate-type staticlib
-	bindings/c/test.sh target/debug/libkv.a
-	$(MAKE) install-lib PREFIX=$(CURDIR)/target/package
-	bindings/c/package.sh $(CURDIR)/target/package
+	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
+	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
+	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)
