@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 24] = [
     "sync",
     "limits",
     "error",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 22] = [
     "index",
     "events",
     "options",
+    "options_text",
     "store",
     "expiry",
     "compaction",
@@ -25,6 +26,7 @@ const LAYERS: [&str; 22] = [
     "backup",
     "db",
     "transfer",
+    "ffi",
     "lib",
 ];
 
