@@ -4,7 +4,7 @@ use crate::compaction::{Between, Compactor, Pace};
 use crate::error::{Error, Result};
 use crate::expiry::Sweeper;
 use crate::index::Content;
-use crate::log::{Sighting, Signal};
+use crate::log::{Request, Sighting, Signal};
 use crate::record::{Draft, Kind, State};
 use crate::store::{New, Step, Store};
 use crate::testing::{Fault, Point};
@@ -182,25 +182,29 @@ impl Maintenance {
             return Err(Error::Closed);
         }
         self.with_compactor(|compactor, store, sightings, between| {
-            let given_back = |store: &Store| {
-                store.counters.reclaimed_bytes.sum().saturating_sub(store.counters.relocated_bytes.sum())
+            // What the sealed segments hold, header pages included: a pass that only moves records gives nothing back.
+            let held_bytes = |store: &Store| -> Result<u64> {
+                let extents = store.log.ask(Request::Listing)?;
+                Ok(extents.iter().filter(|extent| extent.is_sealed).map(|extent| extent.segment.end()).sum())
             };
-            let at_first = given_back(store);
+            let is_full = |result: &Result<()>| result.as_ref().is_err_and(Error::is_disk_full);
             loop {
-                let before = given_back(store);
+                let before = held_bytes(store)?;
                 let all = compactor.compact_all(store, sightings, between);
+                if !is_full(&all) {
+                    all?;
+                }
                 // On a full disk what gives back most goes first, and that makes room for the rest.
-                let full = match all {
-                    Err(error) if error.is_disk_full() => Some(error),
-                    other => other.map(|()| None)?,
+                let rest = loop {
+                    match compactor.step(store, Pace::Asked, sightings, between) {
+                        Ok(true) => {}
+                        // As small as it has to be, if not as small as with room to copy everything at once.
+                        Ok(false) => return Ok(()),
+                        Err(error) => break Err(error),
+                    }
                 };
-                while compactor.step(store, Pace::Asked, sightings, between)? {}
-                match full {
-                    None => return Ok(()),
-                    Some(_) if given_back(store) > before => {}
-                    // Smaller than before, if not as small as with room to copy everything at once.
-                    Some(_) if before > at_first => return Ok(()),
-                    Some(error) => return Err(error),
+                if !is_full(&rest) || held_bytes(store)? >= before {
+                    return rest;
                 }
             }
         })

@@ -90,8 +90,9 @@ impl Compactor {
         // Acquire: a batch that is counted out has published all members; pairs with the publisher's Release.
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
-        // Oldest first: what an early end leaves is young, and keeps the fewest masks of those that are done (I6).
-        victims.sort_by_key(|victim| victim.header().born);
+        // What costs least to copy first: on a full disk that makes room for the rest. Whichever are left when this ends
+        // early, `without_early` keeps those whose masks they need (I6).
+        victims.sort_by_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
         let mut born_of_others = extents
             .iter()
