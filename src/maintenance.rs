@@ -263,14 +263,13 @@ impl Maintenance {
         let map = store.index.pin();
         let mut guard = crossbeam_epoch::pin();
         let mut looked = 0u32;
-        map.walk(|key, address| {
+        map.walk(|key, _| {
             looked = looked.wrapping_add(1);
             if looked % 256 == 0 {
                 guard.repin();
             }
             // The address may be older than the guard: load it again under it.
             let Some(slot) = map.find(key) else { return };
-            let _ = address;
             loop {
                 let Content::At(address) = slot.load() else { return };
                 let Some((segment, view)) = store.at(address, &guard) else { return };

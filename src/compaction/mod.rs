@@ -7,7 +7,7 @@ pub(crate) use picker::{pick, Choice, Measure};
 pub(crate) use rewriter::{Rewriter, Trouble};
 
 use crate::error::{Error, Result};
-use crate::log::{Extent, Request, Reserve, Segment, Sighting, FIRST_RECORD_AT};
+use crate::log::{Extent, Request, Segment, Sighting, FIRST_RECORD_AT};
 use crate::store::Store;
 use crate::testing::{Fault, Point};
 use std::sync::atomic::Ordering;
@@ -94,7 +94,7 @@ impl Compactor {
         // early, `without_early` keeps those whose masks they need (I6).
         victims.sort_by_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
-        let mut born_of_others = extents
+        let born_of_others = extents
             .iter()
             .filter(|extent| !is_victim(&extent.segment))
             .map(|extent| extent.segment.header().born)
@@ -112,7 +112,6 @@ impl Compactor {
                 Err(Trouble::Damage(error)) => {
                     // Relaxed: a hint to the picker.
                     victim.damaged.store(true, Ordering::Relaxed);
-                    born_of_others = born_of_others.min(victim.header().born);
                     store.say(&format!("compaction: {error}"));
                 }
                 Err(Trouble::Failed(error)) => {
@@ -208,15 +207,13 @@ fn without_early(mut spent: Vec<(Arc<Segment>, u64)>, victims: &[Arc<Segment>]) 
     }
 }
 
-/// Returns the highest LSN of the masks that were left out, 0 for none.
 /// Fills the reserves first, so that the next compaction on a full disk can begin, and lets writers have the rest (P7).
 fn give_back(store: &Store) {
-    let files = &store.log.files;
-    // Best effort: on a full disk they stay as they are.
-    let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
+    store.log.files.refill_reserves();
     store.log.space_freed();
 }
 
+/// Returns the highest LSN of the masks that were left out, 0 for none.
 fn rewrite(
     rewriter: &mut Rewriter<'_>,
     victim: &Arc<Segment>,

@@ -144,8 +144,14 @@ impl Files {
         directory.disk.remove(segment.path()).map_err(|e| Error::io("remove", segment.path(), e))
     }
 
+    /// Holds space back where it is not yet, for compaction first. Best effort: on a full disk what is lacking stays so until
+    /// the next attempt.
+    pub(crate) fn refill_reserves(&self) {
+        let _ = self.refill(Reserve::Compaction).and_then(|()| self.refill(Reserve::Tombstones));
+    }
+
     /// Holds space back, where it is not yet.
-    pub(crate) fn refill(&self, reserve: Reserve) -> Result<()> {
+    fn refill(&self, reserve: Reserve) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let path = reserve_path(directory, reserve);
         match directory.disk.create(&path, self.reserve_bytes) {

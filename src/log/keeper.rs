@@ -172,7 +172,7 @@ impl Keeper {
 
     /// Works until the store ends.
     pub(crate) fn run(mut self) {
-        self.refill_reserves();
+        self.log.files.refill_reserves();
         loop {
             self.log.signal.set_idle(false);
             self.round();
@@ -362,7 +362,7 @@ impl Keeper {
             Ok(segment) => {
                 let segment = Arc::new(segment);
                 self.log.table.insert(&segment);
-                self.refill_reserves();
+                self.log.files.refill_reserves();
                 Ok(segment)
             }
             Err(error) => {
@@ -413,12 +413,6 @@ impl Keeper {
                 Err(error)
             }
         }
-    }
-
-    fn refill_reserves(&self) {
-        // Best effort: on a full disk they stay as they are, and the next preparation tries again.
-        let files = &self.log.files;
-        let _ = files.refill(Reserve::Compaction).and_then(|()| files.refill(Reserve::Tombstones));
     }
 
     fn populate(&mut self) {
