@@ -145,7 +145,7 @@ static kv_status call(kv_error **error) {
   kv_slice keys[3] = {key, value, bytes()};
   kv_scan_options which = {key, below(20), below(2)};
   unsigned count = below(30) ? below(4) : (unsigned)-1;
-  switch (below(40)) {
+  switch (below(41)) {
     case 0: return open_one(error);
     case 1: return below(8) ? set_option(error) : kv_close(db, error);
     case 2: {
@@ -212,6 +212,10 @@ static kv_status call(kv_error **error) {
       status = kv_get_or_load(db, key.data, key.len, below(2) ? &how : NULL, load, db, out(&owned), out(&len), error);
       break;
     case 36: return kv_export_to(db, write_some, NULL, below(3), &which, NULL, error);
+    case 38:
+      if (below(20)) return KV_OK;
+      status = kv_verify(below(10) ? path : NULL, out(&number), out(&text), error);
+      break;
     case 37: return kv_import_from(db, read_some, NULL, below(3), NULL, error);
     default: return kv_set(db, key.data, key.len, value.data, value.len, error);
   }
