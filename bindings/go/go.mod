@@ -3,6 +3,6 @@ module github.com/libkv/libkv/bindings/go
 go 1.26
 
 require (
-	github.com/anishathalye/porcupine v1.3.1 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
+	github.com/anishathalye/porcupine v1.3.1
+	google.golang.org/protobuf v1.36.12
 )
