@@ -35,12 +35,25 @@ const flatKeepMax = 1 << 20
 
 func flatten(slices [][]byte) *flat {
 	f := flats.Get().(*flat)
-	bytes, lengths := f.bytes, f.lengths
+	total := 0
 	for _, slice := range slices {
-		bytes, lengths = append(bytes, slice...), append(lengths, size(slice))
+		total += len(slice)
 	}
-	f.bytes, f.lengths = bytes, lengths
+	f.bytes, f.lengths = resized(f.bytes, total), resized(f.lengths, len(slices))
+	bytes, lengths := f.bytes, f.lengths
+	for at, slice := range slices {
+		lengths[at] = size(slice)
+		bytes = bytes[copy(bytes, slice):]
+	}
 	return f
+}
+
+// resized gives memory for n elements, that of s if it is enough.
+func resized[T any](s []T, n int) []T {
+	if n > cap(s) {
+		return make([]T, n)
+	}
+	return s[:n]
 }
 
 func (f *flat) add(slice []byte) {

@@ -18,6 +18,9 @@ const KeyBytesMax = C.KV_KEY_BYTES_MAX
 // Version is the version of the library that runs.
 func Version() string { return C.GoString(C.kv_version_text()) }
 
+// VersionNumber is [Version] as major * 65536 + minor * 256 + patch.
+func VersionNumber() uint32 { return uint32(C.kv_version()) }
+
 func data(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
 
 func size(b []byte) C.size_t { return C.size_t(len(b)) }

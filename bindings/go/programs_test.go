@@ -1,12 +1,15 @@
 package kv_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	kv "github.com/libkv/libkv/bindings/go"
 )
 
 func run(t *testing.T, program string, args ...string) string {
@@ -83,4 +86,38 @@ func TestTheExamplesPrintWhatTheirTwinsInCPrint(t *testing.T) {
 			same(t, run(t, "go", args...), string(expected))
 		})
 	}
+}
+
+func TestEveryFunctionOfTheHeaderIsBound(t *testing.T) {
+	symbols, err := os.ReadFile("../../include/symbols.txt")
+	ok(t, err)
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "kvgo.*"} {
+		names, err := filepath.Glob(pattern)
+		ok(t, err)
+		for _, name := range names {
+			if !strings.HasSuffix(name, "_test.go") {
+				text, err := os.ReadFile(name)
+				ok(t, err)
+				sources.Write(text)
+			}
+		}
+	}
+	functions := strings.Fields(string(symbols))
+	if len(functions) < 50 {
+		t.Fatalf("%d functions", len(functions))
+	}
+	for _, function := range functions {
+		// The status is what the call has returned.
+		if function != "kv_error_status" && !regexp.MustCompile(`\b`+function+`\(`).MatchString(sources.String()) {
+			t.Errorf("%s is not bound", function)
+		}
+	}
+}
+
+func TestTheLibraryTellsItsVersion(t *testing.T) {
+	var major, minor, patch uint32
+	_, err := fmt.Sscanf(kv.Version(), "%d.%d.%d", &major, &minor, &patch)
+	ok(t, err)
+	same(t, kv.VersionNumber(), major<<16|minor<<8|patch)
 }
