@@ -1,6 +1,7 @@
 //! Copying a store while it is written.
 
 use crate::error::{Error, Result};
+use crate::io::create_dirs;
 use crate::log::{segment_path, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
 use crate::store::Store;
 use std::path::Path;
@@ -13,7 +14,7 @@ use std::sync::atomic::Ordering;
 pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
     let extents = store.log.ask(Request::Listing)?;
     let disk = &*store.options.disk;
-    disk.create_dir(to).map_err(|e| Error::io("create directory", to, e))?;
+    create_dirs(disk, to).map_err(|e| Error::io("create directory", to, e))?;
     let names = disk.list(to).map_err(|e| Error::io("list", to, e))?;
     if let Some(entry) = names.first() {
         let reason = format!("it holds {} already", entry.name.to_string_lossy());

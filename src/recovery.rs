@@ -5,7 +5,7 @@ use crate::compaction::Rewriter;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::index::Index;
-use crate::io::{Identity, LockAttempt, LockKind, Map};
+use crate::io::{create_dirs, sync_name_of, Identity, LockAttempt, LockKind, Map};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, SEGMENT_BYTES_FIRST};
 use crate::log::{
     id_in_name, is_reserve, listed, random_uuid, sealed_listing, Directory, Files, Log, Manifest, Plan,
@@ -184,6 +184,8 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let is_new = manifest.generation == 0;
     if is_new {
         remove_leftovers();
+        // Also where the directory was there: whoever made it may have died before its name was synced.
+        sync_name_of(directory.disk.as_ref(), path).map_err(|e| Error::io("sync the name of", path, e))?;
     }
     let mut recovered = recover(store, manifest, loaded)?;
     if recovered.store.read_only.is_none() && !is_new {
@@ -204,7 +206,7 @@ fn list(directory: &Directory, mode: OpenMode) -> Result<Vec<PathBuf>> {
             return Err(not_a_store("there is no such directory"))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            directory.disk.create_dir(path).map_err(|e| Error::io("create directory", path, e))?;
+            create_dirs(directory.disk.as_ref(), path).map_err(|e| Error::io("create directory", path, e))?;
             Vec::new()
         }
         Err(e) => return Err(Error::io("list", path, e)),
@@ -259,8 +261,8 @@ fn leftovers(
     let mut found = Vec::new();
     for name in names {
         let path = directory.path.join(name);
-        if is_reserve(name) {
-            // Its size may not be the one that this open's options ask for.
+        // The size of a reserve may not be the one that this open's options ask for.
+        if is_reserve(name) || Manifest::is_draft(name) {
             found.push(path);
             continue;
         }

@@ -1,8 +1,6 @@
 //! The store as its users see it.
 
 mod batch;
-#[cfg(test)]
-mod failures;
 mod load;
 mod read;
 mod scan;
