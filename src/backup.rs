@@ -12,6 +12,10 @@ use std::sync::atomic::Ordering;
 /// The listing holds a share of each segment, so what compaction removes meanwhile stays readable, and the lengths in it
 /// are the cut: everything resolved below it, nothing after.
 pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
+    // Nobody answers for a store that is only read.
+    if let Some(reason) = &store.read_only {
+        return Err(Error::ReadOnly { reason: reason.clone() });
+    }
     let extents = store.log.ask(Request::Listing)?;
     let disk = &*store.options.disk;
     create_dirs(disk, to).map_err(|e| Error::io("create directory", to, e))?;

@@ -78,6 +78,8 @@ impl Compactor {
         sightings: &mut Vec<Sighting>,
         between: Between<'_>,
     ) -> Result<()> {
+        // Outputs that an earlier compaction could not make durable hold what left these victims (P7).
+        store.log.check_writable()?;
         let born = {
             let guard = crossbeam_epoch::pin();
             store.log.tail_lsn(&guard)

@@ -401,6 +401,10 @@ impl Keeper {
     }
 
     fn store(&mut self, next: Manifest) -> Result<()> {
+        // What the next open finds stays what it was when the sync failed (P7): whoever asks may not have noticed yet.
+        if self.log.is_broken() {
+            return Err(Error::SyncFailed { reason: self.log.broken_reason() });
+        }
         match self.log.files.store_manifest(&next) {
             Ok(()) => {
                 self.manifest = next;

@@ -140,8 +140,10 @@ impl Manifest {
             }
             Err(error) => return Err(Error::io("open", &path, error)),
         };
-        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        // Once the bytes are written the generation may count, so nothing but the sync may fail from there on.
         let held_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
+        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        let held_bytes = held_bytes.max(bytes.len() as u64);
         if let Some(missing) = room_bytes.checked_sub(held_bytes).filter(|missing| *missing > 0) {
             // Best effort: room for the next entries, while the disk has some.
             let _ = file.write_at(held_bytes, &vec![0; missing as usize]);

@@ -113,7 +113,7 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
     let clock = Arc::new(ManualClock::new(now_ms));
     let open = |disk: &Arc<SimDisk>, told: &str| {
         let opened = options(disk, &clock, Sync::Never).background(false).open(DIR);
-        opened.unwrap_or_else(|error| panic!("{told}: {error}"))
+        opened.unwrap_or_else(|error| panic!("{told}: {error}\n{:?}", taken.image))
     };
     let db = open(&disk, &told);
     let entries = read_all(&db);
@@ -125,7 +125,7 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
     drop(db);
     disk.unwatch();
     if let Err(reason) = history.judge(&entries, &taken.bounds) {
-        panic!("{told}: {reason}");
+        panic!("{told}: {reason}\n{:?}", taken.image);
     }
     let again = again.and_then(Again::taken);
     if again.is_some() {

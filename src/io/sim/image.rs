@@ -142,12 +142,27 @@ pub struct Image {
     dirs: BTreeMap<PathBuf, BTreeMap<OsString, (u64, Arc<Vec<u8>>)>>,
     inodes_made: u64,
     boot: u64,
+    /// Files, sectors and what became of them, where that is neither old nor new.
+    spoilt: Vec<(PathBuf, usize, Fate)>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let files = self.dirs.iter().flat_map(|(dir, files)| {
+            files.iter().map(move |(name, (_, content))| (dir.join(name), content.len()))
+        });
+        f.debug_struct("Image")
+            .field("files", &files.collect::<Vec<_>>())
+            .field("spoilt", &self.spoilt)
+            .finish()
+    }
 }
 
 impl Image {
     pub(super) fn of(state: &State, boot: u64, choice: Choice, seed: u64) -> Image {
         let mut rng = Rng::new(seed);
-        let mut image = Image { dirs: BTreeMap::new(), inodes_made: state.inodes_made, boot };
+        let dirs = BTreeMap::new();
+        let mut image = Image { dirs, inodes_made: state.inodes_made, boot, spoilt: Vec::new() };
         for (path, dir) in &state.dirs {
             let is_above = path.parent().is_none_or(|above| image.dirs.contains_key(above));
             if !is_above || !(dir.is_durable || choice.takes_name(&mut rng)) {
@@ -156,7 +171,8 @@ impl Image {
             let mut found = BTreeMap::new();
             let mut stale: Arc<Vec<u8>> = Arc::default();
             for (name, inode) in dir.found(|| choice.takes_name(&mut rng)) {
-                let content = inode.image(choice, &mut rng, &stale);
+                let (content, spoilt) = inode.image(choice, &mut rng, &stale);
+                image.spoilt.extend(spoilt.into_iter().map(|(at, fate)| (path.join(&name), at, fate)));
                 stale = Arc::clone(&content);
                 found.insert(name, (inode.number, content));
             }

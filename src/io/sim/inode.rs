@@ -20,6 +20,9 @@ pub(super) struct Inode {
     pub(super) handles: AtomicUsize,
 }
 
+/// Content, and the offsets of sectors in it that are neither old nor new.
+pub(super) type Found = (Arc<Vec<u8>>, Vec<(usize, Fate)>);
+
 #[derive(Default)]
 pub(super) struct Kept {
     /// What is surely on the disk.
@@ -131,11 +134,12 @@ impl Inode {
         lock(&self.kept).clean = Some(self.content());
     }
 
-    /// What is found of the file when power is lost now. `stale` is what another file holds.
-    pub(super) fn image(&self, choice: Choice, rng: &mut Rng, stale: &[u8]) -> Arc<Vec<u8>> {
+    /// What is found of the file when power is lost now, and which sectors of that are neither old nor new. `stale` is what
+    /// another file holds.
+    pub(super) fn image(&self, choice: Choice, rng: &mut Rng, stale: &[u8]) -> Found {
         let (now, kept) = (self.content(), lock(&self.kept));
         if *kept.durable == now {
-            return Arc::clone(&kept.durable);
+            return (Arc::clone(&kept.durable), Vec::new());
         }
         let has_new_len = now.len() == kept.durable.len() || choice.takes_len(rng);
         let len = if has_new_len { now.len() } else { kept.durable.len() };
@@ -143,8 +147,13 @@ impl Inode {
         image.resize(len, 0);
         let dirty: Vec<_> =
             sectors(len.min(now.len())).filter(|range| !is_same(&kept.durable, &now, range)).collect();
+        let mut spoilt = Vec::new();
         for (n, range) in dirty.iter().enumerate() {
-            match choice.fate(n, dirty.len(), range.start, kept.is_expendable(range), rng) {
+            let fate = choice.fate(n, dirty.len(), range.start, kept.is_expendable(range), rng);
+            if !matches!(fate, Fate::Old | Fate::New) {
+                spoilt.push((range.start, fate));
+            }
+            match fate {
                 Fate::Old => {}
                 Fate::New => take_over(&mut image, &now, range),
                 Fate::Zeros => image[range.clone()].fill(0),
@@ -152,6 +161,6 @@ impl Inode {
                 Fate::Garbage => image[range.clone()].fill_with(|| rng.next() as u8),
             }
         }
-        Arc::new(image)
+        (Arc::new(image), spoilt)
     }
 }
