@@ -115,8 +115,7 @@ fn store_with(
     manifest: &Manifest,
     boot_id: [u8; 16],
 ) -> Result<Store> {
-    let files =
-        Files { directory, store_uuid: manifest.store_uuid, boot_id, reserve_bytes: reserve_bytes(&options) };
+    let files = Files::new(directory, manifest.store_uuid, boot_id, reserve_bytes(&options));
     let table = Table::new()?;
     let number = table.reserve()?;
     let header = SegmentHeader {
@@ -261,8 +260,12 @@ fn leftovers(
     let mut found = Vec::new();
     for name in names {
         let path = directory.path.join(name);
-        // The size of a reserve may not be the one that this open's options ask for.
-        if is_reserve(name) || Manifest::is_draft(name) {
+        if is_reserve(name) {
+            // Now, since on a full disk there is no other space to recover with. Best effort, as for all leftovers.
+            let _ = directory.disk.remove(&path);
+            continue;
+        }
+        if Manifest::is_draft(name) {
             found.push(path);
             continue;
         }
@@ -373,7 +376,7 @@ fn start_tail_over(
         log.start_at(&tail);
         tail.cell().raise_time(store.stored_time_ms.load(Ordering::Acquire));
         let born_of_others = sealed.iter().map(|s| s.header().born).chain([base_lsn]).min().unwrap_or(0);
-        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old));
+        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old), false);
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
                 Some(segment) => rewriter.rewrite_these(segment, offsets),
@@ -402,8 +405,9 @@ fn start_tail_over(
 }
 
 fn output_bytes(store: &Store, old: &[Arc<Segment>]) -> u64 {
-    let used: u64 = old.iter().map(|segment| segment.capacity_bytes()).sum();
-    used.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
+    // No larger than those were: compaction must be able to copy it on a full disk.
+    let largest = old.iter().map(|segment| segment.capacity_bytes()).max().unwrap_or(0);
+    largest.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
 }
 
 /// A store without anything to rewrite.
