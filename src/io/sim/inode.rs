@@ -46,7 +46,8 @@ impl Kept {
     /// Whether no sync has promised that what this sector holds stays: it was never synced with anything in it, or was
     /// written over as a whole range. A disk keeps the other bytes of a sector while it writes some of them.
     fn is_expendable(&self, sector: &Range<usize>) -> bool {
-        let held = part(&self.durable, sector);
+        // Zeros may be the end of what was synced; then something stands right before them.
+        let held = part(&self.durable, &(sector.start.saturating_sub(8)..sector.end));
         held.iter().all(|byte| *byte == 0)
             || self.overwritten.iter().any(|range| range.start <= sector.start && sector.start < range.end)
     }
