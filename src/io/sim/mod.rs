@@ -559,13 +559,14 @@ impl File for SimFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::create_dirs;
     use super::*;
 
     const DIR: &str = "d";
 
     fn disk_with(name: &str, bytes: u64) -> (Arc<SimDisk>, Box<dyn File>, PathBuf) {
         let disk = SimDisk::new();
-        disk.create_dir(Path::new(DIR)).unwrap();
+        create_dirs(disk.as_ref(), Path::new(DIR)).unwrap();
         let path = Path::new(DIR).join(name);
         let file = disk.create(&path, bytes).unwrap();
         (disk, file, path)
@@ -593,6 +594,57 @@ mod tests {
             (0..50).map(|seed| first(disk.image(Choice::Percent(50), seed))).collect();
         assert_eq!(seen.len(), 4, "each sector on its own: {seen:?}");
         assert_ne!(disk.image(Choice::Nothing, 1).boot_id().unwrap(), disk.boot_id().unwrap());
+    }
+
+    #[test]
+    fn what_was_synced_survives_zeros_and_garbage_and_what_was_not_need_not() {
+        let (disk, file, path) = disk_with("a", 8192);
+        let map = file.map().unwrap();
+        map.word(0).unwrap().store(1, Ordering::Release);
+        file.sync().unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        // Beside what was synced, and in a sector of its own.
+        map.word(8).unwrap().store(2, Ordering::Release);
+        map.word(4096).unwrap().store(3, Ordering::Release);
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            for choice in [Choice::Zeros, Choice::Garbage] {
+                let bytes = disk.image(choice, seed).read(&path).unwrap();
+                assert_eq!((bytes[0], bytes[1..8].iter().max()), (1, Some(&0)), "{choice:?}");
+                assert!(bytes[8] == 0 || bytes[8] == 2, "{choice:?}");
+                seen.insert(bytes[4096]);
+            }
+        }
+        assert!(seen.len() > 5, "{seen:?}");
+        // What is written over, not stored, may be lost in whole.
+        file.write_at(0, &[4; 16]).unwrap();
+        assert!((0..50).any(|seed| disk.image(Choice::Garbage, seed).read(&path).unwrap()[100] != 0));
+    }
+
+    #[test]
+    fn a_directory_whose_name_was_not_synced_may_be_gone() {
+        let disk = SimDisk::new();
+        disk.create_dir(Path::new(DIR)).unwrap();
+        disk.create(&Path::new(DIR).join("a"), 10).unwrap().sync().unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        assert!(disk.image(Choice::Nothing, 1).list(Path::new(DIR)).is_err());
+        disk.sync_dir(Path::new(".")).unwrap();
+        assert_eq!(disk.image(Choice::Nothing, 1).names(Path::new(DIR)).len(), 1);
+    }
+
+    #[test]
+    fn a_read_or_write_that_is_interrupted_or_cut_short_goes_on_to_its_end() {
+        let (disk, file, _) = disk_with("a", 8192);
+        let (bytes, mut found) = ((0..5000).map(|n| n as u8).collect::<Vec<_>>(), vec![0; 5000]);
+        for call in [Call::Read, Call::Write] {
+            disk.cut_short(call, 0, 3);
+            disk.fail(call, libc::EINTR, 0, 1);
+        }
+        file.write_at(100, &bytes).unwrap();
+        file.read_at(100, &mut found).unwrap();
+        assert_eq!((bytes == found, disk.failed()), (true, 8));
+        disk.fail(Call::Write, libc::ENOSPC, 0, 1);
+        assert_eq!(file.write_at(0, &bytes).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     }
 
     #[test]
