@@ -30,7 +30,7 @@ pub unsafe extern "C" fn kv_verify(
         let text = Out::optional(report, "report")?;
         args::distinct([damaged.range(), text.range(), place(error).range()])?;
         refuse_in_logger()?;
-        let found = crate::verify(args::path(path)?)?;
+        let found = crate::db::verify(args::path(path)?)?;
         text_for(&text, || found.to_json())?;
         damaged.put(found.damage.len() as u64);
         Ok(KV_OK)
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn kv_salvage(
         let text = Out::optional(report, "report")?;
         args::distinct([entries.range(), text.range(), place(error).range()])?;
         refuse_in_logger()?;
-        let done = crate::salvage(args::path(from)?, args::path(to)?)?;
+        let done = crate::db::salvage(args::path(from)?, args::path(to)?)?;
         text_for(&text, || done.to_json())?;
         entries.put(done.entries);
         Ok(KV_OK)
