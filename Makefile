@@ -42,7 +42,9 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
 	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
 	KV_CRASH_KILLS=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
-	KV_POWER_ROUNDS=1000 $(CARGO) test --locked --features $(FEATURES) --test power_loss
+	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
+	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
+	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
