@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: bench-c header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
+.PHONY: need-go lib-go test-go bench-go bench-c header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +21,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c ## everything that CI runs
+test: lint test-rust test-loom test-c test-go ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -75,3 +75,17 @@ test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, p
 	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
 	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
 	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)
+
+need-go:
+	@# An older go fetches the version that go.mod asks for by itself.
+	@scripts/need.sh go=golang-go pkg-config=pkg-config
+
+lib-go: lib ## libkv.a and its header, to where the Go package links them
+	bindings/go/lib.sh $(TARGET_DIR)/release/libkv.a
+
+test-go: need-go lib-go ## the Go host: vet, staticcheck, race detector, cgo checks, conformance
+	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
+	bindings/go/test.sh $(TARGET_DIR)
+
+bench-go: need-go lib-go ## what the Go boundary costs, against an empty cgo call and C
+	cd bindings/go && go run ./internal/bench
