@@ -137,9 +137,12 @@ impl Rng {
     }
 }
 
+/// Inode number and bytes by name.
+type Files = BTreeMap<OsString, (u64, Arc<Vec<u8>>)>;
+
 /// What is found, before a machine starts on it. Files that did not change are shared between images.
 pub struct Image {
-    dirs: BTreeMap<PathBuf, BTreeMap<OsString, (u64, Arc<Vec<u8>>)>>,
+    dirs: BTreeMap<PathBuf, Files>,
     inodes_made: u64,
     boot: u64,
     /// Files, sectors and what became of them, where that is neither old nor new.
