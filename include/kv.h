@@ -162,6 +162,11 @@
 #define KV_CHANGE_DELETE 1
 
 /**
+ * Length that stands in kv_packed for a key without a value.
+ */
+#define KV_LEN_ABSENT 4294967295
+
+/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -406,6 +411,28 @@ typedef struct {
    */
   uint64_t version;
 } kv_set_options;
+
+/**
+ * The values of many keys, packed: for hosts to which an array of addresses is dear.
+ */
+typedef struct {
+  /**
+   * Length of each value, in the order of the keys; KV_LEN_ABSENT for a key without one.
+   */
+  const uint32_t *lens;
+  /**
+   * The bytes of all values, one behind the other.
+   */
+  const uint8_t *bytes;
+  /**
+   * How many bytes these are.
+   */
+  size_t bytes_len;
+  /**
+   * How many keys have a value.
+   */
+  size_t found;
+} kv_packed;
 
 /**
  * A key and its value.
@@ -1168,6 +1195,22 @@ kv_status kv_get_many(const kv_db *db,
                       size_t count,
                       kv_slice **values,
                       kv_error **error);
+
+/**
+ * As kv_get_many, from keys that stand one behind the other, to values that do.
+ *
+ * Parameters: `db`; `keys`: the bytes of all keys; `key_lens`, `count`: the length of each, at most KV_COUNT_MAX; `values`:
+ * where the result is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: `lens` and `bytes` are one piece of memory, which the caller owns and frees with one kv_free of `lens`.
+ * Threads: any.
+ * Errors: as kv_get_many.
+ */
+kv_status kv_get_packed(const kv_db *db,
+                        const void *keys,
+                        const uint32_t *key_lens,
+                        size_t count,
+                        kv_packed *values,
+                        kv_error **error);
 
 /**
  * Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated: readers

@@ -88,7 +88,32 @@ pub(super) unsafe fn optional<'call, T>(item: *const T, name: &str) -> Result<Op
 /// A1 for the array and what its elements lead to.
 pub(super) unsafe fn keys<'call>(keys: *const kv_slice, count: usize) -> Result<Vec<&'call [u8]>, Failure> {
     // SAFETY: A1.
-    unsafe { array(keys, count, "keys")?.iter().map(|slice| key(slice.data, slice.len)).collect() }
+    let slices = unsafe { array(keys, count, "keys")? };
+    // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
+    let mut found = Vec::with_capacity(slices.len());
+    for slice in slices {
+        // SAFETY: A1.
+        found.push(unsafe { key(slice.data, slice.len)? });
+    }
+    Ok(found)
+}
+
+/// Keys that stand one behind the other.
+///
+/// # Safety
+/// A1 for the bytes of all keys at `keys`.
+pub(super) unsafe fn packed_keys<'call>(
+    keys: *const c_void,
+    lens: &[u32],
+) -> Result<Vec<&'call [u8]>, Failure> {
+    let mut at: *const u8 = keys.cast();
+    let mut found = Vec::with_capacity(lens.len());
+    for len in lens {
+        // SAFETY: A1; a length beyond the limit is refused before anything behind it is touched.
+        found.push(unsafe { key(at.cast(), *len as usize)? });
+        at = at.wrapping_add(*len as usize);
+    }
+    Ok(found)
 }
 
 /// A text that ends with NUL.

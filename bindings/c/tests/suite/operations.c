@@ -185,6 +185,16 @@ static void many_keys_cross_in_one_call(void) {
   kv_free(values);
   OK(kv_get_many(db, NULL, 0, &values, NULL));
   kv_free(values);
+  const uint32_t key_lens[] = {1, 4, 0, 1};
+  kv_packed packed;
+  OK(kv_get_packed(db, "bnonea", key_lens, 4, &packed, NULL));
+  CHECK(packed.found == 2 && packed.bytes_len == 1 && packed.bytes[0] == '2');
+  CHECK(packed.lens[0] == 0 && packed.lens[1] == KV_LEN_ABSENT);
+  CHECK(packed.lens[2] == KV_LEN_ABSENT && packed.lens[3] == 1);
+  kv_free((void *)packed.lens);
+  OK(kv_get_packed(db, NULL, NULL, 0, &packed, NULL));
+  CHECK(packed.lens != NULL && packed.found == 0 && packed.bytes_len == 0);
+  kv_free((void *)packed.lens);
   kv_change changes[] = {
       {SLICE("c"), SLICE("3"), KV_CHANGE_SET, KV_EXPIRE_AFTER, 60000},
       {SLICE("a"), {NULL, 0}, KV_CHANGE_DELETE, 0, 0},

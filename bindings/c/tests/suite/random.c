@@ -180,7 +180,18 @@ static kv_status call(kv_error **error) {
     case 11: return kv_get(db, key.data, key.len, (void *)(uintptr_t)key.data, below(40), out(&len), error);
     case 12: status = kv_get_owned(db, key.data, key.len, out(&owned), out(&len), error); break;
     case 13: status = kv_take(db, key.data, key.len, out(&owned), out(&len), error); break;
-    case 14: status = kv_get_many(db, keys, count, out(&values), error); break;
+    case 14: {
+      if (below(2)) {
+        status = kv_get_many(db, keys, count, out(&values), error);
+        break;
+      }
+      uint32_t lens[3] = {below(12), below(20) ? below(12) : UINT32_MAX, below(70000)};
+      kv_packed packed = {NULL, NULL, 0, 0};
+      status = kv_get_packed(db, below(20) ? memory + below(64) : NULL, lens, count, out(&packed), error);
+      CHECK((status == KV_OK) == (packed.lens != NULL));
+      kv_free((void *)packed.lens);
+      return status;
+    }
     case 15: return kv_delete_many(db, keys, count, out(&len), error);
     case 16: {
       kv_pair pairs[3] = {{key, value}, {value, key}, {bytes(), bytes()}};
