@@ -475,7 +475,8 @@ typedef struct {
 } kv_change;
 
 /**
- * Brings the value of a key, with kv_sink_write, and returns KV_OK; KV_NOT_FOUND: there is none; anything else: it failed.
+ * Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
+ * none; anything else, or KV_OK without a kv_sink_write: it failed.
  * Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
  * which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
  */
@@ -547,8 +548,8 @@ typedef int32_t (*kv_writer)(void *userdata, const void *data, size_t len);
 
 /**
  * Brings bytes of an import: stores up to `len` of them at `data`, and in `*read` how many; 0 at the end. Returns 0, or
- * anything else when it failed. Called in the thread that called kv_import_from; it may call the store, but for kv_close and
- * kv_db_free. It must return: not throw, not longjmp.
+ * anything else when it failed; to leave `*read` as it is counts as failed. Called in the thread that called
+ * kv_import_from; it may call the store, but for kv_close and kv_db_free. It must return: not throw, not longjmp.
  */
 typedef int32_t (*kv_reader)(void *userdata, void *data, size_t len, size_t *read);
 

@@ -1,0 +1,130 @@
+"""Many keys in one call: how they cross the boundary, packed so that Python's own C code does the work for each key."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from ctypes import byref, c_char_p, c_size_t, c_void_p
+from io import BytesIO
+from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from . import _abi
+from ._errors import check
+from ._expiry import Expire, ExpireAt, expiry_of
+
+lib = _abi.lib
+#: A key: bytes, or text that stands for its UTF-8.
+Key = Union[bytes, bytearray, memoryview, str]
+
+
+class Set(NamedTuple):
+    """A change of `Db.apply`: sets a key."""
+
+    key: Key
+    value: Any
+    #: As for `Db.set`; "keep" counts as the store's default.
+    expire: Expire = None
+    expire_at: Optional[ExpireAt] = None
+
+
+class Delete(NamedTuple):
+    """A change of `Db.apply`: deletes a key."""
+
+    key: Key
+
+
+Change = Union[Set, Delete]
+
+
+def key_bytes(key: Key) -> bytes:
+    """A key as bytes. The library would take other objects for what they are not."""
+    if type(key) is bytes:
+        return key
+    if isinstance(key, str):
+        return key.encode()
+    if isinstance(key, (bytes, bytearray, memoryview)):
+        return bytes(key)
+    raise TypeError(f"a key must be bytes or str, not {type(key).__name__}")
+
+
+def keys_bytes(keys: Iterable[Key]) -> List[bytes]:
+    keys = list(keys)
+    # For a list of bytes this costs a fraction of calling `key_bytes` for each.
+    if [*map(type, keys)].count(bytes) == len(keys):
+        return keys  # type: ignore[return-value]
+    return [key_bytes(key) for key in keys]
+
+
+def get_many(handle: Any, keys: List[bytes]) -> List[Optional[bytes]]:
+    """Copies of the values, in the order of the keys."""
+    count = len(keys)
+    try:
+        key_lens = array("I", map(len, keys))
+    except OverflowError:
+        key_lens = array("I", (min(len(key), _abi.LEN_ABSENT) for key in keys))
+    packed, error = _abi.Packed(), c_void_p()
+    at = _abi.address(key_lens.buffer_info()[0])
+    status = _abi.get_packed(handle, b"".join(keys), at, _abi.size(count), byref(packed), byref(error))
+    check(status, error)
+    lens_at: int = packed.lens
+    try:
+        lens = array("I", _abi.memory[lens_at : lens_at + 4 * count])
+        read = BytesIO(_abi.bytes_at(packed.bytes, packed.bytes_len)).read
+    finally:
+        _abi.free(_abi.address(lens_at))
+    if packed.found == count:
+        return list(map(read, lens))
+    return [None if length == _abi.LEN_ABSENT else read(length) for length in lens]
+
+
+def _addresses(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]", "array[int]"]:
+    """The parts in one piece, where each begins, and how long it is."""
+    whole = b"".join(parts)
+    lens = array("Q", map(len, parts))
+    begin = c_void_p.from_buffer(c_char_p(whole)).value or 0
+    starts = array("Q", itertools.accumulate(lens, initial=begin))
+    starts.pop()
+    return whole, starts, lens
+
+
+def _slices(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]"]:
+    """Memory that holds a `kv_slice` for each part; valid while both results live."""
+    whole, starts, lens = _addresses(parts)
+    slices = array("Q", bytes(16 * len(parts)))
+    slices[0::2], slices[1::2] = starts, lens
+    return whole, slices
+
+
+def set_many(handle: Any, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    # A kv_pair is two slices.
+    both = [part for pair in zip(keys, values) for part in pair]
+    whole, slices = _slices(both)
+    error = c_void_p()
+    check(lib.kv_set_many(handle, slices.buffer_info()[0], len(keys), byref(error)), error)
+    del whole
+
+
+def delete_many(handle: Any, keys: Sequence[bytes]) -> int:
+    whole, slices = _slices(keys)
+    removed, error = c_size_t(), c_void_p()
+    status = lib.kv_delete_many(handle, slices.buffer_info()[0], len(keys), byref(removed), byref(error))
+    check(status, error)
+    del whole
+    return removed.value
+
+
+def apply(handle: Any, changes: Sequence[Tuple[bytes, Optional[bytes], Expire, Optional[ExpireAt]]]) -> None:
+    """Key, value (`None`: delete), and expiry of each."""
+    parts = [part for key, value, _, _ in changes for part in (key, value or b"")]
+    whole, starts, lens = _addresses(parts)
+    native = (_abi.Change * len(changes))()
+    for at, (change, (_, value, expire, expire_at)) in enumerate(zip(native, changes)):
+        change.key.data, change.key.len = starts[2 * at], lens[2 * at]
+        change.value.data, change.value.len = starts[2 * at + 1], lens[2 * at + 1]
+        if value is None:
+            change.kind = _abi.CHANGE_DELETE
+        else:
+            change.expiry, change.expiry_ms = expiry_of(expire, expire_at)
+    error = c_void_p()
+    check(lib.kv_apply(handle, byref(native), len(changes), byref(error)), error)
+    del whole
