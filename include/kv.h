@@ -162,11 +162,6 @@
 #define KV_CHANGE_DELETE 1
 
 /**
- * Length that stands in kv_packed for a key without a value.
- */
-#define KV_LEN_ABSENT 4294967295
-
-/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -413,28 +408,6 @@ typedef struct {
 } kv_set_options;
 
 /**
- * The values of many keys, packed: for hosts to which an array of addresses is dear.
- */
-typedef struct {
-  /**
-   * Length of each value, in the order of the keys; KV_LEN_ABSENT for a key without one.
-   */
-  const uint32_t *lens;
-  /**
-   * The bytes of all values, one behind the other.
-   */
-  const uint8_t *bytes;
-  /**
-   * How many bytes these are.
-   */
-  size_t bytes_len;
-  /**
-   * How many keys have a value.
-   */
-  size_t found;
-} kv_packed;
-
-/**
  * A key and its value.
  */
 typedef struct {
@@ -473,6 +446,46 @@ typedef struct {
    */
   uint64_t expiry_ms;
 } kv_change;
+
+/**
+ * Functions of a host's runtime that read and make its byte strings, for hosts to which a buffer or an array of addresses is
+ * dear; CPython's are named beside each. They are called in the calling thread, in the middle of a read: they must be quick,
+ * must not call the store, and must return.
+ */
+typedef struct {
+  /**
+   * Makes an object from bytes; NULL: it failed. PyBytes_FromStringAndSize.
+   */
+  void *(*make)(const void *data, size_t len);
+  /**
+   * Takes one more reference to an object, which may be NULL. Py_IncRef.
+   */
+  void (*share)(void *object);
+  /**
+   * The object of a list; no reference is taken; NULL: it failed. PyList_GetItem.
+   */
+  void *(*item)(void *list, size_t index);
+  /**
+   * Where the bytes of an object are; not 0: it has none. PyBytes_AsStringAndSize.
+   */
+  int32_t (*bytes)(void *object, void **data, size_t *len);
+  /**
+   * Puts an object into a list, which takes over the reference; not 0: it failed. PyList_SetItem.
+   */
+  int32_t (*put)(void *list, size_t index, void *object);
+  /**
+   * What kv_get_made gives, shared, for a key without a value.
+   */
+  void *absent;
+  /**
+   * What kv_get_made gives, shared, when it fails.
+   */
+  void *failed;
+  /**
+   * Longest value that kv_get_made makes; it fails for others, which are better copied without holding up the host.
+   */
+  size_t len_max;
+} kv_host;
 
 /**
  * Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
@@ -1198,22 +1211,6 @@ kv_status kv_get_many(const kv_db *db,
                       kv_error **error);
 
 /**
- * As kv_get_many, from keys that stand one behind the other, to values that do.
- *
- * Parameters: `db`; `keys`: the bytes of all keys; `key_lens`, `count`: the length of each, at most KV_COUNT_MAX; `values`:
- * where the result is stored; `error`: NULL, or where a failure is stored.
- * Ownership: `lens` and `bytes` are one piece of memory, which the caller owns and frees with one kv_free of `lens`.
- * Threads: any.
- * Errors: as kv_get_many.
- */
-kv_status kv_get_packed(const kv_db *db,
-                        const void *keys,
-                        const uint32_t *key_lens,
-                        size_t count,
-                        kv_packed *values,
-                        kv_error **error);
-
-/**
  * Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated: readers
  * may see part of it while it runs.
  *
@@ -1252,6 +1249,39 @@ kv_status kv_delete_many(const kv_db *db,
  * Errors: KV_BATCH_TOO_LARGE; as kv_set, with nothing changed if a key or value is too long.
  */
 kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_error **error);
+
+/**
+ * The value of a key as an object of the host.
+ *
+ * Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
+ * Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: `host->failed` when the value is longer than `host->len_max`, and when kv_get_owned fails, which tells why; NULL when
+ * `make` gave that, and when `host` is NULL or lacks a function.
+ */
+void *kv_get_made(const kv_db *db,
+                  const void *key,
+                  size_t key_len,
+                  const kv_host *host);
+
+/**
+ * The values of many keys as objects of the host. Each is as of a moment of its own.
+ *
+ * Parameters: `db`; `host`, with all its functions; `keys`: a list of the host; `values`: another, where the value of the key at
+ * an index is put at the same index; that of a key without a value is left alone; `begin`, `end`: which indices, at most
+ * KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands but what `host->put` is given.
+ * Threads: any, if no other uses the lists.
+ * Errors: KV_INVALID_ARGUMENT too when a function of the host fails; as kv_get, for the first key that fails. Values before
+ * that are put.
+ */
+kv_status kv_get_many_made(const kv_db *db,
+                           const kv_host *host,
+                           void *keys,
+                           void *values,
+                           size_t begin,
+                           size_t end,
+                           kv_error **error);
 
 /**
  * Appends bytes to the value that a loader brings.

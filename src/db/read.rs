@@ -114,8 +114,7 @@ impl<'db> Pin<'db> {
     /// # Errors
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
-        self.fork.check()?;
-        find(&self.store, &self.store.index.pin(), key, &self.guard)
+        self.reader().get(key)
     }
 
     /// The values of many keys, in their order, in place. Each is as of a moment of its own.
@@ -123,14 +122,41 @@ impl<'db> Pin<'db> {
     /// # Errors
     /// As [`Pin::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
-        self.fork.check()?;
-        let map = self.store.index.pin();
+        let reader = self.reader();
         // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
-            values.push(find(&self.store, &map, key.as_ref(), &self.guard)?);
+            values.push(reader.get(key.as_ref())?);
         }
         Ok(values)
+    }
+
+    /// Reads many keys for less than [`Pin::get`] asks for each.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { pin: self, map: self.store.index.pin() }
+    }
+}
+
+/// Reads many keys under one pin: [`Pin::reader`] makes it.
+pub struct Reader<'pin> {
+    pin: &'pin Pin<'pin>,
+    map: index::Pinned<'pin>,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl<'pin> Reader<'pin> {
+    /// As [`Pin::get`].
+    ///
+    /// # Errors
+    /// As [`Pin::get`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value<'pin>>> {
+        self.pin.fork.check()?;
+        find(&self.pin.store, &self.map, key, &self.pin.guard)
     }
 }
 

@@ -98,24 +98,6 @@ pub(super) unsafe fn keys<'call>(keys: *const kv_slice, count: usize) -> Result<
     Ok(found)
 }
 
-/// Keys that stand one behind the other.
-///
-/// # Safety
-/// A1 for the bytes of all keys at `keys`.
-pub(super) unsafe fn packed_keys<'call>(
-    keys: *const c_void,
-    lens: &[u32],
-) -> Result<Vec<&'call [u8]>, Failure> {
-    let mut at: *const u8 = keys.cast();
-    let mut found = Vec::with_capacity(lens.len());
-    for len in lens {
-        // SAFETY: A1; a length beyond the limit is refused before anything behind it is touched.
-        found.push(unsafe { key(at.cast(), *len as usize)? });
-        at = at.wrapping_add(*len as usize);
-    }
-    Ok(found)
-}
-
 /// A text that ends with NUL.
 ///
 /// # Safety

@@ -5,9 +5,7 @@ use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
 use super::types::{expiry, kv_slice};
-use crate::limits::VALUE_BYTES_MAX_LIMIT;
-use crate::{Batch, Value};
-use std::ffi::c_void;
+use crate::Batch;
 
 /// A key and its value.
 #[repr(C)]
@@ -62,7 +60,8 @@ pub unsafe extern "C" fn kv_get_many(
         let pin = db.pin()?;
         let found = pin.get_many(&keys)?;
         let table_bytes = count * size_of::<kv_slice>();
-        let memory = args::allocate(table_bytes + bytes_of(&found))?;
+        let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
+        let memory = args::allocate(table_bytes + value_bytes)?;
         let table: *mut kv_slice = memory.cast();
         let mut to = memory.add(table_bytes);
         for (at, value) in found.iter().enumerate() {
@@ -78,72 +77,6 @@ pub unsafe extern "C" fn kv_get_many(
         Ok(KV_OK)
     })
 }
-
-/// Length of all values together.
-fn bytes_of(values: &[Option<Value<'_>>]) -> usize {
-    values.iter().flatten().map(|value| value.len()).sum()
-}
-
-/// The values of many keys, packed: for hosts to which an array of addresses is dear.
-#[repr(C)]
-pub struct kv_packed {
-    /// Length of each value, in the order of the keys; KV_LEN_ABSENT for a key without one.
-    pub lens: *const u32,
-    /// The bytes of all values, one behind the other.
-    pub bytes: *const u8,
-    /// How many bytes these are.
-    pub bytes_len: usize,
-    /// How many keys have a value.
-    pub found: usize,
-}
-
-/// Length that stands in kv_packed for a key without a value.
-pub const KV_LEN_ABSENT: u32 = 4294967295;
-
-/// As kv_get_many, from keys that stand one behind the other, to values that do.
-///
-/// Parameters: `db`; `keys`: the bytes of all keys; `key_lens`, `count`: the length of each, at most KV_COUNT_MAX; `values`:
-/// where the result is stored; `error`: NULL, or where a failure is stored.
-/// Ownership: `lens` and `bytes` are one piece of memory, which the caller owns and frees with one kv_free of `lens`.
-/// Threads: any.
-/// Errors: as kv_get_many.
-#[no_mangle]
-pub unsafe extern "C" fn kv_get_packed(
-    db: *const kv_db,
-    keys: *const c_void,
-    key_lens: *const u32,
-    count: usize,
-    values: *mut kv_packed,
-    error: *mut *mut kv_error,
-) -> kv_status {
-    call!(error, {
-        let db = db_of(db)?;
-        let out = Out::new(values, "values")?;
-        args::distinct([out.range(), place(error).range()])?;
-        let keys = args::packed_keys(keys, args::array(key_lens, count, "key_lens")?)?;
-        let pin = db.pin()?;
-        let found = pin.get_many(&keys)?;
-        let table_bytes = count * size_of::<u32>();
-        let bytes_len = bytes_of(&found);
-        let memory = args::allocate(table_bytes + bytes_len)?;
-        let lens: *mut u32 = memory.cast();
-        let bytes = memory.add(table_bytes);
-        let (mut to, mut found_count) = (bytes, 0);
-        for (at, value) in found.iter().enumerate() {
-            // A value's length fits: VALUE_BYTES_MAX_LIMIT.
-            lens.add(at).write(value.as_ref().map_or(KV_LEN_ABSENT, |value| value.len() as u32));
-            if let Some(value) = value {
-                to.copy_from_nonoverlapping(value.as_ptr(), value.len());
-                to = to.add(value.len());
-                found_count += 1;
-            }
-        }
-        out.put(kv_packed { lens, bytes, bytes_len, found: found_count });
-        Ok(KV_OK)
-    })
-}
-
-const _: () = assert!(VALUE_BYTES_MAX_LIMIT < KV_LEN_ABSENT);
 
 /// Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated: readers
 /// may see part of it while it runs.

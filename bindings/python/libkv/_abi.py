@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
 from typing import Any, Callable, Dict, List
 
 VERSION = (0, 1)
@@ -37,7 +37,6 @@ CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED = 0, 1, 2
 CHANGE_SET, CHANGE_DELETE = 0, 1
 FORMAT_NDJSON, FORMAT_JSON = 0, 1
 TTL_NEVER = 2**64 - 1
-LEN_ABSENT = 2**32 - 1
 
 
 class Slice(ctypes.Structure):
@@ -67,8 +66,17 @@ class Change(ctypes.Structure):
     ]
 
 
-class Packed(ctypes.Structure):
-    _fields_ = [("lens", c_void_p), ("bytes", c_void_p), ("bytes_len", c_size_t), ("found", c_size_t)]
+class Host(ctypes.Structure):
+    _fields_ = [
+        ("make", c_void_p),
+        ("share", c_void_p),
+        ("item", c_void_p),
+        ("bytes", c_void_p),
+        ("put", c_void_p),
+        ("absent", py_object),
+        ("failed", py_object),
+        ("len_max", c_size_t),
+    ]
 
 
 class ScanOptions(ctypes.Structure):
@@ -147,7 +155,8 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_persist": [c_int32, *_KEY, _AT],
     "kv_ttl": [c_int32, *_KEY, _AT, _AT],
     "kv_get_many": [c_int32, _AT, _AT, c_size_t, _AT, _AT],
-    "kv_get_packed": [c_int32, _AT, _BYTES, _AT, c_size_t, _AT, _AT],
+    "kv_get_made": [py_object, *_KEY, _AT],
+    "kv_get_many_made": [c_int32, _AT, _AT, py_object, py_object, c_size_t, c_size_t, _AT],
     "kv_set_many": [c_int32, _AT, _AT, c_size_t, _AT],
     "kv_delete_many": [c_int32, _AT, _AT, c_size_t, _AT, _AT],
     "kv_apply": [c_int32, _AT, _AT, c_size_t, _AT],
@@ -214,14 +223,39 @@ _reads = ctypes.PyDLL(lib._name)
 
 # Without `argtypes`, ctypes takes arguments as they are: three times as fast, but whoever calls must have made them with
 # `address`, `size` or `byref`, or pass bytes.
-get: Callable[..., int] = _reads["kv_get"]
+get_made: Callable[..., object] = _reads["kv_get_made"]
+get_made.restype = py_object  # type: ignore[attr-defined]
 contains: Callable[..., int] = _reads["kv_contains"]
 key_version: Callable[..., int] = _reads["kv_key_version"]
 ttl: Callable[..., int] = _reads["kv_ttl"]
-get_packed: Callable[..., int] = lib["kv_get_packed"]
 set_with: Callable[..., int] = lib["kv_set_with"]
-free: Callable[..., None] = _reads["kv_free"]
-free.restype = None  # type: ignore[attr-defined]
+
+# With the interpreter's lock and `argtypes`: it handles lists.
+get_many_made: Callable[..., int] = _reads["kv_get_many_made"]
+get_many_made.argtypes = SIGNATURES["kv_get_many_made"][1:]  # type: ignore[attr-defined]
+
+
+def _runtime(name: str) -> int | None:
+    """The address of a function of the interpreter."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p).value
+
+
+#: What `get_made` gives for a key without a value, and when it fails. Never NULL, which ctypes cannot bear.
+ABSENT: Any = object()
+FAILED: Any = object()
+# Longer values are copied without the interpreter's lock.
+MADE_BYTES_LIMIT = 1 << 16
+_host = Host(
+    _runtime("PyBytes_FromStringAndSize"),
+    _runtime("Py_IncRef"),
+    _runtime("PyList_GetItem"),
+    _runtime("PyBytes_AsStringAndSize"),
+    _runtime("PyList_SetItem"),
+    ABSENT,
+    FAILED,
+    MADE_BYTES_LIMIT,
+)
+HOST = ctypes.byref(_host)
 
 
 def address(at: int) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from array import array
 from ctypes import byref, c_char_p, c_size_t, c_void_p
-from io import BytesIO
 from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _abi
@@ -13,6 +12,9 @@ from ._errors import check
 from ._expiry import Expire, ExpireAt, expiry_of
 
 lib = _abi.lib
+# Values that are made before another thread may take the interpreter's lock.
+_PORTION = 1000
+
 #: A key: bytes, or text that stands for its UTF-8.
 Key = Union[bytes, bytearray, memoryview, str]
 
@@ -48,33 +50,21 @@ def key_bytes(key: Key) -> bytes:
 
 
 def keys_bytes(keys: Iterable[Key]) -> List[bytes]:
-    keys = list(keys)
+    found = list(keys)
     # For a list of bytes this costs a fraction of calling `key_bytes` for each.
-    if [*map(type, keys)].count(bytes) == len(keys):
-        return keys  # type: ignore[return-value]
-    return [key_bytes(key) for key in keys]
+    if [*map(type, found)].count(bytes) == len(found):
+        return found  # type: ignore[return-value]
+    return [key_bytes(key) for key in found]
 
 
 def get_many(handle: Any, keys: List[bytes]) -> List[Optional[bytes]]:
     """Copies of the values, in the order of the keys."""
-    count = len(keys)
-    try:
-        key_lens = array("I", map(len, keys))
-    except OverflowError:
-        key_lens = array("I", (min(len(key), _abi.LEN_ABSENT) for key in keys))
-    packed, error = _abi.Packed(), c_void_p()
-    at = _abi.address(key_lens.buffer_info()[0])
-    status = _abi.get_packed(handle, b"".join(keys), at, _abi.size(count), byref(packed), byref(error))
-    check(status, error)
-    lens_at: int = packed.lens
-    try:
-        lens = array("I", _abi.memory[lens_at : lens_at + 4 * count])
-        read = BytesIO(_abi.bytes_at(packed.bytes, packed.bytes_len)).read
-    finally:
-        _abi.free(_abi.address(lens_at))
-    if packed.found == count:
-        return list(map(read, lens))
-    return [None if length == _abi.LEN_ABSENT else read(length) for length in lens]
+    values: List[Optional[bytes]] = [None] * len(keys)
+    for begin in range(0, len(keys), _PORTION):
+        error = c_void_p()
+        end = min(begin + _PORTION, len(keys))
+        check(_abi.get_many_made(handle, _abi.HOST, keys, values, begin, end, byref(error)), error)
+    return values
 
 
 def _addresses(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]", "array[int]"]:

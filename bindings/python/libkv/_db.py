@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
-from ctypes import byref, c_char, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_int64, c_size_t, c_uint64, c_void_p
 from types import TracebackType
 from typing import (
     Any,
@@ -39,21 +39,8 @@ D = TypeVar("D")
 R = TypeVar("R")
 
 _MISSING: Any = object()
-# Values up to this length come with one call, and one copy.
-_BUFFER_BYTES = 4096
-_BUFFER_SIZE = _abi.size(_BUFFER_BYTES)
-_get, _size, _SIZES, _SIZES_KNOWN = _abi.get, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
-
-
-def _reader() -> Tuple[Any, Any, Any, Any]:
-    """A buffer and a length, with the arguments that lead to them."""
-    buffer, length = (c_char * _BUFFER_BYTES)(), c_size_t()
-    return buffer, byref(buffer), length, byref(length)
-
-
-# Not one for each thread: a signal handler or finalizer that reads would find the buffer of the read that it interrupted.
-# `pop` and `append` happen in one step.
-_readers: List[Tuple[Any, Any, Any, Any]] = []
+_ABSENT, _FAILED = _abi.ABSENT, _abi.FAILED
+_get_made, _HOST, _size, _SIZES, _SIZES_KNOWN = _abi.get_made, _abi.HOST, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
 
 
 class _Values(ValuesView[V]):
@@ -109,31 +96,21 @@ class Db(Store, MutableMapping[bytes, V]):
         """The value of a key, or `default` when it has none. Takes no lock and never waits."""
         if type(key) is not bytes:
             key = key_bytes(key)
-        try:
-            reader = _readers.pop()
-        except IndexError:
-            reader = _reader()
-        buffer, buffer_at, length, length_at = reader
         n = len(key)
-        status = _get(
-            self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), buffer_at, _BUFFER_SIZE, length_at, None
-        )
-        if status == 0:
-            value = buffer[: length.value]
-            _readers.append(reader)
-            return value if self._is_bytes else self._decode(value)
-        _readers.append(reader)
-        if status == 1:
+        value = _get_made(self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), _HOST)
+        if value is _FAILED:
+            # Too long for that, or a failure, of which this call tells the facts.
+            value = self._owned(lib.kv_get_owned, key, _ABSENT)
+        if value is _ABSENT:
             return default
-        owned = self._owned(lib.kv_get_owned, key)
-        return default if owned is None else self._decode(owned)
+        return value if self._is_bytes else self._decode(value)  # type: ignore[arg-type]
 
-    def _owned(self, call: Callable[..., int], key: bytes) -> Optional[bytes]:
-        """What a function gives that stores a copy of ours to free."""
+    def _owned(self, call: Callable[..., int], key: bytes, absent: Any = None) -> Any:
+        """What a function gives that stores a copy of ours to free; `absent` when it finds none."""
         value, length, error = c_void_p(), c_size_t(), c_void_p()
         status = call(self._at, key, len(key), byref(value), byref(length), byref(error))
         if check(status, error) == _abi.NOT_FOUND:
-            return None
+            return absent
         try:
             return _abi.bytes_at(value.value, length.value)
         finally:

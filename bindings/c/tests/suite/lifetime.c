@@ -104,9 +104,6 @@ static void a_second_close_does_nothing_and_every_call_after_it_is_refused(void)
   IS(KV_CLOSED, kv_get(db, S("k"), NULL, 0, &len, NULL));
   IS(KV_CLOSED, kv_get_owned(db, S("k"), &owned, &len, NULL));
   IS(KV_CLOSED, kv_get_many(db, &key, 1, &values, NULL));
-  const uint32_t key_len = 1;
-  kv_packed packed;
-  IS(KV_CLOSED, kv_get_packed(db, "k", &key_len, 1, &packed, NULL));
   IS(KV_CLOSED, kv_set_many(db, &pair, 1, NULL));
   IS(KV_CLOSED, kv_delete_many(db, &key, 1, NULL, NULL));
   IS(KV_CLOSED, kv_contains(db, S("k"), NULL));

@@ -35,12 +35,6 @@ static void null_is_refused_everywhere_and_nothing_is_written(void) {
   IS(KV_INVALID_ARGUMENT, kv_now(db, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_get_many(db, NULL, 1, (kv_slice **)&owned, NULL));
   IS(KV_INVALID_ARGUMENT, kv_get_many(db, NULL, 0, NULL, NULL));
-  const uint32_t one = 1;
-  kv_packed packed = {NULL, NULL, 7, 7};
-  IS(KV_INVALID_ARGUMENT, kv_get_packed(db, NULL, &one, 1, &packed, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_get_packed(db, "k", NULL, 1, &packed, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_get_packed(db, "k", &one, 1, NULL, NULL));
-  IS(KV_INVALID_HANDLE, kv_get_packed(NULL, "k", &one, 1, &packed, NULL));
   IS(KV_INVALID_ARGUMENT, kv_set_many(db, NULL, 1, NULL));
   IS(KV_INVALID_ARGUMENT, kv_delete_many(db, NULL, 1, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_apply(db, NULL, 1, NULL));
@@ -71,7 +65,7 @@ static void null_is_refused_everywhere_and_nothing_is_written(void) {
   OK(kv_db_free(NULL));
   OK(kv_pin_release(NULL));
   OK(kv_scan_free(NULL));
-  CHECK(len == 7 && owned == NULL && pinned == NULL && packed.lens == NULL && packed.found == 7);
+  CHECK(len == 7 && owned == NULL && pinned == NULL);
   uint64_t entries = 1;
   OK(kv_len(db, &entries, NULL));
   CHECK(entries == 0);
@@ -96,11 +90,6 @@ static void lengths_beyond_the_limits_are_refused_unread(void) {
   IS(KV_KEY_TOO_LONG, kv_get_many(db, &slice, 1, &values, NULL));
   IS(KV_INVALID_ARGUMENT, kv_get_many(db, &slice, HUGE_LEN, &values, NULL));
   IS(KV_INVALID_ARGUMENT, kv_get_many(db, &slice, KV_COUNT_MAX + 1, &values, NULL));
-  const uint32_t lens[] = {1, UINT32_MAX, 1};
-  kv_packed packed = {NULL, NULL, 7, 7};
-  IS(KV_KEY_TOO_LONG, kv_get_packed(db, key, lens, 3, &packed, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_get_packed(db, key, lens, HUGE_LEN, &packed, NULL));
-  CHECK(packed.lens == NULL && packed.found == 7);
   kv_pair pair = {SLICE("k"), {key, HUGE_LEN}};
   IS(KV_VALUE_TOO_LONG, kv_set_many(db, &pair, 1, NULL));
   IS(KV_INVALID_ARGUMENT, kv_set_many(db, &pair, HUGE_LEN, NULL));
