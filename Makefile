@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
+.PHONY: header test-c test-python bench-python need-python install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +21,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c ## everything that CI runs
+test: lint test-rust test-loom test-c test-python ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -69,3 +69,15 @@ test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, p
 	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
 	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
 	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)
+
+# The Python host. What it needs of Python packages goes into virtual environments under $(TARGET_DIR)/python.
+need-python:
+	@scripts/need.sh python3=python3
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need.sh python3-venv=python3-venv
+
+test-python: lib need-python ## the Python host: types, the wheel in a fresh environment, examples, docs
+	bindings/python/test.sh $(TARGET_DIR)
+
+bench-python: lib need-python ## the promised ratios of the Python host, measured in one run against diskcache and lmdb
+	@scripts/need.sh cc=gcc
+	bindings/python/test.sh $(TARGET_DIR) bench

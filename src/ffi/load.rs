@@ -17,7 +17,7 @@ pub struct kv_sink {
 
 impl Kind for kv_sink {
     const MAGIC: u64 = 0x6b76_7369_6e6b_7306;
-    /// `None` until something is written: a host whose callback is cut off answers 0, and brought nothing.
+    /// `None` until something is written: a host whose callback is cut off may answer 0, and brought nothing.
     type Inner = RefCell<Option<Vec<u8>>>;
 }
 

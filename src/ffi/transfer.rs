@@ -64,7 +64,7 @@ struct Reader<F>(F);
 
 impl<F: FnMut(&mut [u8], &mut usize) -> i32> Read for Reader<F> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        // Not 0: that would be the end, and a host whose callback is cut off stores nothing and answers 0.
+        // Not 0: that would be the end, and a host whose callback is cut off stores nothing and may answer 0.
         let mut read = usize::MAX;
         match within(Within::Callback, || self.0(to, &mut read)) {
             0 if read <= to.len() => Ok(read),

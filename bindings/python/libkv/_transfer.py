@@ -81,7 +81,7 @@ def export(
     status = lib.kv_export_to(handle, callback, None, kind, byref(options), byref(done), byref(error))
     del keep
     _finish(status, error, raised)
-    # Ctrl-C can strike at the first step of `write`, before its `try`: ctypes then prints it and answers 0, "taken".
+    # Ctrl-C can strike at the first step of `write`, before its `try`: ctypes then prints it and may answer 0, "taken".
     # In both formats each entry ends a line; an object has two lines more.
     expected = done.entries if kind == _abi.FORMAT_NDJSON else done.entries + 2 if done.entries else 1
     if lines != expected:

@@ -106,28 +106,17 @@ def test_a_loader_may_use_the_store_but_not_wait_for_itself_or_close_it(db: libk
     assert db.get_or_load("k", load) == b"inner value" and db["other"] == b"1"
 
 
-class Cut:
-    """A callback that is cut off before its first step, as a KeyboardInterrupt may do it."""
-
-    def __init__(self, kind: Any) -> None:
-        self.kind = kind
-
-    def __call__(self, function: Any) -> Any:
-        def cut(*args: Any) -> int:
-            raise KeyboardInterrupt
-
-        return self.kind(cut)
-
-
 @pytest.mark.parametrize("callback", ["Loader", "Writer", "Reader"])
-def test_a_callback_that_is_cut_off_is_an_error(
-    db: libkv.Db[bytes], callback: str, monkeypatch: pytest.MonkeyPatch, unraisable: List[BaseException]
+def test_a_callback_that_is_cut_off_before_its_first_step_is_an_error(
+    db: libkv.Db[bytes], callback: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db["a"] = b"1"
     text = io.BytesIO()
     db.export(text)
     text.seek(0)
-    monkeypatch.setattr(libkv._abi, callback, Cut(getattr(libkv._abi, callback)))
+    kind = getattr(libkv._abi, callback)
+    # What ctypes answers then is whatever stood in memory; 0 is the worst, since it means "done".
+    monkeypatch.setattr(libkv._abi, callback, lambda function: kind(lambda *args: 0))
     calls: Any = {
         "Loader": (libkv.LoaderFailedError, lambda: db.get_or_load("k", lambda key: b"v")),
         "Writer": (InterruptedError, lambda: db.export(io.BytesIO())),
@@ -136,7 +125,7 @@ def test_a_callback_that_is_cut_off_is_an_error(
     error, call = calls[callback]
     with pytest.raises(error):
         call()
-    assert dict(db) == {b"a": b"1"} and isinstance(unraisable[0], KeyboardInterrupt)
+    assert dict(db) == {b"a": b"1"}
 
 
 def test_ctrl_c_in_a_callback_ends_the_call(db: libkv.Db[bytes]) -> None:

@@ -329,7 +329,8 @@ def test_a_backup_is_a_store_of_its_own(db: libkv.Db[bytes], tmp_path: Path) -> 
 
 def test_verify_and_salvage_tell_damage(tmp_path: Path) -> None:
     with libkv.open(tmp_path / "s") as db:
-        db.set_many([(b"key-%04d" % at, b"value" * 20) for at in range(500)])
+        for number in range(500):
+            db[b"key-%04d" % number] = b"value" * 20
     sound = libkv.verify(tmp_path / "s")
     assert sound.ok and not sound.damage and sound.figures["entries"] == 500
     segment = max((path for path in (tmp_path / "s").iterdir()), key=lambda path: path.stat().st_size)
