@@ -50,20 +50,25 @@ def key_bytes(key: Key) -> bytes:
 
 
 def keys_bytes(keys: Iterable[Key]) -> List[bytes]:
-    found = list(keys)
-    # For a list of bytes this costs a fraction of calling `key_bytes` for each.
-    if [*map(type, found)].count(bytes) == len(found):
-        return found  # type: ignore[return-value]
-    return [key_bytes(key) for key in found]
+    return [key if type(key) is bytes else key_bytes(key) for key in keys]
 
 
-def get_many(handle: Any, keys: List[bytes]) -> List[Optional[bytes]]:
+def get_many(handle: Any, keys: List[Key]) -> List[Optional[bytes]]:
     """Copies of the values, in the order of the keys."""
     values: List[Optional[bytes]] = [None] * len(keys)
     for begin in range(0, len(keys), _PORTION):
         error = c_void_p()
         end = min(begin + _PORTION, len(keys))
-        check(_abi.get_many_made(handle, _abi.HOST, keys, values, begin, end, byref(error)), error)
+        try:
+            status = _abi.get_many_made(handle, _abi.HOST, keys, values, begin, end, byref(error))
+        except BaseException as raised:
+            # The interpreter's own, from a function of it that the library has called.
+            lib.kv_error_free(error)
+            if isinstance(raised, TypeError):
+                # A key that is no bytes. To look at each key first would cost a fifth of the call.
+                return get_many(handle, list(keys_bytes(keys)))
+            raise
+        check(status, error)
     return values
 
 

@@ -299,7 +299,7 @@ class Db(Store, MutableMapping[bytes, V]):
     def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
         """The values of many keys, in their order, with `default` for those that have none. Each is as of a moment of its
         own. Crosses into the library once."""
-        values: List[Any] = _batch.get_many(self._at, _batch.keys_bytes(keys))
+        values: List[Any] = _batch.get_many(self._at, list(keys))
         if self._is_bytes:
             if default is None or None not in values:
                 return values
