@@ -256,3 +256,81 @@ fn a_failed_sync_refuses_writes_until_the_store_is_reopened_and_loses_nothing_ac
         assert_eq!(read_all(&options(&image).open(DIR).unwrap()), seen);
     }
 }
+
+#[test]
+fn a_compaction_that_could_not_sync_its_copies_is_the_last_one_and_its_victims_stay() {
+    // Two ask at once, so that one may be carried out after the other has failed.
+    for _ in 0..40 {
+        let disk = SimDisk::new();
+        let db = options(&disk).background(false).open(DIR).unwrap();
+        let mut entries = Entries::new();
+        for n in 0..120u64 {
+            let (key, value) = ((n % 70).to_le_bytes().to_vec(), value("v", n, 2000));
+            db.set(&key, &value).unwrap();
+            entries.insert(key, value);
+        }
+        db.sync().unwrap();
+        disk.fail(Call::SyncDir, libc::EIO, 0, u64::MAX);
+        std::thread::scope(|scope| {
+            let compactions = [(); 2].map(|()| scope.spawn(|| db.compact()));
+            compactions.into_iter().for_each(|c| assert!(c.join().unwrap().is_err()));
+        });
+        assert_eq!(read_all(&db), entries);
+        db.abandon();
+        drop(db);
+        disk.heal();
+        assert_eq!(read_all(&options(&disk).open(DIR).unwrap()), entries);
+    }
+}
+
+#[test]
+fn a_segment_listed_by_a_manifest_that_was_written_stays_whatever_failed_then() {
+    // Each call that may fail while segments are listed; not the sync, which another test fails.
+    for call in [Call::Stat, Call::Write, Call::Open, Call::Rename, Call::SyncDir] {
+        for skip in 0..40 {
+            let disk = SimDisk::new();
+            let db = options(&disk).background(false).open(DIR).unwrap();
+            disk.fail(call, libc::EIO, skip, 1);
+            let mut entries = Entries::new();
+            for n in 0..90u64 {
+                let value = value("v", n, 2000);
+                if db.set(&n.to_le_bytes(), &value).is_ok() {
+                    entries.insert(n.to_le_bytes().to_vec(), value);
+                }
+            }
+            db.abandon();
+            drop(db);
+            disk.heal();
+            let db = options(&disk).open(DIR).unwrap_or_else(|error| panic!("{call:?} {skip}: {error}"));
+            let found = read_all(&db);
+            assert!(entries.iter().all(|(key, value)| found.get(key) == Some(value)), "{call:?} {skip}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_never_finished_is_made_anew_whatever_the_disk_holds_of_its_manifest() {
+    use kv::testing::{Choice, Moment};
+    use std::sync::Mutex;
+    for seed in 0..40 {
+        let disk = SimDisk::new();
+        let images: Arc<Mutex<Vec<Arc<SimDisk>>>> = Arc::default();
+        let (of, into) = (Arc::downgrade(&disk), Arc::clone(&images));
+        disk.watch(move |call, moment| {
+            if let (Some(disk), Call::Sync | Call::Rename | Call::SyncDir, Moment::Before) =
+                (of.upgrade(), call, moment)
+            {
+                into.lock().unwrap().push(disk.image(Choice::Garbage, seed));
+            }
+        });
+        let db = options(&disk).background(false).open(DIR).unwrap();
+        disk.unwatch();
+        let image = disk.image(Choice::Nothing, seed);
+        db.abandon();
+        for image in images.lock().unwrap().drain(..) {
+            assert!(options(&image).open(DIR).unwrap().is_empty());
+        }
+        // The directory's own name is on disk once the store is open.
+        assert!(options(&image).mode(OpenMode::MustExist).open(DIR).unwrap().is_empty());
+    }
+}

@@ -3,6 +3,7 @@
 use super::Db;
 use crate::error::{Error, Result};
 use crate::fork::Generation;
+use crate::index;
 use crate::options::check_key;
 use crate::record::flags;
 use crate::store::Store;
@@ -113,14 +114,59 @@ impl<'db> Pin<'db> {
     /// # Errors
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
-        self.fork.check()?;
-        find(&self.store, key, &self.guard)
+        self.reader().get(key)
+    }
+
+    /// The values of many keys, in their order, in place. Each is as of a moment of its own.
+    ///
+    /// # Errors
+    /// As [`Pin::get`], for the first key that fails.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
+        let reader = self.reader();
+        // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.push(reader.get(key.as_ref())?);
+        }
+        Ok(values)
+    }
+
+    /// Reads many keys for less than [`Pin::get`] asks for each.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { pin: self, map: self.store.index.pin() }
     }
 }
 
-fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
+/// Reads many keys under one pin: [`Pin::reader`] makes it.
+pub struct Reader<'pin> {
+    pin: &'pin Pin<'pin>,
+    map: index::Pinned<'pin>,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl<'pin> Reader<'pin> {
+    /// As [`Pin::get`].
+    ///
+    /// # Errors
+    /// As [`Pin::get`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value<'pin>>> {
+        self.pin.fork.check()?;
+        find(&self.pin.store, &self.map, key, &self.pin.guard)
+    }
+}
+
+fn find<'g>(
+    store: &'g Store,
+    map: &index::Pinned<'_>,
+    key: &[u8],
+    guard: &'g Guard,
+) -> Result<Option<Value<'g>>> {
     check_key(key)?;
-    let map = store.index.pin();
     let Some(view) = store.look(map.find(key), guard).live else {
         store.counters.misses.count();
         return Ok(None);
@@ -171,7 +217,8 @@ impl Db {
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = crossbeam_epoch::pin();
-        Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
+        let store = self.open_store()?;
+        Ok(find(store, &store.index.pin(), key, &guard)?.map(Value::into_vec))
     }
 
     /// What `read` makes of the value of `key`, which it sees in place. It runs under a guard: it must be short, and must not
@@ -181,7 +228,8 @@ impl Db {
     /// As [`Db::get`].
     pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         let guard = crossbeam_epoch::pin();
-        Ok(find(self.open_store()?, key, &guard)?.map(|value| read(&value)))
+        let store = self.open_store()?;
+        Ok(find(store, &store.index.pin(), key, &guard)?.map(|value| read(&value)))
     }
 
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
@@ -191,7 +239,8 @@ impl Db {
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool> {
         to.clear();
         let guard = crossbeam_epoch::pin();
-        let found = find(self.open_store()?, key, &guard)?;
+        let store = self.open_store()?;
+        let found = find(store, &store.index.pin(), key, &guard)?;
         if let Some(value) = &found {
             to.extend_from_slice(value);
         }
@@ -203,9 +252,9 @@ impl Db {
     /// # Errors
     /// As [`Db::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
-        let store = self.open_store()?;
-        let guard = crossbeam_epoch::pin();
-        keys.iter().map(|key| Ok(find(store, key.as_ref(), &guard)?.map(Value::into_vec))).collect()
+        let found = self.pin()?;
+        let found = found.get_many(keys)?;
+        Ok(found.into_iter().map(|value| value.map(Value::into_vec)).collect())
     }
 
     /// Whether `key` has a value.
