@@ -104,7 +104,9 @@ fn store_with(
     table.insert(&nothing);
     let log = Log::new(table, files, options.sync, &nothing, manifest.next_segment_id);
     let clock = Ratchet::new(Arc::clone(&options.clock));
-    Ok(Store::new(Arc::new(log), Index::with_capacity(0), clock, Events::default(), options))
+    let index =
+        Index::with_capacity(0).map_err(|e| Error::io("map memory for", Path::new("the index"), e))?;
+    Ok(Store::new(Arc::new(log), index, clock, Events::default(), options))
 }
 
 pub(crate) fn in_memory(options: Options) -> Result<Recovered> {

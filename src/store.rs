@@ -5,8 +5,8 @@ use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
-use crate::index::{Address, Content, Index, Pinned, Slot};
-use crate::log::{Log, NoRoom, Place, Segment, View};
+use crate::index::{Address, Entry, Index, Keys, Pinned};
+use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::record::{restore, Draft, Kind, State};
 use crate::testing::Fault;
@@ -34,10 +34,23 @@ pub(crate) struct Store {
     turns: Vec<Mutex<()>>,
 }
 
+/// The index, with what it asks for keys.
+pub(crate) type Map<'g> = Pinned<'g, Table>;
+
+impl Keys for Table {
+    #[inline]
+    fn key_at<'g>(&self, address: Address, guard: &'g Guard) -> Option<&'g [u8]>
+    where
+        Self: 'g,
+    {
+        self.get(address.segment(), guard)?.key(address.offset_bytes())
+    }
+}
+
 /// What stands for a key, as one moment saw it.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen<'g> {
-    content: Content,
+    entry: Option<Entry<'g>>,
     /// LSN of the record there; 0 without one.
     pub(crate) lsn: u64,
     /// The record, if it is alive.
@@ -136,18 +149,25 @@ impl Store {
         self.stored_time_ms.fetch_max(at_least_ms, Ordering::Release);
     }
 
-    /// What stands in a slot. A record that is pending is committed first (I4), one that has expired is tagged (I5).
-    pub(crate) fn look<'g>(&self, slot: Option<&Slot>, guard: &'g Guard) -> Seen<'g> {
+    /// The index under a guard: what it gives stays readable while that is held.
+    pub(crate) fn map<'g>(&'g self, guard: &'g Guard) -> Map<'g> {
+        self.index.pin(&self.log.table, guard)
+    }
+
+    /// What stands for a key. A record that is pending is committed first (I4), one that has expired is tagged (I5).
+    pub(crate) fn look<'g>(&'g self, key: &[u8], guard: &'g Guard) -> Seen<'g> {
+        let map = self.map(guard);
         loop {
-            let content = slot.map_or(Content::Empty, Slot::load);
-            let found = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
-            let Some((address, (segment, view))) = found else {
-                return Seen { content, lsn: 0, live: None };
+            let entry = map.find(key);
+            let found = entry.and_then(|entry| Some((entry, self.at(entry.address(), guard)?)));
+            let Some((current, (segment, view))) = found else {
+                return Seen { entry, lsn: 0, live: None };
             };
+            let address = current.address();
             if view.word.state() == Some(State::Pending) {
                 segment.resolve(address.offset_bytes(), State::Committed);
             }
-            let gone = Seen { content, lsn: view.lsn, live: None };
+            let gone = Seen { entry, lsn: view.lsn, live: None };
             if address.is_expired() || view.word.kind() != Some(Kind::Put) {
                 return gone;
             }
@@ -157,15 +177,14 @@ impl Store {
             if self.options.faults.has(Fault::ExpiredNotTagged) || self.read_only.is_some() {
                 return gone;
             }
-            if slot.is_some_and(|slot| self.tag_expired(slot, address, &view)) {
-                return Seen { content: Content::At(address.expired()), ..gone };
-            }
+            // Whoever tagged it, or wrote instead: look again.
+            self.tag_expired(&map, &current, &view);
         }
     }
 
-    /// Turns an expired record into a mask (I5); false if the slot changed first.
-    pub(crate) fn tag_expired(&self, slot: &Slot, address: Address, view: &View<'_>) -> bool {
-        if slot.compare_exchange(Content::At(address), address.expired()).is_err() {
+    /// Turns an expired record into a mask (I5); false if the entry changed first.
+    pub(crate) fn tag_expired<'g>(&self, map: &Map<'g>, entry: &Entry<'g>, view: &View<'_>) -> bool {
+        if !map.replace(entry, entry.address().expired()) {
             return false;
         }
         self.count_gone(view);
@@ -197,77 +216,50 @@ impl Store {
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
-    pub(crate) fn publish_blind(
-        &self,
-        map: &Pinned<'_>,
-        draft: &Draft<'_>,
-        place: &Place<'_>,
-        guard: &Guard,
-    ) -> bool {
+    pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
+        let map = self.map(guard);
         loop {
-            let slot = map.claim(draft.key);
-            let mut content = slot.load();
-            loop {
-                let old = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
-                if let Some((_, (_, view))) = &old {
-                    if view.lsn > place.lsn {
-                        return false;
-                    }
-                }
-                if content == Content::Dead {
-                    map.retire(draft.key);
-                    break;
-                }
-                match slot.compare_exchange(content, new) {
-                    Ok(()) => {
-                        self.settle(draft, old);
-                        return true;
-                    }
-                    Err(found) => content = found,
-                }
+            let Some(entry) = map.insert(draft.key, new) else {
+                self.settle(draft, None);
+                return true;
+            };
+            let old = self.at(entry.address(), guard).map(|found| (entry.address(), found));
+            if old.is_some_and(|(_, (_, view))| view.lsn > place.lsn) {
+                return false;
+            }
+            if map.replace(&entry, new) {
+                self.settle(draft, old);
+                return true;
             }
         }
     }
 
     /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
-    fn publish_over(
-        &self,
-        map: &Pinned<'_>,
-        draft: &Draft<'_>,
-        place: &Place<'_>,
-        seen: &Seen<'_>,
-        guard: &Guard,
-    ) -> bool {
+    fn publish_over(&self, draft: &Draft<'_>, place: &Place<'_>, seen: &Seen<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
-        let slot = match seen.content {
-            Content::At(_) => map.find(draft.key),
-            _ => Some(map.claim(draft.key)),
-        };
-        let Some(slot) = slot else { return false };
-        let mut expected = if seen.content == Content::Dead { Content::Empty } else { seen.content };
-        loop {
-            let old = expected.address().and_then(|address| Some((address, self.at(address, guard)?)));
-            let found = match slot.compare_exchange(expected, new) {
-                Ok(()) => {
-                    self.settle(draft, old);
-                    return true;
-                }
-                Err(found) => found,
-            };
-            let moved = match (found, seen.live) {
-                (Content::At(address), Some(_)) if !address.is_expired() => self
-                    .at(address, guard)
-                    .is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put)),
-                _ => false,
-            };
-            if found == Content::Dead {
-                map.retire(draft.key);
+        let map = self.map(guard);
+        let Some(seen_entry) = seen.entry else {
+            let is_new = map.insert(draft.key, new).is_none();
+            if is_new {
+                self.settle(draft, None);
             }
-            if !moved {
+            return is_new;
+        };
+        loop {
+            let Some(entry) = map.find(draft.key) else { return false };
+            let found = self.at(entry.address(), guard);
+            let is_as_seen = entry.address() == seen_entry.address();
+            let was_moved = !entry.address().is_expired()
+                && seen.live.is_some()
+                && found.is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put));
+            if !is_as_seen && !was_moved {
                 return false;
             }
-            expected = found;
+            if map.replace(&entry, new) {
+                self.settle(draft, found.map(|found| (entry.address(), found)));
+                return true;
+            }
         }
     }
 
@@ -334,8 +326,7 @@ impl Store {
     fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
         let guard = crossbeam_epoch::pin();
         let place = self.log.append(draft, &guard)?;
-        let map = self.index.pin();
-        if self.publish_blind(&map, draft, &place, &guard) {
+        if self.publish_blind(draft, &place, &guard) {
             place.resolve(State::Committed);
             return Ok(Some(place.lsn));
         }
@@ -374,8 +365,7 @@ impl Store {
             let _turn = self.turn(key, value_bytes, losses);
             let no_room = {
                 let guard = crossbeam_epoch::pin();
-                let map = self.index.pin();
-                let seen = self.look(map.find(key), &guard);
+                let seen = self.look(key, &guard);
                 let (new, outcome) = match decide(&seen)? {
                     Step::Leave(outcome) => return Ok((None, outcome)),
                     Step::Write(new, outcome) => (new, outcome),
@@ -401,7 +391,7 @@ impl Store {
                         return Ok((None, outcome));
                     }
                     Ok(place) => {
-                        if self.publish_over(&map, &draft, &place, &seen, &guard) {
+                        if self.publish_over(&draft, &place, &seen, &guard) {
                             place.resolve(State::Committed);
                             return Ok((Some(place.lsn), outcome));
                         }
@@ -419,7 +409,7 @@ impl Store {
     /// Takes an entry out that a clear masks in the log (I14); false if it changed first.
     pub(crate) fn forget_cleared(
         &self,
-        map: &Pinned<'_>,
+        map: &Map<'_>,
         key: &[u8],
         address: Address,
         segment: &Segment,

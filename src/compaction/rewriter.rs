@@ -2,7 +2,7 @@
 //! recovery (I17) use it.
 
 use crate::error::{Error, Result};
-use crate::index::{Address, Content};
+use crate::index::Address;
 use crate::log::{Place, Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
 use crate::record::{flags, record_bytes, Draft, Kind, State};
 use crate::store::{address_of, Store};
@@ -113,23 +113,22 @@ impl<'s> Rewriter<'s> {
 
     fn rewrite_entry(&mut self, victim: &Segment, at: u64, view: &View<'_>, guard: &Guard) -> Result<()> {
         let store = self.store;
-        let map = store.index.pin();
+        let map = store.map(guard);
         let Some(here) = Address::new(victim.number(), at) else { return Ok(()) };
         loop {
-            let slot = map.find(view.key);
-            let content = slot.map_or(Content::Empty, |slot| slot.load());
-            match (slot, content.address()) {
-                (Some(slot), Some(address)) if address.is_same_place(here) => {
+            match map.find(view.key) {
+                Some(entry) if entry.address().is_same_place(here) => {
+                    let address = entry.address();
                     let is_put = view.word.kind() == Some(Kind::Put);
                     if is_put && !address.is_expired() && store.is_past(view.expire_at_ms, guard) {
-                        store.tag_expired(slot, address, view);
+                        store.tag_expired(&map, &entry, view);
                         continue;
                     }
                     let is_mask = address.is_expired() || !is_put;
                     let copy = if is_mask { tombstone_for(view) } else { copy_of(view) };
                     let place = self.copy(&copy, guard)?;
                     let Some(new) = address_of(&place) else { return Ok(()) };
-                    if slot.compare_exchange(content, new).is_ok() {
+                    if map.replace(&entry, new) {
                         victim.account.charge(view.bytes());
                         self.note(&place);
                         return Ok(());
@@ -137,15 +136,16 @@ impl<'s> Rewriter<'s> {
                     // The copy stays: harmless, since it has the same LSN, and needed if the winner is not on disk (I7).
                     charge_lost(&place);
                 }
-                (_, Some(address)) => {
-                    let newer = store.at(address, guard).is_some_and(|(_, other)| other.lsn >= view.lsn);
+                Some(entry) => {
+                    let newer =
+                        store.at(entry.address(), guard).is_some_and(|(_, other)| other.lsn >= view.lsn);
                     return if newer || !view.may_mask() {
                         Ok(())
                     } else {
                         self.keep_mask(Kind::Tombstone, view, guard)
                     };
                 }
-                (_, None) => {
+                None => {
                     let drops = !view.may_mask()
                         || self.is_free(view.lsn)
                         || (view.word.kind() == Some(Kind::Put)

@@ -88,8 +88,7 @@ impl Pin<'_> {
 
 fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
     check_key(key)?;
-    let map = store.index.pin();
-    let Some(view) = store.look(map.find(key), guard).live else {
+    let Some(view) = store.look(key, guard).live else {
         store.counters.misses.count();
         return Ok(None);
     };
@@ -189,8 +188,7 @@ impl Db {
         check_key(key)?;
         let store = self.open_store()?;
         let guard = crossbeam_epoch::pin();
-        let map = store.index.pin();
-        Ok(store.look(map.find(key), &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
+        Ok(store.look(key, &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
     }
 
     /// Entries in the store. Those whose time is over count until the background has removed them, about a second.

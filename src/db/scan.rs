@@ -92,11 +92,18 @@ impl Db {
     pub fn scan(&self, options: ScanOptions) -> Result<Scan> {
         let store = self.open_store()?;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        store.index.pin().walk(|key, address| {
-            if key.starts_with(&options.prefix) && !address.is_expired() {
-                keys.push(key.into());
+        let mut cursor = store.index.cursor(&crossbeam_epoch::pin());
+        loop {
+            let guard = crossbeam_epoch::pin();
+            let goes_on = cursor.step(&store.map(&guard), |key, address| {
+                if key.starts_with(&options.prefix) && !address.is_expired() {
+                    keys.push(key.into());
+                }
+            });
+            if !goes_on {
+                break;
             }
-        });
+        }
         if options.ordered {
             keys.sort_unstable();
         }

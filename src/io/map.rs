@@ -85,4 +85,10 @@ impl Map {
             let _ = self.raw.advise_range(memmap2::Advice::PopulateWrite, offset, len);
         }
     }
+
+    /// Asks for huge pages, which make misses of the address translation rare. Best effort.
+    pub(crate) fn prefer_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.raw.advise(memmap2::Advice::HugePage);
+    }
 }

@@ -344,6 +344,11 @@ impl Segment {
         })
     }
 
+    /// The key of the record at `offset`; as `view`.
+    pub(crate) fn key(&self, offset: u64) -> Option<&[u8]> {
+        self.view(offset).map(|view| view.key)
+    }
+
     /// Whether the record's bytes are still those that were written.
     pub(crate) fn checksum_is_good(&self, offset: u64, view: &View<'_>) -> bool {
         let Ok(at) = usize::try_from(offset) else { return false };

@@ -2,7 +2,6 @@
 
 use super::load::{Found, Loaded, Source};
 use super::Damage;
-use crate::index::{Content, Pinned};
 use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
 use crate::record::{Draft, Kind, Record, State};
 use crate::store::Store;
@@ -143,7 +142,6 @@ impl<'s> ReplayOne<'s> {
         let segment = self.segment;
         // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
         let bytes = unsafe { segment.map().slice(0, segment.map().bytes()) }.unwrap_or_default();
-        let map = self.store.index.pin();
         let mut guard = crossbeam_epoch::pin();
         let mut looked = 0u32;
         scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
@@ -154,23 +152,22 @@ impl<'s> ReplayOne<'s> {
             self.end = at + record.bytes;
             if record.state == State::Committed {
                 self.offsets.push(at);
-                self.take(at, record, &map, &guard);
+                self.take(at, record, &guard);
             } else {
                 segment.account.charge(record.bytes);
             }
         })
     }
 
-    fn take(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+    fn take(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
         let account = &self.segment.account;
         match record.kind {
-            Kind::Put | Kind::Tombstone => self.offer(at, record, map, guard),
+            Kind::Put | Kind::Tombstone => self.offer(at, record, guard),
             Kind::Batch => {
                 account.charge(crate::record::record_bytes(0, 0));
                 // The scan has checked the frame's members.
-                let _ = members(self.segment.header(), at, record, |at, member| {
-                    self.offer(at, member, map, guard)
-                });
+                let _ =
+                    members(self.segment.header(), at, record, |at, member| self.offer(at, member, guard));
             }
             Kind::Clear => {
                 account.saw_mask(record.lsn);
@@ -181,7 +178,7 @@ impl<'s> ReplayOne<'s> {
         }
     }
 
-    fn offer(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+    fn offer(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
         let draft = Draft {
             kind: record.kind,
             flags: record.flags,
@@ -196,7 +193,7 @@ impl<'s> ReplayOne<'s> {
         if is_mask {
             self.segment.account.saw_mask(record.lsn);
         }
-        if !self.store.publish_blind(map, &draft, &place, guard) {
+        if !self.store.publish_blind(&draft, &place, guard) {
             self.segment.account.charge(record.bytes);
         } else if is_mask {
             self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
@@ -209,13 +206,19 @@ fn drop_cleared(store: &Store, clear_lsn: u64) {
     if clear_lsn == 0 {
         return;
     }
-    let map = store.index.pin();
-    let guard = crossbeam_epoch::pin();
-    map.walk(|key, address| {
-        if let Some((segment, view)) = store.at(address, &guard) {
-            if view.lsn < clear_lsn && map.find(key).is_some_and(|slot| slot.load() == Content::At(address)) {
-                store.forget_cleared(&map, key, address, segment, &view);
+    let mut cursor = store.index.cursor(&crossbeam_epoch::pin());
+    loop {
+        let guard = crossbeam_epoch::pin();
+        let map = store.map(&guard);
+        let goes_on = cursor.step(&map, |key, address| {
+            if let Some((segment, view)) = store.at(address, &guard) {
+                if view.lsn < clear_lsn {
+                    store.forget_cleared(&map, key, address, segment, &view);
+                }
             }
+        });
+        if !goes_on {
+            break;
         }
-    });
+    }
 }
