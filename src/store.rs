@@ -26,7 +26,8 @@ pub(crate) struct Store {
     pub(crate) clock: Ratchet,
     /// Highest time that stands in a segment's cell (I15).
     pub(crate) stored_time_ms: Arc<AtomicU64>,
-    pub(crate) counters: Counters,
+    /// Boxed: 100 KiB that an open would else move from frame to frame, past the end of a small stack.
+    pub(crate) counters: Box<Counters>,
     pub(crate) events: Events,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
@@ -109,7 +110,7 @@ impl Store {
             index,
             clock,
             stored_time_ms: Arc::default(),
-            counters: Counters::default(),
+            counters: Box::default(),
             events,
             options,
             read_only: None,

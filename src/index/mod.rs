@@ -73,7 +73,8 @@ pub(crate) trait Keys {
 pub(crate) struct Index {
     root: Root,
     hasher: ahash::RandomState,
-    entries: Striped,
+    // Boxed: it is large, and an index is moved about while a store is opened.
+    entries: Box<Striped>,
     on_move: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -108,7 +109,7 @@ impl Index {
         Ok(Index {
             root: Root::new(Table::new(bits, bits)?),
             hasher: ahash::RandomState::new(),
-            entries: Striped::default(),
+            entries: Box::default(),
             on_move: OnceLock::new(),
         })
     }

@@ -35,7 +35,7 @@ fn at(n: usize, version: u64) -> Address {
 }
 
 fn parts(address: Address) -> (usize, u64) {
-    let id = u64::from(address.segment()) << 28 | address.offset_bytes() / 8;
+    let id = (u64::from(address.segment()) << 28) + address.offset_bytes() / 8;
     ((id & 0xffff) as usize, id >> 16)
 }
 
