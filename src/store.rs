@@ -46,6 +46,12 @@ impl Keys for Table {
     {
         self.get(address.segment(), guard)?.key(address.offset_bytes())
     }
+
+    fn prefetch(&self, address: Address, guard: &Guard) {
+        if let Some(segment) = self.get(address.segment(), guard) {
+            segment.prefetch(address.offset_bytes());
+        }
+    }
 }
 
 /// What stands for a key, as one moment saw it.

@@ -67,7 +67,13 @@ pub(crate) trait Keys {
     fn key_at<'g>(&self, address: Address, guard: &'g Guard) -> Option<&'g [u8]>
     where
         Self: 'g;
+
+    /// Has the beginning of a record fetched that will be read soon.
+    fn prefetch(&self, _address: Address, _guard: &Guard) {}
 }
+
+/// Keys whose cache misses overlap: more than a core has in flight brings nothing.
+pub(crate) const PREFETCHED_KEYS: usize = 16;
 
 /// Keys' hashes with their records' addresses.
 pub(crate) struct Index {
@@ -158,6 +164,26 @@ impl<'g, K: Keys> Pinned<'g, K> {
             if bucket.load() == header {
                 return entry(table, number, found);
             }
+        }
+    }
+
+    /// Has all that `find` will read for the first so many keys fetched at once: their buckets, then their records.
+    pub(crate) fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let table = self.index.root.get(self.guard);
+        let mut hashes = [0; PREFETCHED_KEYS];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.index.hash(key);
+            crate::io::prefetch(table.bucket(table.number_of(*hash)));
+            count += 1;
+        }
+        for hash in hashes.iter().take(count) {
+            let bucket = table.bucket(table.number_of(*hash));
+            // The first with this tag is nearly always the one; it is a guess, so nothing is checked.
+            let _ = bucket.find(bucket.load(), table.tag_of(*hash), |address| {
+                self.keys.prefetch(address, self.guard);
+                true
+            });
         }
     }
 

@@ -6,7 +6,7 @@
 mod map;
 mod os;
 
-pub(crate) use map::Map;
+pub(crate) use map::{prefetch, Map};
 pub(crate) use os::OsDisk;
 
 use std::io::Result;

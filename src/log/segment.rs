@@ -6,7 +6,7 @@
 
 use super::cell::Cell;
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
-use crate::io::{File, Map};
+use crate::io::{prefetch, File, Map};
 use crate::record::{
     fill_body, flags, frame_body, record_bytes, Draft, Kind, Seed, State, Word, EXPIRE_AT, HEADER_BYTES,
     KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
@@ -347,6 +347,16 @@ impl Segment {
     /// The key of the record at `offset`; as `view`.
     pub(crate) fn key(&self, offset: u64) -> Option<&[u8]> {
         self.view(offset).map(|view| view.key)
+    }
+
+    /// Has the beginning of the record at `offset` fetched, which somebody will read soon.
+    pub(crate) fn prefetch(&self, offset: u64) {
+        const LINE_BYTES: usize = 64;
+        if let Some(at) = usize::try_from(offset).ok().filter(|at| at + LINE_BYTES < self.map.bytes()) {
+            let place = self.map.base().wrapping_add(at);
+            prefetch(place);
+            prefetch(place.wrapping_add(LINE_BYTES));
+        }
     }
 
     /// Whether the record's bytes are still those that were written.
