@@ -28,6 +28,7 @@ mod options;
 mod record;
 mod recovery;
 mod store;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;

@@ -9,7 +9,7 @@
 
 use super::raw::{Bucket, Lines, Link, HEAD_SLOTS, LINE_SLOTS};
 use super::slot::{Address, Word};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Slots that the header speaks for: the bucket's own and three lines. Slots behind them are filled by a move only, and
 /// count as long as they hold an address (X7).

@@ -44,11 +44,13 @@
 
 mod bucket;
 mod cursor;
+#[cfg(all(test, loom))]
+mod models;
 mod raw;
 mod resize;
 mod slot;
 mod table;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub(crate) use slot::Address;

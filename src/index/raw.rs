@@ -5,16 +5,19 @@
 //!   table that an earlier one leads to is retired later, so the same guard keeps it too.
 
 use super::table::Table;
+#[cfg(not(loom))]
 use crate::io::Map;
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_epoch::Guard;
 use std::marker::PhantomData;
+#[cfg(not(loom))]
 use std::mem::size_of;
 use std::ptr::{null_mut, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 pub(super) const HEAD_SLOTS: usize = 6;
 pub(super) const LINE_SLOTS: usize = 7;
 
+#[cfg(not(loom))]
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Lines that are allocated at once.
 const CHUNK_LINES_MIN: usize = 16;
@@ -22,6 +25,7 @@ const CHUNK_LINES_MAX: usize = 4096;
 
 /// The first cache line of a chain. All zero is an empty one.
 #[repr(C, align(64))]
+#[cfg_attr(loom, derive(Default))]
 pub(super) struct Bucket {
     pub(super) header: AtomicU64,
     pub(super) slots: [AtomicU64; HEAD_SLOTS],
@@ -36,6 +40,7 @@ pub(super) struct Line {
     pub(super) link: Link,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Line>() == 64);
 
 /// From one line of a chain to the next; set once.
@@ -72,12 +77,14 @@ impl Link {
 }
 
 /// Buckets in zeroed memory that costs nothing until it is used, on huge pages where the system has them.
+#[cfg(not(loom))]
 pub(super) struct Buckets {
     map: Map,
     start: usize,
     mask: usize,
 }
 
+#[cfg(not(loom))]
 impl Buckets {
     pub(super) fn new(bits: u32) -> std::io::Result<Buckets> {
         let bytes = size_of::<Bucket>() << bits;
@@ -101,6 +108,25 @@ impl Buckets {
 
     pub(super) fn len(&self) -> usize {
         self.mask + 1
+    }
+}
+
+/// For models: loom's atomics are no plain words, so zeros would not be buckets.
+#[cfg(loom)]
+pub(super) struct Buckets(Box<[Bucket]>);
+
+#[cfg(loom)]
+impl Buckets {
+    pub(super) fn new(bits: u32) -> std::io::Result<Buckets> {
+        Ok(Buckets((0..1 << bits).map(|_| Bucket::default()).collect()))
+    }
+
+    pub(super) fn get(&self, number: usize) -> &Bucket {
+        &self.0[number & (self.0.len() - 1)]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -152,7 +178,8 @@ unsafe impl Sync for Lines {}
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        let mut chunk = *self.newest.get_mut();
+        // Acquire: nobody else is left.
+        let mut chunk = self.newest.load(Ordering::Acquire);
         while !chunk.is_null() {
             // SAFETY: each chunk came from `Box::into_raw` and hangs on this list exactly once.
             chunk = unsafe { Box::from_raw(chunk) }.older;
@@ -223,7 +250,8 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        let mut table = *self.table.get_mut();
+        // Acquire: nobody else is left.
+        let mut table = self.table.load(Ordering::Acquire);
         while !table.is_null() {
             // SAFETY: X8: `&mut self` says that no guard's borrow of the index is left; tables on the root's chain were not
             // retired, and each is on it once.

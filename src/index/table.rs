@@ -2,8 +2,8 @@
 
 use super::raw::{Bucket, Buckets, Lines, Next};
 use super::slot::TAG_BITS;
+use crate::sync::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Of the smallest table: one page.
 pub(super) const BITS_MIN: u32 = 6;
