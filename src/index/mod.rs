@@ -50,7 +50,8 @@ mod raw;
 mod resize;
 mod slot;
 mod table;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 pub(crate) use slot::Address;
