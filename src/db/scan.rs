@@ -92,9 +92,9 @@ impl Db {
     pub fn scan(&self, options: ScanOptions) -> Result<Scan> {
         let store = self.open_store()?;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        store.index.pin().walk(|key, address| {
-            if key.starts_with(&options.prefix) && !address.is_expired() {
-                keys.push(key.into());
+        store.walk(|_, address, (_, view)| {
+            if view.key.starts_with(&options.prefix) && !address.is_expired() {
+                keys.push(view.key.into());
             }
         });
         if options.ordered {
