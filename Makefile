@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
+.PHONY: bench-c header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,11 +28,15 @@ lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 
-test-rust: need-cargo ## unit, integration and doc tests of the crate
+test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
+	scripts/examples.sh $(TARGET_DIR)/debug/examples
 
 bench: need-cargo ## the promised ratios, measured in one run against their peers
 	$(CARGO) bench --locked --bench targets
+
+bench-c: need-cargo ## what the C boundary costs, against the crate's own call
+	$(CARGO) bench --locked --features ffi --bench boundary
 
 campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model

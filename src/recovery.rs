@@ -40,6 +40,12 @@ pub struct Damage {
     pub reason: String,
 }
 
+impl Damage {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({"path": self.path.to_string_lossy(), "offset": self.offset, "reason": self.reason})
+    }
+}
+
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}, offset {}: {}", self.path.display(), self.offset, self.reason)
