@@ -66,7 +66,8 @@ fn main() {
         rust.set(&key(n), &[7; VALUE_BYTES]).expect("a set");
         let (key, value) = (key(n), [7u8; VALUE_BYTES]);
         // SAFETY: as kv.h asks: the lengths are those of the arrays.
-        let status = unsafe { kv_set(c, key.as_ptr().cast(), 16, value.as_ptr().cast(), VALUE_BYTES, null_mut()) };
+        let status =
+            unsafe { kv_set(c, key.as_ptr().cast(), 16, value.as_ptr().cast(), VALUE_BYTES, null_mut()) };
         assert_eq!(status, 0);
     }
     let from_rust = |key: &[u8; 16], buffer: &mut [u8; VALUE_BYTES]| {
@@ -95,5 +96,8 @@ fn main() {
     unsafe { kv_db_free(c) };
     println!("Rust get + copy      {:6.1} ns", median(rust_ns));
     println!("C kv_get into buffer {:6.1} ns", median(c_ns));
-    println!("difference           {:6.1} ns (median of {ROUNDS} pairs; target: at most +10)", median(difference_ns));
+    println!(
+        "difference           {:6.1} ns (median of {ROUNDS} pairs; target: at most +10)",
+        median(difference_ns)
+    );
 }

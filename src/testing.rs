@@ -142,7 +142,8 @@ mod on_disk {
         let Some((key_len, value_len)) = lengths() else { return false };
         let is_pad = bytes.get(4) == Some(&(Kind::Pad as u8));
         let end = if is_pad { HEADER_BYTES } else { HEADER_BYTES + key_len + value_len };
-        let Some((word, body)) = bytes.get_mut(..end).and_then(|record| record.split_first_chunk_mut()) else {
+        let Some((word, body)) = bytes.get_mut(..end).and_then(|record| record.split_first_chunk_mut())
+        else {
             return false;
         };
         let crc = Seed::from_salt(salt).record_crc(Word(u64::from_le_bytes(*word)), body);
