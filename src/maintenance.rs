@@ -158,6 +158,7 @@ impl Maintenance {
             let guard = crossbeam_epoch::pin();
             goes_on = self.store.map(&guard).tidy();
         }
+        while self.store.index.free_left() && self.store.wait_grace() {}
     }
 
     fn sleep_limit(&self) -> Option<Duration> {

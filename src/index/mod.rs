@@ -145,7 +145,13 @@ impl Index {
         })
     }
 
-    /// Calls `tell` whenever a move begins: somebody may want to finish it in the background, with `tidy`.
+    /// Frees what moves have left behind, if nobody can be there any more; true if some of it has to wait for a grace period.
+    pub(crate) fn free_left(&self) -> bool {
+        self.root.free_left()
+    }
+
+    /// Calls `tell` whenever a move begins or ends: somebody may want to finish it in the background, with `tidy`, and then to
+    /// free what it left.
     pub(crate) fn on_move(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_move.set(Box::new(tell));
     }

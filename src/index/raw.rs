@@ -1,8 +1,8 @@
 //! Memory of tables, and the index's only unsafe code. Cited by the SAFETY comments:
 //!
-//! - **X8** A table's buckets and lines live as long as the table. A table is freed a grace period after the root moved
-//!   on from it, or with the index: whoever reached it under a guard may use it for as long as the guard is held. A later
-//!   table that an earlier one leads to is retired later, so the same guard keeps it too.
+//! - **X8** A table's buckets and lines live as long as the table. A table is freed no earlier than a grace period after the
+//!   root moved on from it, or with the index: whoever reached it under a guard may use it for as long as the guard is held.
+//!   A later table that an earlier one leads to is left later, so the same guard keeps it too.
 
 use super::table::Table;
 #[cfg(not(loom))]
@@ -13,6 +13,8 @@ use std::marker::PhantomData;
 #[cfg(not(loom))]
 use std::mem::size_of;
 use std::ptr::{null_mut, NonNull};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 // In models as few as their keys need: each is a place where threads may meet.
 pub(super) const HEAD_SLOTS: usize = if cfg!(loom) { 2 } else { 6 };
@@ -212,15 +214,27 @@ impl Next {
     }
 }
 
-/// The oldest table that is in use; owns it and those that it leads to.
+/// The oldest table that is in use; owns it, those that it leads to, and those that were left and not freed yet.
 pub(super) struct Root {
     table: AtomicPtr<Table>,
+    left: Mutex<Vec<Left>>,
     owns: PhantomData<Box<Table>>,
 }
 
+/// A table that the root moved on from.
+struct Left {
+    table: NonNull<Table>,
+    /// Every guard under which somebody may be in it has been dropped.
+    is_empty: Arc<AtomicBool>,
+}
+
+// SAFETY: it is the table's owner, and tables may be sent.
+unsafe impl Send for Left {}
+
 impl Root {
     pub(super) fn new(table: Table) -> Root {
-        Root { table: AtomicPtr::new(Box::into_raw(Box::new(table))), owns: PhantomData }
+        let table = AtomicPtr::new(Box::into_raw(Box::new(table)));
+        Root { table, left: Mutex::default(), owns: PhantomData }
     }
 
     pub(super) fn get<'g>(&'g self, _guard: &'g Guard) -> &'g Table {
@@ -239,13 +253,38 @@ impl Root {
         if self.table.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        let retired = from.as_ptr() as usize;
-        // SAFETY: X8: the pointer came from `Box::into_raw`; the exchange above took it off the root exactly once, so
-        // nobody who takes a guard from now on reaches it. The closure captures no borrow.
-        unsafe { guard.defer_unchecked(move || drop(Box::from_raw(retired as *mut Table))) };
+        let is_empty = Arc::new(AtomicBool::new(false));
+        let signal = Arc::clone(&is_empty);
+        self.left().push(Left { table: from, is_empty });
+        // Epoch callbacks only signal: whoever runs this one must not have to unmap the table.
+        // Release: whatever was done in the table is over; pairs with the Acquire in `free_left`.
+        guard.defer(move || signal.store(true, std::sync::atomic::Ordering::Release));
         // An idle thread's garbage would wait for ever.
         guard.flush();
         true
+    }
+
+    /// Frees the tables that were left and that nobody can be in any more; true if others have to wait for a grace period.
+    pub(super) fn free_left(&self) -> bool {
+        // Acquire: pairs with the Release in `advance`.
+        let is_empty = |left: &Left| left.is_empty.load(std::sync::atomic::Ordering::Acquire);
+        let (empty, goes_on) = {
+            let mut left = self.left();
+            let (empty, waiting): (Vec<_>, Vec<_>) = left.drain(..).partition(is_empty);
+            let goes_on = !waiting.is_empty();
+            *left = waiting;
+            (empty, goes_on)
+        };
+        for Left { table, .. } in empty {
+            // SAFETY: X8: the pointer came from `Box::into_raw`, `advance` took it off the root exactly once, and a grace
+            // period has passed since.
+            drop(unsafe { Box::from_raw(table.as_ptr()) });
+        }
+        goes_on
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,9 +294,13 @@ impl Drop for Root {
         let mut table = self.table.load(Ordering::Acquire);
         while !table.is_null() {
             // SAFETY: X8: `&mut self` says that no guard's borrow of the index is left; tables on the root's chain were not
-            // retired, and each is on it once.
+            // left, and each is on it once.
             let owned = unsafe { Box::from_raw(table) };
             table = owned.next.0.load(Ordering::Acquire);
+        }
+        for Left { table, .. } in self.left().drain(..) {
+            // SAFETY: X8: as above, and no table stands both on the chain and here.
+            drop(unsafe { Box::from_raw(table.as_ptr()) });
         }
     }
 }

@@ -22,9 +22,16 @@ impl<'g, R: Records> Pinned<'g, R> {
             self.move_unit(table, next, unit & (units - 1));
         }
         if table.moved() >= units {
-            self.index.root.advance(table, self.guard);
+            self.advance(table);
         }
         true
+    }
+
+    /// Leaves a table of which everything was moved.
+    fn advance(&self, table: &'g Table) {
+        if self.index.root.advance(table, self.guard) {
+            self.index.tell_of_move();
+        }
     }
 
     /// Lets the table grow if it holds too much.
@@ -104,7 +111,7 @@ impl<'g, R: Records> Pinned<'g, R> {
             was_last = bucket.mark_moved();
         }
         if was_last && table.count_moved() == units {
-            self.index.root.advance(table, self.guard);
+            self.advance(table);
         }
     }
 

@@ -173,6 +173,25 @@ fn a_slot_that_was_given_up_is_used_again() {
     assert_eq!((table_bits(&index), index.entries()), (super::table::BITS_MIN, 0), "no reason to grow");
 }
 
+#[test]
+fn a_table_that_was_left_is_freed_once_nobody_can_be_in_it() {
+    let (index, keyring) = (Index::with_capacity(0).unwrap(), Keyring::new());
+    let reader = crossbeam_epoch::pin();
+    let map = index.pin(&keyring, &reader);
+    publish(&index, &keyring, 0, at(0, 1));
+    let entry = map.find(keyring.key(0)).unwrap();
+    (1..KEYS).for_each(|n| assert_eq!(publish(&index, &keyring, n, at(n, 1)), None));
+    settle(&index, &keyring);
+    assert!(table_bits(&index) > super::table::BITS_MIN && index.free_left(), "the reader is still there");
+    // X8: what was read under the guard can still be acted on, in vain.
+    assert!(!map.replace(&entry, at(0, 2)));
+    drop(reader);
+    while index.free_left() {
+        crossbeam_epoch::pin().flush();
+    }
+    assert_eq!(find(&index, &keyring, 0), Some(at(0, 1)));
+}
+
 /// Millions of operations on one thread, over tables that grow and shrink, with the same answers as two other maps.
 #[test]
 fn it_answers_as_other_maps_do() {
