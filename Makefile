@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts bench bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz bench bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -22,7 +22,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c test-go test-python test-hosts ## everything that CI runs
+test: lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -46,6 +46,8 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
+	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
+	scripts/cinstall.sh $(TARGET_DIR)
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
@@ -105,3 +107,6 @@ bench-python: lib need-python ## the promised ratios of the Python host, measure
 
 test-hosts: test-c test-go test-python ## stores written by each host are read by each other
 	scripts/exchange.sh $(TARGET_DIR)
+
+test-fuzz: need-cargo ## each fuzz target for a moment (KV_FUZZ_SECONDS=20)
+	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-20}

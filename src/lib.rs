@@ -46,7 +46,7 @@ mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use db::{
-    salvage, verify, Batch, Condition, Db, Entry, Expiry, Pin, Reader, Report, Salvaged, Scan, ScanOptions,
+    salvage, verify, Batch, Condition, Db, Entry, Expiry, Pin, Report, Salvaged, Scan, ScanOptions,
     SetOptions, Stats, Ttl, Value,
 };
 pub use error::{Error, Result};

@@ -9,7 +9,7 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
-pub use read::{Pin, Reader, Ttl, Value};
+pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
 pub use stats::Stats;
 pub use verify::{salvage, verify, Report, Salvaged};

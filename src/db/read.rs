@@ -3,7 +3,7 @@
 use super::Db;
 use crate::error::{Error, Result};
 use crate::fork::Generation;
-use crate::index;
+use crate::index::PREFETCHED_KEYS;
 use crate::options::check_key;
 use crate::record::flags;
 use crate::store::Store;
@@ -114,7 +114,8 @@ impl<'db> Pin<'db> {
     /// # Errors
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
-        self.reader().get(key)
+        self.fork.check()?;
+        find(&self.store, key, &self.guard)
     }
 
     /// The values of many keys, in their order, in place. Each is as of a moment of its own.
@@ -122,52 +123,24 @@ impl<'db> Pin<'db> {
     /// # Errors
     /// As [`Pin::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
-        let reader = self.reader();
+        self.fork.check()?;
+        let map = self.store.map(&self.guard);
         // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
         let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            values.push(reader.get(key.as_ref())?);
+        for group in keys.chunks(PREFETCHED_KEYS) {
+            // What takes the time of a lookup is waiting for memory: a group waits once.
+            map.prefetch(group.iter().map(AsRef::as_ref));
+            for key in group {
+                values.push(find(&self.store, key.as_ref(), &self.guard)?);
+            }
         }
         Ok(values)
     }
-
-    /// Reads many keys for less than [`Pin::get`] asks for each.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader { pin: self, map: self.store.index.pin() }
-    }
 }
 
-/// Reads many keys under one pin: [`Pin::reader`] makes it.
-pub struct Reader<'pin> {
-    pin: &'pin Pin<'pin>,
-    map: index::Pinned<'pin>,
-}
-
-impl std::fmt::Debug for Reader<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reader")
-    }
-}
-
-impl<'pin> Reader<'pin> {
-    /// As [`Pin::get`].
-    ///
-    /// # Errors
-    /// As [`Pin::get`].
-    pub fn get(&self, key: &[u8]) -> Result<Option<Value<'pin>>> {
-        self.pin.fork.check()?;
-        find(&self.pin.store, &self.map, key, &self.pin.guard)
-    }
-}
-
-fn find<'g>(
-    store: &'g Store,
-    map: &index::Pinned<'_>,
-    key: &[u8],
-    guard: &'g Guard,
-) -> Result<Option<Value<'g>>> {
+fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
     check_key(key)?;
-    let Some(view) = store.look(map.find(key), guard).live else {
+    let Some(view) = store.look(key, guard).live else {
         store.counters.misses.count();
         return Ok(None);
     };
@@ -217,8 +190,7 @@ impl Db {
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = crossbeam_epoch::pin();
-        let store = self.open_store()?;
-        Ok(find(store, &store.index.pin(), key, &guard)?.map(Value::into_vec))
+        Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
     }
 
     /// What `read` makes of the value of `key`, which it sees in place. It runs under a guard: it must be short, and must not
@@ -228,8 +200,7 @@ impl Db {
     /// As [`Db::get`].
     pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         let guard = crossbeam_epoch::pin();
-        let store = self.open_store()?;
-        Ok(find(store, &store.index.pin(), key, &guard)?.map(|value| read(&value)))
+        Ok(find(self.open_store()?, key, &guard)?.map(|value| read(&value)))
     }
 
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
@@ -239,8 +210,7 @@ impl Db {
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool> {
         to.clear();
         let guard = crossbeam_epoch::pin();
-        let store = self.open_store()?;
-        let found = find(store, &store.index.pin(), key, &guard)?;
+        let found = find(self.open_store()?, key, &guard)?;
         if let Some(value) = &found {
             to.extend_from_slice(value);
         }
@@ -252,8 +222,8 @@ impl Db {
     /// # Errors
     /// As [`Db::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
-        let found = self.pin()?;
-        let found = found.get_many(keys)?;
+        let pin = self.pin()?;
+        let found = pin.get_many(keys)?;
         Ok(found.into_iter().map(|value| value.map(Value::into_vec)).collect())
     }
 
@@ -289,8 +259,7 @@ impl Db {
         check_key(key)?;
         let store = self.open_store()?;
         let guard = crossbeam_epoch::pin();
-        let map = store.index.pin();
-        Ok(store.look(map.find(key), &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
+        Ok(store.look(key, &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
     }
 
     /// Entries in the store. Those whose time is over count until the background has removed them, about a second.

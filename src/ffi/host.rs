@@ -7,6 +7,9 @@ use super::status::*;
 use super::types::KV_COUNT_MAX;
 use std::ffi::c_void;
 
+/// Keys that are looked up together: those that wait for memory wait at the same time.
+const GROUP_KEYS: usize = 64;
+
 /// Functions of a host's runtime that read and make its byte strings, for hosts to which a buffer or an array of addresses is
 /// dear; CPython's are named beside each. They are called in the calling thread, in the middle of a read: they must be quick,
 /// must not call the store, and must return.
@@ -99,14 +102,19 @@ pub unsafe extern "C" fn kv_get_many_made(
         let failed =
             |what: &str, at: usize| Failure::argument(format!("index {at}: the host's {what} failed"));
         let pin = db_of(db)?.pin()?;
-        let reader = pin.reader();
-        for at in begin..end {
-            let (mut data, mut len) = (std::ptr::null_mut(), 0);
-            let object = item(keys, at);
-            if object.is_null() || bytes(object, &mut data, &mut len) != 0 {
-                return Err(failed("item or bytes", at));
+        let mut group: [&[u8]; GROUP_KEYS] = [&[]; GROUP_KEYS];
+        for begin in (begin..end).step_by(GROUP_KEYS) {
+            let group = &mut group[..GROUP_KEYS.min(end - begin)];
+            for (key, at) in group.iter_mut().zip(begin..) {
+                let (mut data, mut len) = (std::ptr::null_mut(), 0);
+                let object = item(keys, at);
+                if object.is_null() || bytes(object, &mut data, &mut len) != 0 {
+                    return Err(failed("item or bytes", at));
+                }
+                *key = args::key(data, len)?;
             }
-            if let Some(value) = reader.get(args::key(data, len)?)? {
+            for (value, at) in pin.get_many(group)?.into_iter().zip(begin..) {
+                let Some(value) = value else { continue };
                 let made = make(value.as_ptr().cast(), value.len());
                 if made.is_null() || put(values, at, made) != 0 {
                     return Err(failed("make or put", at));

@@ -49,6 +49,13 @@ def test_the_programs_of_a_document_print_what_it_says(document: str, tmp_path: 
     assert programs and python(program, cwd=tmp_path) == "".join(outputs)
 
 
+def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
+    programs = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(programs))
+    assert programs and python(program, cwd=tmp_path) == "b'Alice' None 1\n"
+
+
 def test_the_package_needs_no_newer_python_than_it_says() -> None:
     import ast
 
