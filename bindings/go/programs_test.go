@@ -74,6 +74,24 @@ func TestTheProgramOfTheDocsPrintsWhatTheyShow(t *testing.T) {
 	same(t, string(output), block("output"))
 }
 
+func TestTheDocsProgramOfTheReadmePrintsTheName(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	ok(t, err)
+	found := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(page)
+	if found == nil {
+		t.Fatal("no program in Go")
+	}
+	program := filepath.Join(t.TempDir(), "main.go")
+	ok(t, os.WriteFile(program, found[1], 0o600))
+	built := filepath.Join(t.TempDir(), "program")
+	run(t, "go", "build", "-o", built, program)
+	command := exec.Command(built)
+	command.Dir = t.TempDir()
+	output, err := command.CombinedOutput()
+	ok(t, err)
+	same(t, string(output), "Alice <nil>\n")
+}
+
 func TestTheExamplesPrintWhatTheirTwinsInCPrint(t *testing.T) {
 	for _, name := range []string{"cache", "durable_store", "pinned_reads", "batch"} {
 		t.Run(name, func(t *testing.T) {
