@@ -163,7 +163,8 @@ impl Compactor {
         };
         let remove: Vec<u64> = spent.iter().map(|victim| victim.header().id).collect();
         store.options.hooks.at(Point::Waiting);
-        let replaced = if hurried { Ok(()) } else { store.log.wait_synced(tail_lsn.saturating_sub(1)) };
+        let replaced =
+            if hurried { Ok(()) } else { store.log.wait_synced_while_open(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
             let add = outputs.clone();
             store.log.ask(|reply| Request::Replace { add, remove, reply })?
