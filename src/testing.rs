@@ -92,6 +92,25 @@ impl Hooks {
 }
 
 #[cfg(any(test, feature = "testing"))]
+thread_local! {
+    static LAST_LSN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// LSN of the record that the calling thread appended last, 0 if it has appended none.
+#[cfg(any(test, feature = "testing"))]
+pub fn last_lsn() -> u64 {
+    LAST_LSN.get()
+}
+
+/// The calling thread has appended a record, or the frame of a batch.
+#[inline]
+pub(crate) fn appended(lsn: u64) {
+    #[cfg(any(test, feature = "testing"))]
+    LAST_LSN.set(lsn);
+    let _ = lsn;
+}
+
+#[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 
 /// A store's files, held by a test.
@@ -105,14 +124,14 @@ mod on_disk {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    pub use crate::io::sim::{Call, Choice, Moment, SimDisk};
+    pub use crate::io::sim::{Call, Choice, Image, Moment, SimDisk};
 
     /// The same options, for a store on `disk`.
     pub fn on(options: Options, disk: &Arc<SimDisk>) -> Options {
         options.disk(disk.clone())
     }
 
-    /// Names in a store's directory that belong to nothing.
+    /// Names in a closed store's directory that belong to nothing.
     ///
     /// # Errors
     /// As opening the store, for the manifest.
@@ -122,7 +141,7 @@ mod on_disk {
             let id = id_in_name(name);
             manifest.iter().any(|m| m.segments.iter().any(|listed| Some(listed.id) == id))
         };
-        let known = ["MANIFEST-0", "MANIFEST-1", "RESERVE-TOMBSTONES", "RESERVE-COMPACTION", "LOCK"];
+        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
         Ok(disk.names(dir).into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
     }

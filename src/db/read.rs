@@ -117,6 +117,25 @@ impl<'db> Pin<'db> {
         self.fork.check()?;
         find(&self.store, key, &self.guard)
     }
+
+    /// The values of many keys, in their order, in place. Each is as of a moment of its own.
+    ///
+    /// # Errors
+    /// As [`Pin::get`], for the first key that fails.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
+        self.fork.check()?;
+        let map = self.store.map(&self.guard);
+        // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
+        let mut values = Vec::with_capacity(keys.len());
+        for group in keys.chunks(PREFETCHED_KEYS) {
+            // What takes the time of a lookup is waiting for memory: a group waits once.
+            map.prefetch(group.iter().map(AsRef::as_ref));
+            for key in group {
+                values.push(find(&self.store, key.as_ref(), &self.guard)?);
+            }
+        }
+        Ok(values)
+    }
 }
 
 fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
@@ -203,18 +222,9 @@ impl Db {
     /// # Errors
     /// As [`Db::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
-        let store = self.open_store()?;
-        let guard = crossbeam_epoch::pin();
-        let map = store.map(&guard);
-        let mut values = Vec::with_capacity(keys.len());
-        for group in keys.chunks(PREFETCHED_KEYS) {
-            // What takes the time of a lookup is waiting for memory: a group waits once.
-            map.prefetch(group.iter().map(AsRef::as_ref));
-            for key in group {
-                values.push(find(store, key.as_ref(), &guard)?.map(Value::into_vec));
-            }
-        }
-        Ok(values)
+        let pin = self.pin()?;
+        let found = pin.get_many(keys)?;
+        Ok(found.into_iter().map(|value| value.map(Value::into_vec)).collect())
     }
 
     /// Whether `key` has a value.

@@ -58,9 +58,9 @@ pub unsafe extern "C" fn kv_get_many(
         args::distinct([out.range(), place(error).range()])?;
         let keys = args::keys(keys, count)?;
         let pin = db.pin()?;
-        let found = keys.iter().map(|key| pin.get(key)).collect::<crate::Result<Vec<_>>>()?;
-        let table_bytes = count * size_of::<kv_slice>();
+        let found = pin.get_many(&keys)?;
         let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
+        let table_bytes = count * size_of::<kv_slice>();
         let memory = args::allocate(table_bytes + value_bytes)?;
         let table: *mut kv_slice = memory.cast();
         let mut to = memory.add(table_bytes);

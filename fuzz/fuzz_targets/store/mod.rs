@@ -22,7 +22,7 @@ pub struct Template {
 fn options(disk: &Arc<SimDisk>) -> Options {
     let clock = Arc::new(ManualClock::new(1_000_000_000_000));
     let compression = Compression::Zstd { level: 1, threshold_bytes: 256 };
-    on(Options::new().clock(clock).background(false).segment_bytes(16 << 10).compression(compression), disk)
+    on(Options::new().clock(clock).background(false).segment_bytes(64 << 10).compression(compression), disk)
 }
 
 /// Made once: several segments with sets, deletes, expiries, batches, compressed and large values; one is active.
@@ -36,7 +36,7 @@ pub fn template() -> &'static Template {
             db.set_with(key, value, options).expect("a set");
             written.entry(key.to_vec()).or_default().insert(value.to_vec());
         };
-        for n in 0..120u32 {
+        for n in 0..300u32 {
             let key = format!("key {}", n % 20).into_bytes();
             let value = vec![n as u8; 50 + 13 * (n as usize % 40)];
             let ttl = Duration::from_secs(1 + u64::from(n));
