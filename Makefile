@@ -46,6 +46,7 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
+	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
 
