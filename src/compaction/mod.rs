@@ -205,6 +205,22 @@ impl Compactor {
     }
 }
 
+impl Compactor {
+    /// Removes the files of outputs that no manifest lists: the store closes, and what they were copied from is listed still.
+    pub(crate) fn give_up(&mut self, store: &Store) {
+        // What stands on disk is in doubt, the manifest too: they stay for the next open to judge (P7).
+        if store.log.is_broken() {
+            return;
+        }
+        for output in self.unlisted.drain(..) {
+            if let Err(error) = store.log.files.remove(&output) {
+                // A leftover: the next open removes it.
+                store.say(&format!("compaction: {error}"));
+            }
+        }
+    }
+}
+
 /// The rewritten victims that may go: a mask that was left out of one, for nothing older would stay, keeps it when another
 /// victim stays after all, for damage or for want of space (I6). Each comes with the highest such LSN.
 fn without_early(mut spent: Vec<(Arc<Segment>, u64)>, victims: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
