@@ -37,7 +37,7 @@ bench: need-cargo ## the promised ratios, measured in one run against their peer
 campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
 	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
-	KV_CRASH_KILLS=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
+	KV_CRASH_KILLS=10000 KV_CRASH_HISTORIES=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
 	KV_POWER_ROUNDS=1000 $(CARGO) test --locked --features $(FEATURES) --test power_loss
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)

@@ -144,7 +144,8 @@ impl Store {
             let Some((address, (segment, view))) = found else {
                 return Seen { content, lsn: 0, live: None };
             };
-            if view.word.state() == Some(State::Pending) {
+            let is_left = self.options.faults.has(Fault::PendingNotCommitted);
+            if view.word.state() == Some(State::Pending) && !is_left {
                 segment.resolve(address.offset_bytes(), State::Committed);
             }
             let gone = Seen { content, lsn: view.lsn, live: None };
@@ -328,7 +329,9 @@ impl Store {
         let map = self.index.pin();
         if self.publish_blind(&map, draft, &place, &guard) {
             self.options.hooks.at(Point::Published);
-            place.resolve(State::Committed);
+            if !self.options.faults.has(Fault::AcknowledgedPending) {
+                place.resolve(State::Committed);
+            }
             return Ok(Some(place.lsn));
         }
         self.abort(draft, &place);

@@ -26,11 +26,15 @@ pub enum Fault {
     OldTailReused,
     /// I5: an expired record found by a reader is not tagged.
     ExpiredNotTagged,
+    /// I2: a blind write is acknowledged while its record is pending.
+    AcknowledgedPending,
+    /// I4: a record that is found pending is acted on and not committed.
+    PendingNotCommitted,
 }
 
 /// A set of faults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults(u16);
+pub struct Faults(u32);
 
 impl Faults {
     /// Adds one.
@@ -98,7 +102,8 @@ pub use on_disk::*;
 #[cfg(any(test, feature = "testing"))]
 mod on_disk {
     use crate::db::Db;
-    use crate::error::Result;
+    use crate::error::{Error, Result};
+    use crate::io::{Disk, OsDisk};
     use crate::log::{id_in_name, Manifest};
     use crate::options::Options;
     use crate::record::{Draft, Kind};
@@ -117,6 +122,19 @@ mod on_disk {
     /// # Errors
     /// As opening the store, for the manifest.
     pub fn stray_names(disk: &SimDisk, dir: &Path) -> Result<Vec<PathBuf>> {
+        strays(disk, dir, disk.names(dir))
+    }
+
+    /// As [`stray_names`], on the real disk.
+    ///
+    /// # Errors
+    /// As opening the store, for the manifest.
+    pub fn stray_files(dir: &Path) -> Result<Vec<PathBuf>> {
+        let names = OsDisk.list(dir).map_err(|e| Error::io("list", dir, e))?;
+        strays(&OsDisk, dir, names.into_iter().map(|entry| entry.name.into()).collect())
+    }
+
+    fn strays(disk: &dyn Disk, dir: &Path, names: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
         let manifest = Manifest::load(disk, dir)?;
         let is_listed = |name: &PathBuf| {
             let id = id_in_name(name);
@@ -124,7 +142,7 @@ mod on_disk {
         };
         let known = ["MANIFEST-0", "MANIFEST-1", "RESERVE-TOMBSTONES", "RESERVE-COMPACTION", "LOCK"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
-        Ok(disk.names(dir).into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
+        Ok(names.into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
     }
 
     /// Leaves a reservation that nobody fills, as a thread does that dies in between.
