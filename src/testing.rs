@@ -108,6 +108,7 @@ mod on_disk {
     use crate::options::Options;
     use crate::record::{Draft, Kind};
     use std::path::{Path, PathBuf};
+    use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
     pub use crate::io::sim::{Call, Choice, Moment, SimDisk};
@@ -148,6 +149,16 @@ mod on_disk {
     /// Leaves a reservation that nobody fills, as a thread does that dies in between.
     pub fn leave_hole(db: &Db, bytes: u64) {
         db.log().active(&crossbeam_epoch::pin()).leave_hole(bytes.next_multiple_of(8));
+    }
+
+    /// Leaves the frame of a batch of one whose member is filled and which itself is not, as a thread does that dies in
+    /// between. Whether there was room for it.
+    pub fn leave_open_batch(db: &Db, key: &[u8], value: &[u8]) -> bool {
+        let guard = crossbeam_epoch::pin();
+        let member = Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key, value };
+        let Ok(frame) = db.log().append_batch(&[member], &guard, |_| ()) else { return false };
+        let at = usize::try_from(frame.offset).unwrap_or(usize::MAX);
+        frame.segment.map().word(at).map(|word| word.store(0, Ordering::Release)).is_some()
     }
 
     /// Leaves a record that is filled and never decided. Whether there was room for it.

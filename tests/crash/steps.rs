@@ -182,7 +182,8 @@ pub fn run() {
             kill_at += 1;
         }
         println!(
-            "{name}: {deaths} deaths in {:.1} s, by system call {killed:?}",
+            "{name}: killed at each of {deaths} system calls, {} different ones, in {:.1} s",
+            killed.len(),
             began.elapsed().as_secs_f32()
         );
         assert!(deaths > 10, "{name} makes more calls than that");
