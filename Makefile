@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
+.PHONY: test-bugs need-go lib-go test-go bench-go bench-c header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,24 +21,31 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c ## everything that CI runs
+test: lint test-rust test-loom test-bugs test-c test-go ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 
-test-rust: need-cargo ## unit, integration and doc tests of the crate
+test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
+	scripts/examples.sh $(TARGET_DIR)/debug/examples
 
 bench: need-cargo ## the promised ratios, measured in one run against their peers
 	$(CARGO) bench --locked --bench targets
 
+bench-c: need-cargo ## what the C boundary costs, against the crate's own call
+	$(CARGO) bench --locked --features ffi --bench boundary
+
 campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
 	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
-	KV_CRASH_KILLS=10000 KV_CRASH_HISTORIES=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
-	KV_POWER_ROUNDS=1000 $(CARGO) test --locked --features $(FEATURES) --test power_loss
+	KV_CRASH_KILLS=$${KV_CRASH_KILLS:-10000} KV_CRASH_HISTORIES=$${KV_CRASH_HISTORIES:-2000} $(CARGO) test --locked --features $(FEATURES) --test crash
+	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
+	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
+	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
+	$(MAKE) test-bugs BUGS=all
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
@@ -50,6 +57,11 @@ install: need-cargo install-lib ## command, completions, C library and header, u
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
+
+BUGS := fast
+test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it
+	@scripts/need.sh patch=patch
+	tests/bugs/run.sh $(BUGS)
 
 # The C library. Both files in one build; the crate itself stays a plain `lib`, so that `cargo test` links neither.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -69,3 +81,17 @@ test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, p
 	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
 	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
 	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)
+
+need-go:
+	@# An older go fetches the version that go.mod asks for by itself.
+	@scripts/need.sh go=golang-go pkg-config=pkg-config
+
+lib-go: lib ## libkv.a and its header, to where the Go package links them
+	bindings/go/lib.sh $(TARGET_DIR)/release/libkv.a
+
+test-go: need-go lib-go ## the Go host: vet, staticcheck, race detector, cgo checks, conformance
+	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
+	bindings/go/test.sh $(TARGET_DIR)
+
+bench-go: need-go lib-go ## what the Go boundary costs, against an empty cgo call and C
+	cd bindings/go && go run ./internal/bench

@@ -1483,6 +1483,42 @@ kv_status kv_import_from(const kv_db *db,
                          kv_transferred *done,
                          kv_error **error);
 
+/**
+ * Reads every record of a store and checks it, without writing anything; also of a store that another process has open, as
+ * of one moment. Damage is what it reports, not a failure.
+ *
+ * Parameters: `path`: the store's directory, ending with NUL; `damaged`: where the number of damaged places is stored: 0 when
+ * the store is sound; `report`: NULL, or where the address of a text is stored: one JSON object with ok, entries, segments,
+ * records, committed, log_bytes, live_bytes, and damage, an array of objects with path, offset and reason; `error`: NULL, or
+ * where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any. Costs what kv_open costs.
+ * Errors: KV_NOT_A_STORE; KV_CORRUPT when no manifest can be read; KV_UNSUPPORTED_VERSION; KV_IO; KV_NO_MEMORY;
+ * KV_INVALID_ARGUMENT; KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_verify(const char *path,
+                    uint64_t *damaged,
+                    char **report,
+                    kv_error **error);
+
+/**
+ * Writes every entry of a store that is intact into a new store; expiries stay. Where a delete or an overwrite was lost to the
+ * damage, what it hid comes back. On disk when it returns.
+ *
+ * Parameters: `from`: the store's directory; `to`: a directory that is empty or does not exist; both end with NUL; `entries`:
+ * NULL, or where the number of those written is stored; `report`: NULL, or as for kv_verify, with the entries written as
+ * salvaged; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any.
+ * Errors: as kv_verify; KV_NOT_A_STORE when `to` holds something; KV_DISK_FULL and others of kv_set: part of the entries may be
+ * written.
+ */
+kv_status kv_salvage(const char *from,
+                     const char *to,
+                     uint64_t *entries,
+                     char **report,
+                     kv_error **error);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

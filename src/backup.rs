@@ -1,6 +1,7 @@
 //! Copying a store while it is written.
 
 use crate::error::{Error, Result};
+use crate::io::create_dirs;
 use crate::log::{segment_path, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
 use crate::store::Store;
 use std::path::Path;
@@ -11,9 +12,13 @@ use std::sync::atomic::Ordering;
 /// The listing holds a share of each segment, so what compaction removes meanwhile stays readable, and the lengths in it
 /// are the cut: everything resolved below it, nothing after.
 pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
+    // Nobody answers for a store that is only read.
+    if let Some(reason) = &store.read_only {
+        return Err(Error::ReadOnly { reason: reason.clone() });
+    }
     let extents = store.log.ask(Request::Listing)?;
     let disk = &*store.options.disk;
-    disk.create_dir(to).map_err(|e| Error::io("create directory", to, e))?;
+    create_dirs(disk, to).map_err(|e| Error::io("create directory", to, e))?;
     let names = disk.list(to).map_err(|e| Error::io("list", to, e))?;
     if let Some(entry) = names.first() {
         let reason = format!("it holds {} already", entry.name.to_string_lossy());

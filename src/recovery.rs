@@ -5,7 +5,7 @@ use crate::compaction::Rewriter;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::index::Index;
-use crate::io::{Identity, LockAttempt, LockKind, Map};
+use crate::io::{create_dirs, sync_name_of, Identity, LockAttempt, LockKind, Map};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, SEGMENT_BYTES_FIRST};
 use crate::log::{
     id_in_name, is_reserve, listed, random_uuid, sealed_listing, Directory, Files, Log, Manifest, Plan,
@@ -38,6 +38,12 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong.
     pub reason: String,
+}
+
+impl Damage {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({"path": self.path.to_string_lossy(), "offset": self.offset, "reason": self.reason})
+    }
 }
 
 impl std::fmt::Display for Damage {
@@ -109,8 +115,7 @@ fn store_with(
     manifest: &Manifest,
     boot_id: [u8; 16],
 ) -> Result<Store> {
-    let files =
-        Files { directory, store_uuid: manifest.store_uuid, boot_id, reserve_bytes: reserve_bytes(&options) };
+    let files = Files::new(directory, manifest.store_uuid, boot_id, reserve_bytes(&options));
     let table = Table::new()?;
     let number = table.reserve()?;
     let header = SegmentHeader {
@@ -178,6 +183,8 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let is_new = manifest.generation == 0;
     if is_new {
         remove_leftovers();
+        // Also where the directory was there: whoever made it may have died before its name was synced.
+        sync_name_of(directory.disk.as_ref(), path).map_err(|e| Error::io("sync the name of", path, e))?;
     }
     let mut recovered = recover(store, manifest, loaded)?;
     if recovered.store.read_only.is_none() && !is_new {
@@ -198,7 +205,7 @@ fn list(directory: &Directory, mode: OpenMode) -> Result<Vec<PathBuf>> {
             return Err(not_a_store("there is no such directory"))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            directory.disk.create_dir(path).map_err(|e| Error::io("create directory", path, e))?;
+            create_dirs(directory.disk.as_ref(), path).map_err(|e| Error::io("create directory", path, e))?;
             Vec::new()
         }
         Err(e) => return Err(Error::io("list", path, e)),
@@ -254,7 +261,11 @@ fn leftovers(
     for name in names {
         let path = directory.path.join(name);
         if is_reserve(name) {
-            // Its size may not be the one that this open's options ask for.
+            // Now, since on a full disk there is no other space to recover with. Best effort, as for all leftovers.
+            let _ = directory.disk.remove(&path);
+            continue;
+        }
+        if Manifest::is_draft(name) {
             found.push(path);
             continue;
         }
@@ -365,7 +376,7 @@ fn start_tail_over(
         log.start_at(&tail);
         tail.cell().raise_time(store.stored_time_ms.load(Ordering::Acquire));
         let born_of_others = sealed.iter().map(|s| s.header().born).chain([base_lsn]).min().unwrap_or(0);
-        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old));
+        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old), false);
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
                 Some(segment) => rewriter.rewrite_these(segment, offsets),
@@ -394,8 +405,9 @@ fn start_tail_over(
 }
 
 fn output_bytes(store: &Store, old: &[Arc<Segment>]) -> u64 {
-    let used: u64 = old.iter().map(|segment| segment.capacity_bytes()).sum();
-    used.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
+    // No larger than those were: compaction must be able to copy it on a full disk.
+    let largest = old.iter().map(|segment| segment.capacity_bytes()).max().unwrap_or(0);
+    largest.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
 }
 
 /// A store without anything to rewrite.

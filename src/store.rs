@@ -8,7 +8,7 @@ use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Content, Index, Pinned, Refused, Slot};
 use crate::log::{Log, NoRoom, Place, Segment, View};
 use crate::options::Options;
-use crate::record::{restore, Draft, Kind, State};
+use crate::record::{restore, Draft, Kind, State, HEADER_BYTES};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
@@ -190,10 +190,14 @@ impl Store {
     /// The value of a record, decompressed.
     pub(crate) fn value_of<'g>(&self, view: &View<'g>) -> Result<Cow<'g, [u8]>> {
         let max = self.options.value_bytes_max as usize;
-        restore(view.word.flags(), view.value, max).map_err(|fault| Error::Corrupt {
-            path: "log".into(),
-            offset: view.lsn,
-            reason: format!("key of {} bytes: {fault}", view.key.len()),
+        restore(view.word.flags(), view.value, max).map_err(|fault| {
+            let guard = crossbeam_epoch::pin();
+            let place = self.log.table.place_of(view.key, &guard);
+            Error::Corrupt {
+                path: place.map_or_else(|| "memory".into(), |(segment, _)| segment.path().into()),
+                offset: place.map_or(view.lsn, |(_, key_at)| key_at - HEADER_BYTES as u64),
+                reason: format!("key of {} bytes: {fault}", view.key.len()),
+            }
         })
     }
 

@@ -96,6 +96,25 @@ impl Hooks {
 }
 
 #[cfg(any(test, feature = "testing"))]
+thread_local! {
+    static LAST_LSN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// LSN of the record that the calling thread appended last, 0 if it has appended none.
+#[cfg(any(test, feature = "testing"))]
+pub fn last_lsn() -> u64 {
+    LAST_LSN.get()
+}
+
+/// The calling thread has appended a record, or the frame of a batch.
+#[inline]
+pub(crate) fn appended(lsn: u64) {
+    #[cfg(any(test, feature = "testing"))]
+    LAST_LSN.set(lsn);
+    let _ = lsn;
+}
+
+#[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 
 /// A store's files, held by a test.
@@ -106,19 +125,19 @@ mod on_disk {
     use crate::io::{Disk, OsDisk};
     use crate::log::{id_in_name, Manifest};
     use crate::options::Options;
-    use crate::record::{Draft, Kind};
+    use crate::record::{decode, Draft, Kind, Seed, Word, HEADER_BYTES, KEY_LEN_AT, VALUE_LEN_AT};
     use std::path::{Path, PathBuf};
     use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
-    pub use crate::io::sim::{Call, Choice, Moment, SimDisk};
+    pub use crate::io::sim::{Call, Choice, Image, Moment, SimDisk};
 
     /// The same options, for a store on `disk`.
     pub fn on(options: Options, disk: &Arc<SimDisk>) -> Options {
         options.disk(disk.clone())
     }
 
-    /// Names in a store's directory that belong to nothing.
+    /// Names in a closed store's directory that belong to nothing.
     ///
     /// # Errors
     /// As opening the store, for the manifest.
@@ -141,9 +160,33 @@ mod on_disk {
             let id = id_in_name(name);
             manifest.iter().any(|m| m.segments.iter().any(|listed| Some(listed.id) == id))
         };
-        let known = ["MANIFEST-0", "MANIFEST-1", "RESERVE-TOMBSTONES", "RESERVE-COMPACTION", "LOCK"];
+        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
         Ok(names.into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
+    }
+
+    /// Reads a record at the start of `bytes` and tells how many of them it takes; `None`: there is none.
+    pub fn decode_record(bytes: &[u8], salt: u64) -> Option<u64> {
+        decode(bytes, Seed::from_salt(salt)).ok().map(|record| record.bytes)
+    }
+
+    /// Gives a record at the start of `bytes` the checksum that its lengths ask for. Whether they fit.
+    pub fn sign_record(bytes: &mut [u8], salt: u64) -> bool {
+        let number = |at: usize, len: usize| {
+            let field = bytes.get(at..at + len)?;
+            Some(field.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+        };
+        let lengths = || Some((number(KEY_LEN_AT, 2)?, number(VALUE_LEN_AT, 4)?));
+        let Some((key_len, value_len)) = lengths() else { return false };
+        let is_pad = bytes.get(4) == Some(&(Kind::Pad as u8));
+        let end = if is_pad { HEADER_BYTES } else { HEADER_BYTES + key_len + value_len };
+        let Some((word, body)) = bytes.get_mut(..end).and_then(|record| record.split_first_chunk_mut())
+        else {
+            return false;
+        };
+        let crc = Seed::from_salt(salt).record_crc(Word(u64::from_le_bytes(*word)), body);
+        word[..4].copy_from_slice(&crc.to_le_bytes());
+        true
     }
 
     /// Leaves a reservation that nobody fills, as a thread does that dies in between.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The tests of the C ABI: plain, under ASan and UBSan, under valgrind, and the examples. Called by `make test-c`.
 #
-#   bindings/c/test.sh STATIC_LIBRARY [plain|asan|valgrind|examples]...
+#   bindings/c/test.sh STATIC_LIBRARY [plain|asan|valgrind|examples|conformance]...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 library=$(realpath "$1")
 shift
-[ $# -gt 0 ] || set -- plain asan valgrind examples
+[ $# -gt 0 ] || set -- plain asan valgrind examples conformance
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -56,6 +56,15 @@ examples() {
     sed -n '/^```c$/,/^```$/p' "$root/docs/c.md" | grep -v '^```' >"$work/docs.c"
     cc -std=c99 "${flags[@]}" "$work/docs.c" "${libraries[@]}" -o "$work/docs"
     (cd "$work" && ./docs) | diff <(sed -n '/^```output$/,/^```$/p' "$root/docs/c.md" | grep -v '^```') -
+}
+
+# With the sanitizers too: the script goes through every operation.
+conformance() {
+    cc -std=c11 -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+        "${flags[@]}" "$here"/tests/conformance/*.c "${libraries[@]}" -o "$work/conformance"
+    for script in "$root"/tests/conformance/*.kvt; do
+        "$work/conformance" "$script" "$work/conformance-$(basename "$script" .kvt)"
+    done
 }
 
 for part in "$@"; do

@@ -49,7 +49,15 @@ impl Compactor {
         let extents = store.log.ask(Request::Listing)?;
         let choice = pick(&Measure::of(&extents, store), &extents);
         let Some(choice) = choice else { return Ok(false) };
-        self.compact(store, extents, choice, pace, sightings, between)?;
+        match self.compact(store, extents, choice, pace, sightings, between) {
+            Err(error) if error.is_disk_full() => {
+                // One that surely goes, with what is held back, makes room for the next (P7).
+                let extents = store.log.ask(Request::Listing)?;
+                let choice = picker::last_resort(&extents, store).ok_or(error)?;
+                self.compact(store, extents, choice, pace, sightings, between)?;
+            }
+            result => result?,
+        }
         Ok(true)
     }
 
@@ -66,7 +74,8 @@ impl Compactor {
         if victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
             return Ok(());
         }
-        self.compact(store, extents, Choice { victims }, Pace::Asked, sightings, between)
+        let choice = Choice { victims, uses_reserve: false };
+        self.compact(store, extents, choice, Pace::Asked, sightings, between)
     }
 
     fn compact(
@@ -78,6 +87,8 @@ impl Compactor {
         sightings: &mut Vec<Sighting>,
         between: Between<'_>,
     ) -> Result<()> {
+        // Outputs that an earlier compaction could not make durable hold what left these victims (P7).
+        store.log.check_writable()?;
         let born = {
             let guard = crossbeam_epoch::pin();
             store.log.tail_lsn(&guard)
@@ -103,7 +114,7 @@ impl Compactor {
             .min()
             .unwrap_or(0);
         let output_bytes = picker::output_bytes(&victims, store);
-        let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes);
+        let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes, choice.uses_reserve);
         let mut spent = Vec::new();
         let mut failed = None;
         for victim in &victims {

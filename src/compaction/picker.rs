@@ -23,6 +23,8 @@ const SEGMENTS_AT_ONCE: u64 = 4;
 
 pub(crate) struct Choice {
     pub(crate) victims: Vec<Arc<Segment>>,
+    /// Whether their copies may take what is held back for a full disk.
+    pub(crate) uses_reserve: bool,
 }
 
 /// How large the log is.
@@ -59,7 +61,9 @@ pub(crate) fn segment_bytes(live_bytes: u64, store: &Store) -> u64 {
 /// Room for what lives in the victims, up to a segment.
 pub(super) fn output_bytes(victims: &[Arc<Segment>], store: &Store) -> u64 {
     let live: u64 = victims.iter().map(|v| live_bytes(v) + v.account.mask_bytes()).sum();
-    (FIRST_RECORD_AT + live).min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
+    // An output may be a victim on a full disk.
+    let max = store.options.segment_bytes.min(store.log.files.copied_bytes_max());
+    (FIRST_RECORD_AT + live).min(max).max(store.log.files.reserve_bytes.min(64 << 10))
 }
 
 impl Measure {
@@ -78,6 +82,18 @@ impl Measure {
     }
 }
 
+/// On a full disk: the one victim whose copies take the least, if they fit into what is held back and are smaller than it.
+/// One, so that it goes for sure: masks that hide something in others are copied, not left out (I6).
+pub(super) fn last_resort(extents: &[Extent], store: &Store) -> Option<Choice> {
+    let copied_bytes = |s: &Segment| {
+        (FIRST_RECORD_AT + live_bytes(s) + s.account.mask_bytes()).next_multiple_of(FIRST_RECORD_AT)
+    };
+    let held_bytes = store.log.files.copied_bytes_max();
+    let goes = |s: &&Arc<Segment>| copied_bytes(s) < s.end() && copied_bytes(s) <= held_bytes;
+    let victim = candidates(extents).filter(goes).min_by_key(|s| copied_bytes(s))?;
+    Some(Choice { victims: vec![Arc::clone(victim)], uses_reserve: true })
+}
+
 /// Chooses victims; `None` when the log is as small as it has to be.
 pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
     let at_once = measure.segment_bytes * SEGMENTS_AT_ONCE;
@@ -89,7 +105,7 @@ pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
         .map(Arc::clone)
         .collect();
     if small.len() >= SMALL_SEGMENTS_MAX {
-        return Some(Choice { victims: limit(small, at_once) });
+        return Some(Choice { victims: limit(small, at_once), uses_reserve: false });
     }
     if !measure.is_over() {
         return None;
@@ -122,7 +138,7 @@ pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
                 std::mem::take(&mut first) || live <= measure.segment_bytes
             })
             .collect();
-        return Some(Choice { victims });
+        return Some(Choice { victims, uses_reserve: false });
     }
     rotation(all, at_once)
 }
@@ -137,7 +153,7 @@ fn rotation(mut all: Vec<&Arc<Segment>>, at_once: u64) -> Option<Choice> {
     if oldest.is_empty() {
         return None;
     }
-    Some(Choice { victims: limit(oldest, at_once) })
+    Some(Choice { victims: limit(oldest, at_once), uses_reserve: false })
 }
 
 fn limit(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Arc<Segment>> {

@@ -19,6 +19,8 @@ pub(crate) struct Rewriter<'s> {
     /// Lowest `born` of the segments that stay: a mask below it hides nothing any more.
     born_of_others: u64,
     output_bytes: u64,
+    /// Whether an output may be made of what is held back.
+    uses_reserve: bool,
     /// Highest LSN of a mask that was left out because no segment that stays is older, since `take_freed`.
     freed_lsn: u64,
     outputs: Vec<Arc<Segment>>,
@@ -50,12 +52,19 @@ pub(crate) enum Trouble {
 }
 
 impl<'s> Rewriter<'s> {
-    pub(crate) fn new(store: &'s Store, born: u64, born_of_others: u64, output_bytes: u64) -> Rewriter<'s> {
+    pub(crate) fn new(
+        store: &'s Store,
+        born: u64,
+        born_of_others: u64,
+        output_bytes: u64,
+        uses_reserve: bool,
+    ) -> Rewriter<'s> {
         Rewriter {
             store,
             born,
             born_of_others,
             output_bytes,
+            uses_reserve,
             freed_lsn: 0,
             outputs: Vec::new(),
             staged_from: 0,
@@ -287,7 +296,7 @@ impl<'s> Rewriter<'s> {
         };
         let number = log.table.reserve()?;
         let made = match log.files.create(&plan, number) {
-            Err(error) if error.is_disk_full() => {
+            Err(error) if error.is_disk_full() && self.uses_reserve => {
                 let reserve = log.files.create_from(Reserve::Compaction, &plan, number);
                 reserve.map_err(|_| error)
             }

@@ -1,8 +1,6 @@
 //! The store as its users see it.
 
 mod batch;
-#[cfg(test)]
-mod failures;
 mod load;
 mod read;
 mod scan;
@@ -238,7 +236,7 @@ impl Db {
     /// Costs a read and a write of the log; returns when the copy is on disk.
     ///
     /// # Errors
-    /// [`Error::NotAStore`] when `to` holds something; [`Error::Io`].
+    /// [`Error::NotAStore`] when `to` holds something; [`Error::ReadOnly`]; [`Error::Io`].
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         let store = self.open_store()?;
         backup::backup(store, to.as_ref())

@@ -2,6 +2,7 @@
 
 use super::Db;
 use crate::error::Result;
+use crate::options::check_key;
 
 /// Which entries a scan gives, and in which order.
 #[derive(Debug, Clone, Default)]
@@ -88,8 +89,10 @@ impl Db {
     /// of the moment it is reached. Costs a walk over the index, and memory for the keys that match.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed), [`Error::Forked`](crate::Error::Forked).
+    /// [`Error::KeyTooLong`](crate::Error::KeyTooLong) for the prefix, [`Error::Closed`](crate::Error::Closed),
+    /// [`Error::Forked`](crate::Error::Forked).
     pub fn scan(&self, options: ScanOptions) -> Result<Scan> {
+        check_key(&options.prefix)?;
         let store = self.open_store()?;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         store.index.pin().walk(|key, address| {

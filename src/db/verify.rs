@@ -6,6 +6,7 @@ use crate::limits::VALUE_BYTES_MAX_LIMIT;
 use crate::options::{OpenMode, Options};
 use crate::record::{flags, Draft, Kind};
 use crate::recovery::Damage;
+use serde_json::json;
 use std::path::Path;
 
 /// What [`verify`] found.
@@ -46,6 +47,27 @@ impl Report {
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
     }
+
+    /// One JSON object: `ok`, the figures by their names, `damage`, an array of objects with `path`, `offset` and `reason`, and
+    /// `salvaged`, which is null.
+    pub fn to_json(&self) -> String {
+        self.with_salvaged(None)
+    }
+
+    fn with_salvaged(&self, salvaged: Option<u64>) -> String {
+        json!({
+            "ok": self.is_sound(),
+            "entries": self.entries,
+            "segments": self.segments,
+            "records": self.records,
+            "committed": self.committed,
+            "log_bytes": self.log_bytes,
+            "live_bytes": self.live_bytes,
+            "damage": self.damage.iter().map(Damage::to_json).collect::<Vec<_>>(),
+            "salvaged": salvaged,
+        })
+        .to_string()
+    }
 }
 
 /// What [`salvage`] did.
@@ -56,6 +78,13 @@ pub struct Salvaged {
     pub report: Report,
     /// Entries written to the new one.
     pub entries: u64,
+}
+
+impl Salvaged {
+    /// The report as [`Report::to_json`] gives it, with the entries written as `salvaged`.
+    pub fn to_json(&self) -> String {
+        self.report.with_salvaged(Some(self.entries))
+    }
 }
 
 fn open_to_read(path: &Path) -> Result<Db> {

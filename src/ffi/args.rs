@@ -150,6 +150,11 @@ impl<T> Out<T> {
         Out { at }
     }
 
+    /// Whether the caller wants it.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.at.is_null()
+    }
+
     /// The memory it takes.
     #[inline]
     pub(super) fn range(&self) -> (usize, usize) {

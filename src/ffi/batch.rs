@@ -5,7 +5,7 @@ use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
 use super::types::{expiry, kv_slice};
-use crate::Batch;
+use crate::{Batch, Value};
 
 /// A key and its value.
 #[repr(C)]
@@ -56,11 +56,17 @@ pub unsafe extern "C" fn kv_get_many(
         let db = db_of(db)?;
         let out = Out::new(values, "values")?;
         args::distinct([out.range(), place(error).range()])?;
-        let keys = args::keys(keys, count)?;
+        let keys = args::array(keys, count, "keys")?;
         let pin = db.pin()?;
-        let found = keys.iter().map(|key| pin.get(key)).collect::<crate::Result<Vec<_>>>()?;
+        // Not collected: a collection of results grows step by step, which a key of a batch would feel.
+        let mut found = Vec::with_capacity(keys.len());
+        let mut value_bytes = 0;
+        for key in keys {
+            let value = pin.get(args::key(key.data, key.len)?)?.map(Value::into_cow);
+            value_bytes += value.as_ref().map_or(0, |value| value.len());
+            found.push(value);
+        }
         let table_bytes = count * size_of::<kv_slice>();
-        let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
         let memory = args::allocate(table_bytes + value_bytes)?;
         let table: *mut kv_slice = memory.cast();
         let mut to = memory.add(table_bytes);

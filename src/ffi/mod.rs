@@ -61,3 +61,5 @@ pub mod maintain;
 pub mod stats;
 
 pub mod transfer;
+
+pub mod verify;

@@ -4,11 +4,23 @@ use super::args::{self, Out};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
-use serde_json::json;
 use std::ffi::c_char;
 
-/// Gives a text to the caller, with a NUL behind it.
+/// Gives a text to the caller, with a NUL behind it; where none is wanted, none is made.
 ///
+/// # Safety
+/// A1 for `out`.
+pub(super) unsafe fn text_for(out: &Out<*mut c_char>, make: impl FnOnce() -> String) -> Result<(), Failure> {
+    if !out.is_wanted() {
+        return Ok(());
+    }
+    let mut made = make().into_bytes();
+    made.push(0);
+    // SAFETY: A1.
+    unsafe { out.put(args::copied(&made)?.cast()) };
+    Ok(())
+}
+
 /// # Safety
 /// A1.
 unsafe fn give_text(
@@ -18,10 +30,9 @@ unsafe fn give_text(
 ) -> Result<kv_status, Failure> {
     let out = Out::new(text, "text")?;
     args::distinct([out.range(), place(error).range()])?;
-    let mut made = make()?.into_bytes();
-    made.push(0);
+    let made = make()?;
     // SAFETY: A1.
-    unsafe { out.put(args::copied(&made)?.cast()) };
+    unsafe { text_for(&out, || made)? };
     Ok(KV_OK)
 }
 
@@ -99,9 +110,7 @@ pub unsafe extern "C" fn kv_damage_json(
         give_text(text, error, || {
             let db = db_of(db)?;
             db.check_open()?;
-            let damage = db.damage().iter().map(|damage| {
-                json!({"path": damage.path.display().to_string(), "offset": damage.offset, "reason": damage.reason})
-            });
+            let damage = db.damage().iter().map(crate::Damage::to_json);
             Ok(serde_json::Value::Array(damage.collect()).to_string())
         })
     })

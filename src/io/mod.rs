@@ -11,7 +11,7 @@ pub(crate) mod sim;
 pub(crate) use map::Map;
 pub(crate) use os::OsDisk;
 
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::path::Path;
 
 /// What a file is opened for.
@@ -66,7 +66,8 @@ pub(crate) trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> Result<Vec<Entry>>;
-    /// Creates a directory, readable by its owner alone; one that exists is no error.
+    /// Creates a directory in one that is there, readable by its owner alone; one that exists is no error. Durable after
+    /// `sync_dir` of the directory above.
     fn create_dir(&self, dir: &Path) -> Result<()>;
     /// Makes created, renamed and removed names of a directory durable.
     fn sync_dir(&self, dir: &Path) -> Result<()>;
@@ -80,9 +81,10 @@ pub(crate) trait Disk: Send + Sync {
 pub(crate) trait File: Send + Sync {
     fn bytes(&self) -> Result<u64>;
     fn identity(&self) -> Result<Identity>;
-    /// Fills all of `to`; an end of file before that is an error.
-    fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()>;
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<()>;
+    /// Reads up to as many bytes as `to` has room for; 0 at the end of the file.
+    fn read_some(&self, offset: u64, to: &mut [u8]) -> Result<usize>;
+    /// Writes some of `from`, from its beginning on.
+    fn write_some(&self, offset: u64, from: &[u8]) -> Result<usize>;
     /// Cuts or grows the file. The caller holds no mapping beyond the new end.
     fn truncate(&self, bytes: u64) -> Result<()>;
     /// Makes the file's data durable, what was stored through a mapping included. Never call it again
@@ -92,6 +94,67 @@ pub(crate) trait File: Send + Sync {
     fn map(&self) -> Result<Map>;
     /// As `map`, for a file opened for reading: a store into the mapping would be a fault.
     fn map_read_only(&self) -> Result<Map>;
+
+    /// Fills all of `to`; an end of file before that is an error.
+    fn read_at(&self, mut offset: u64, mut to: &mut [u8]) -> Result<()> {
+        while !to.is_empty() {
+            match uninterrupted(|| self.read_some(offset, to))? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                len => {
+                    to = to.get_mut(len..).unwrap_or_default();
+                    offset += len as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `from`.
+    fn write_at(&self, mut offset: u64, mut from: &[u8]) -> Result<()> {
+        while !from.is_empty() {
+            match uninterrupted(|| self.write_some(offset, from))? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                len => {
+                    from = from.get(len..).unwrap_or_default();
+                    offset += len as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Creates a directory with those above it that lack, durably; one that exists is no error.
+pub(crate) fn create_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match disk.create_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
+            create_dirs(disk, above)?;
+            disk.create_dir(dir)?;
+        }
+        result => result?,
+    }
+    sync_name_of(disk, dir)
+}
+
+/// Makes a directory's own name durable: without it, all that is synced inside may be gone when power is lost.
+pub(crate) fn sync_name_of(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let Some(above) = dir.parent() else { return Ok(()) };
+    match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
+        // Who may not read the directory above has not made this one, and leaves its name to whoever did.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// A number that nobody can foretell, from the operating system's generator.

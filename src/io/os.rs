@@ -1,6 +1,6 @@
 //! The real disk.
 
-use super::{Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
+use super::{uninterrupted, Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::AsRawFd;
@@ -23,21 +23,13 @@ impl Drop for Lock {
         // Closing is not enough: a process that is just being started by another thread holds a copy of the descriptor
         // until it executes its program, and would keep the store locked until then.
         // SAFETY: a plain system call on a descriptor that the file keeps open.
-        let _ = retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) });
+        let _ = checked(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) });
     }
 }
 
-/// Repeats a system call that a signal interrupted.
-fn retry(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
-    loop {
-        if call() == 0 {
-            return Ok(());
-        }
-        let error = Error::last_os_error();
-        if error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+/// A system call that returns 0 or sets the error, repeated while a signal interrupts it.
+fn checked(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
+    uninterrupted(|| if call() == 0 { Ok(()) } else { Err(Error::last_os_error()) })
 }
 
 fn allocate(file: &fs::File, bytes: u64) -> Result<()> {
@@ -46,7 +38,6 @@ fn allocate(file: &fs::File, bytes: u64) -> Result<()> {
     // SAFETY: a plain system call on a descriptor that `file` keeps open.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
         0 => Ok(()),
-        libc::EINTR => allocate(file, bytes),
         code => Err(Error::from_raw_os_error(code)),
     }
 }
@@ -65,7 +56,7 @@ impl Disk for OsDisk {
     fn create(&self, path: &Path, bytes: u64) -> Result<Box<dyn File>> {
         let mut options = OpenOptions::new();
         let file = open_with(options.read(true).write(true).create_new(true).mode(FILE_MODE), path)?;
-        if let Err(error) = if bytes > 0 { allocate(&file, bytes) } else { Ok(()) } {
+        if let Err(error) = if bytes > 0 { uninterrupted(|| allocate(&file, bytes)) } else { Ok(()) } {
             // A file that was created but not allocated would hold the space that is lacking.
             let _ = fs::remove_file(path);
             return Err(error);
@@ -80,15 +71,15 @@ impl Disk for OsDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        fs::remove_file(path)
+        uninterrupted(|| fs::remove_file(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(from, to)
+        uninterrupted(|| fs::rename(from, to))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
-        fs::read_dir(dir)?
+        uninterrupted(|| fs::read_dir(dir))?
             .map(|entry| {
                 let entry = entry?;
                 Ok(Entry { is_file: entry.file_type()?.is_file(), name: entry.file_name() })
@@ -97,7 +88,10 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+        match DirBuilder::new().mode(DIR_MODE).create(dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            result => result,
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -116,7 +110,7 @@ impl Disk for OsDisk {
             LockKind::Exclusive => libc::LOCK_EX,
         };
         // SAFETY: a plain system call on a descriptor that `file` keeps open.
-        match retry(|| unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }) {
+        match checked(|| unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -151,12 +145,12 @@ impl File for OsFile {
         Ok(Identity { device: meta.dev(), inode: meta.ino() })
     }
 
-    fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
-        self.0.read_exact_at(to, offset)
+    fn read_some(&self, offset: u64, to: &mut [u8]) -> Result<usize> {
+        self.0.read_at(to, offset)
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<()> {
-        self.0.write_all_at(from, offset)
+    fn write_some(&self, offset: u64, from: &[u8]) -> Result<usize> {
+        self.0.write_at(from, offset)
     }
 
     fn truncate(&self, bytes: u64) -> Result<()> {

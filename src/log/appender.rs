@@ -200,6 +200,7 @@ impl Log {
             let segment = self.active(guard);
             if segment.takes(tombstone) {
                 if let Some(done) = append(segment) {
+                    crate::testing::appended(done.lsn);
                     let crossed = (done.offset ^ (done.offset + bytes)) >> WAKE_BYTES_LOG2 != 0;
                     if crossed {
                         self.signal.wake();

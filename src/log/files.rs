@@ -6,11 +6,15 @@ use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::{random_u64, Access, Disk, Identity, Map};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 const SUFFIX: &str = "seg";
 /// Held back on disk, by name of who may use it (P7).
 const RESERVES: [&str; 2] = ["RESERVE-TOMBSTONES", "RESERVE-COMPACTION"];
+
+/// What is added to a reserve's name while a larger one is made.
+const LARGER: &str = "new";
 
 /// Who may use a reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +46,11 @@ pub(crate) struct Files {
     pub(crate) directory: Option<Directory>,
     pub(crate) store_uuid: [u8; 16],
     pub(crate) boot_id: [u8; 16],
-    /// Size of what is held back for a full disk.
+    /// Least size of what is held back for a full disk.
     pub(crate) reserve_bytes: u64,
+    /// What is to be held back for compaction, and what is.
+    wanted_bytes: AtomicU64,
+    held_bytes: AtomicU64,
 }
 
 /// The file of segment `id`.
@@ -60,7 +67,7 @@ pub(crate) fn id_in_name(name: &Path) -> Option<u64> {
 
 /// Whether a file of this name holds back space and nothing else.
 pub(crate) fn is_reserve(name: &Path) -> bool {
-    name.to_str().is_some_and(|name| RESERVES.contains(&name))
+    RESERVES.iter().any(|held| name == Path::new(held) || name == Path::new(held).with_extension(LARGER))
 }
 
 /// A fresh random identity.
@@ -69,6 +76,16 @@ pub(crate) fn random_uuid() -> [u8; 16] {
 }
 
 impl Files {
+    pub(crate) fn new(
+        directory: Option<Directory>,
+        store_uuid: [u8; 16],
+        boot_id: [u8; 16],
+        reserve_bytes: u64,
+    ) -> Files {
+        let wanted_bytes = AtomicU64::new(reserve_bytes);
+        Files { directory, store_uuid, boot_id, reserve_bytes, wanted_bytes, held_bytes: AtomicU64::new(0) }
+    }
+
     fn header(&self, plan: &Plan, file: Identity) -> SegmentHeader {
         SegmentHeader {
             kind: plan.kind,
@@ -144,21 +161,60 @@ impl Files {
         directory.disk.remove(segment.path()).map_err(|e| Error::io("remove", segment.path(), e))
     }
 
+    /// Holds back `bytes` for compaction from now on, while the disk has so much.
+    pub(crate) fn hold_back(&self, bytes: u64) {
+        // Relaxed: this and what is held are sizes, which order nothing.
+        self.wanted_bytes.store(bytes.max(self.reserve_bytes), Ordering::Relaxed);
+        self.refill_reserves();
+    }
+
+    /// The largest segment whose records compaction can copy though the disk is full.
+    pub(crate) fn copied_bytes_max(&self) -> u64 {
+        match self.directory {
+            Some(_) => self.held_bytes.load(Ordering::Relaxed).max(self.reserve_bytes),
+            None => u64::MAX,
+        }
+    }
+
     /// Holds space back where it is not yet, for compaction first. Best effort: on a full disk what is lacking stays so until
     /// the next attempt.
     pub(crate) fn refill_reserves(&self) {
-        let _ = self.refill(Reserve::Compaction).and_then(|()| self.refill(Reserve::Tombstones));
+        let held = self.refill(Reserve::Compaction, self.wanted_bytes.load(Ordering::Relaxed));
+        self.held_bytes.store(held.as_ref().map_or(0, |bytes| *bytes), Ordering::Relaxed);
+        let _ = held.and_then(|_| self.refill(Reserve::Tombstones, self.reserve_bytes));
     }
 
-    /// Holds space back, where it is not yet.
-    fn refill(&self, reserve: Reserve) -> Result<()> {
-        let Some(directory) = &self.directory else { return Ok(()) };
+    /// Holds `bytes` back, or what the disk still has of that. Returns how much.
+    fn refill(&self, reserve: Reserve, bytes: u64) -> std::io::Result<u64> {
+        let Some(directory) = &self.directory else { return Ok(0) };
+        let disk = &directory.disk;
         let path = reserve_path(directory, reserve);
-        match directory.disk.create(&path, self.reserve_bytes) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(Error::io("create", &path, error)),
+        let mut made_bytes = bytes;
+        loop {
+            match disk.create(&path, made_bytes) {
+                Ok(_) => return Ok(made_bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => break,
+                // In small steps: the less is held, the more of a segment must be dead for it to go.
+                Err(_) if made_bytes > self.reserve_bytes => {
+                    made_bytes = (made_bytes - made_bytes / 16).max(self.reserve_bytes);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        let file = disk.open(&path, Access::ReadWrite)?;
+        let held_bytes = file.bytes()?;
+        if held_bytes >= 2 * bytes {
+            file.truncate(bytes)?;
+            return Ok(bytes);
+        }
+        if held_bytes >= bytes {
+            return Ok(held_bytes);
+        }
+        // Beside the one that is there: it must not be gone when the disk turns out to be full.
+        let larger = path.with_extension(LARGER);
+        let _ = disk.remove(&larger);
+        let made = disk.create(&larger, bytes).and_then(|_| disk.rename(&larger, &path));
+        Ok(if made.is_ok() { bytes } else { held_bytes })
     }
 
     /// Gives back what was held back: a closed store holds nothing but itself.

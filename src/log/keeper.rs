@@ -172,7 +172,7 @@ impl Keeper {
 
     /// Works until the store ends.
     pub(crate) fn run(mut self) {
-        self.log.files.refill_reserves();
+        self.segment_bytes();
         loop {
             self.log.signal.set_idle(false);
             self.round();
@@ -291,6 +291,17 @@ impl Keeper {
         all.map(|s| s.end().saturating_sub(FIRST_RECORD_AT).saturating_sub(s.account.dead_bytes())).sum()
     }
 
+    /// Size of a segment that is made now, and what compaction needs to copy any that is there: on a full disk it has nothing
+    /// but what is held back, so no segment grows beyond that (P7).
+    fn segment_bytes(&self) -> u64 {
+        let files = &self.log.files;
+        let grown = (self.live_bytes() / 16).max(files.reserve_bytes).min(self.segment_bytes_max);
+        // A record that is larger than a segment has one of its own, which goes as a whole or stays.
+        let largest = self.sealed.iter().map(|segment| segment.end()).max().unwrap_or(0);
+        files.hold_back(grown.max(largest.min(self.segment_bytes_max)));
+        grown.min(files.copied_bytes_max())
+    }
+
     /// Keeps one segment ready behind the active one.
     fn prepare_if_needed(&mut self) {
         let Some(last) = self.tail.back().map(|tail| Arc::clone(&tail.segment)) else { return };
@@ -332,7 +343,7 @@ impl Keeper {
     fn prepare(&mut self, last: &Segment, record_bytes: u64, tombstone: bool) -> Result<Arc<Segment>> {
         let header = last.header();
         let base_lsn = header.base_lsn.checked_add(header.capacity_bytes).ok_or(Error::Closed)?;
-        let grown = (self.live_bytes() / 16).max(self.log.files.reserve_bytes).min(self.segment_bytes_max);
+        let segment_bytes = self.segment_bytes();
         // Room for the record, and for the pad of whoever comes after it.
         let needed = FIRST_RECORD_AT + record_bytes + HEADER_BYTES as u64;
         const PAGE_BYTES: u64 = 4096;
@@ -341,7 +352,7 @@ impl Keeper {
             id: self.log.fresh_id(),
             base_lsn,
             born: base_lsn,
-            capacity_bytes: grown.max(needed).next_multiple_of(PAGE_BYTES),
+            capacity_bytes: segment_bytes.max(needed).next_multiple_of(PAGE_BYTES),
         };
         let number = self.log.table.reserve()?;
         let made = match self.log.files.create(&plan, number) {
@@ -401,6 +412,10 @@ impl Keeper {
     }
 
     fn store(&mut self, next: Manifest) -> Result<()> {
+        // What the next open finds stays what it was when the sync failed (P7): whoever asks may not have noticed yet.
+        if self.log.is_broken() {
+            return Err(Error::SyncFailed { reason: self.log.broken_reason() });
+        }
         match self.log.files.store_manifest(&next) {
             Ok(()) => {
                 self.manifest = next;

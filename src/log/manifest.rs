@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"libkvman";
 const NAMES: [&str; 2] = ["MANIFEST-0", "MANIFEST-1"];
+/// What is added to a name while the file is not whole.
+const DRAFT: &str = "new";
 const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
 const ENTRY_BYTES: usize = 8 * 9;
 const CRC_BYTES: usize = 4;
@@ -121,31 +123,42 @@ impl Manifest {
         dir.join(if generation % 2 == 0 { NAMES[0] } else { NAMES[1] })
     }
 
-    /// Writes this generation durably; the file of the generation before stays as it is. The first write
-    /// of either file also needs its directory synced, which this does.
+    /// Writes this generation durably; the file of the generation before stays as it is. The first write of either file
+    /// gets its name when it is whole on disk: no other generation stands in for it yet.
     pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = Manifest::path(dir, self.generation);
         let bytes = self.encode().ok_or_else(|| Error::corrupt(&path, 0, "too many segments to list"))?;
         let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
         let room_bytes = ahead_bytes.next_multiple_of(GROWTH_BYTES);
+        let draft = path.with_extension(DRAFT);
         let (file, is_new) = match disk.open(&path, Access::ReadWrite) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                (disk.create(&path, room_bytes).map_err(|e| Error::io("create", &path, e))?, true)
+                // An attempt before this one may have left it.
+                let _ = disk.remove(&draft);
+                (disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?, true)
             }
             Err(error) => return Err(Error::io("open", &path, error)),
         };
-        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        // Once the bytes are written the generation may count, so nothing but the sync may fail from there on.
         let held_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
+        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        let held_bytes = held_bytes.max(bytes.len() as u64);
         if let Some(missing) = room_bytes.checked_sub(held_bytes).filter(|missing| *missing > 0) {
             // Best effort: room for the next entries, while the disk has some.
             let _ = file.write_at(held_bytes, &vec![0; missing as usize]);
         }
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
         if is_new {
+            disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
             disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
         }
         Ok(())
+    }
+
+    /// Whether a file of this name is a manifest that was never finished.
+    pub(crate) fn is_draft(name: &Path) -> bool {
+        NAMES.iter().any(|manifest| name == Path::new(manifest).with_extension(DRAFT))
     }
 
     /// Whether a generation whose `store` failed with this may be found whole by the next open: its bytes were all written,

@@ -61,6 +61,10 @@ fn decompress(stored: &[u8], bytes_max: usize) -> Result<Vec<u8>, ValueFault> {
     if claimed > bytes_max {
         return Err(ValueFault::TooLong { claimed, max: bytes_max });
     }
+    // Four bytes make a block, and a block no more than 128 KiB (RFC 8878, 3.1.1.2).
+    if claimed as u64 > (frame.len() as u64 / 4 + 1) << 17 {
+        return Err(damaged("it claims more bytes than its frame can hold"));
+    }
     let fault = |e: std::io::Error| ValueFault::Damaged(e.to_string());
     let mut reader = zstd::stream::read::Decoder::with_buffer(frame).map_err(fault)?;
     reader.window_log_max(WINDOW_LOG_MAX).map_err(fault)?;

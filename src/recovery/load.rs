@@ -162,8 +162,11 @@ pub(super) enum Unlisted {
 pub(super) fn judge_unlisted(directory: &Directory, path: &Path, manifest: &Manifest) -> Result<Unlisted> {
     let file = match directory.disk.open(path, Access::Read) {
         Ok(file) => file,
-        // Not a file, or gone: nothing that this store made.
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+        // Not a file, a link, or gone: nothing that this store made.
+        Err(e)
+            if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput)
+                || e.raw_os_error() == Some(libc::ELOOP) =>
+        {
             return Ok(Unlisted::Foreign)
         }
         Err(e) => return Err(Error::io("open", path, e)),

@@ -30,41 +30,24 @@ fn figure(name: &str, value: u64) -> String {
 }
 
 pub fn verify(args: &Verify) -> Result<Outcome, Failure> {
-    let (report, salvaged) = match &args.salvage {
-        None => (kv::verify(&args.store)?, None),
+    let (report, json, salvaged) = match &args.salvage {
+        None => {
+            let report = kv::verify(&args.store)?;
+            let json = report.to_json();
+            (report, json, None)
+        }
         Some(out) => {
             let done = kv::salvage(&args.store, out).map_err(|error| Failure::at(out, error))?;
-            (done.report, Some((out, done.entries)))
+            let json = done.to_json();
+            (done.report, json, Some((out, done.entries)))
         }
     };
     if args.json {
-        show_json(&report, salvaged.map(|(_, entries)| entries))?;
+        show::line(&json)?;
     } else {
         show_report(&report, salvaged)?;
     }
     Ok(if report.is_sound() { Outcome::Done } else { Outcome::No })
-}
-
-fn show_json(report: &Report, salvaged: Option<u64>) -> Result<(), Failure> {
-    let damage: Vec<_> = report
-        .damage
-        .iter()
-        .map(|damage| {
-            let file = damage.path.to_string_lossy();
-            serde_json::json!({ "file": file, "offset": damage.offset, "reason": damage.reason })
-        })
-        .collect();
-    show::json(&serde_json::json!({
-        "ok": report.is_sound(),
-        "entries": report.entries,
-        "segments": report.segments,
-        "records": report.records,
-        "committed": report.committed,
-        "log_bytes": report.log_bytes,
-        "live_bytes": report.live_bytes,
-        "damage": damage,
-        "salvaged": salvaged,
-    }))
 }
 
 fn show_report(report: &Report, salvaged: Option<(&PathBuf, u64)>) -> Result<(), Failure> {

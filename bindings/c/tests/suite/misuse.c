@@ -48,6 +48,10 @@ static void null_is_refused_everywhere_and_nothing_is_written(void) {
   IS(KV_INVALID_ARGUMENT, kv_stats_json(db, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_export(db, NULL, 0, NULL, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_import(db, NULL, 0, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_verify(NULL, (uint64_t *)&len, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_verify("x", NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_salvage(NULL, "x", NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_salvage("x", "", NULL, NULL, NULL));
   IS(KV_INVALID_HANDLE, kv_options_set_mode(NULL, 0));
   IS(KV_INVALID_ARGUMENT, kv_options_set(NULL, NULL, "x", NULL));
   IS(KV_INVALID_HANDLE, kv_options_set(NULL, "mode", "create", NULL));

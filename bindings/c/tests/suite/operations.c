@@ -2,6 +2,7 @@
 #define _XOPEN_SOURCE 700
 #include "check.h"
 
+#include <dirent.h>
 #include <stdint.h>
 
 static int holds(const kv_db *db, const char *key, const char *expected) {
@@ -240,6 +241,27 @@ static void a_scan_gives_each_entry_once_and_many_a_call(void) {
   OK(kv_db_free(db));
 }
 
+/* Flips a bit of the first place that holds `text`, in any file of the directory, and tells which file that is. */
+static int flip_after(const char *path, const char *text, char *file, size_t file_len) {
+  static char bytes[1 << 20];
+  DIR *dir = opendir(path);
+  int flipped = 0;
+  for (struct dirent *entry; !flipped && (entry = readdir(dir)) != NULL;) {
+    snprintf(file, file_len, "%s/%s", path, entry->d_name);
+    FILE *stream = fopen(file, "r+b");
+    if (stream == NULL) continue;
+    size_t len = fread(bytes, 1, sizeof bytes, stream);
+    for (size_t at = 0; !flipped && at + strlen(text) <= len; at++) {
+      if (memcmp(bytes + at, text, strlen(text)) != 0) continue;
+      bytes[at] ^= 1;
+      flipped = fseek(stream, (long)at, SEEK_SET) == 0 && fwrite(bytes + at, 1, 1, stream) == 1;
+    }
+    fclose(stream);
+  }
+  closedir(dir);
+  return flipped;
+}
+
 static void a_store_is_found_again_backed_up_and_locked(void) {
   char path[128], copy[128];
   strcpy(path, fresh_dir());
@@ -277,6 +299,36 @@ static void a_store_is_found_again_backed_up_and_locked(void) {
   OK(kv_options_set_mode(options, KV_MODE_MUST_EXIST));
   IS(KV_NOT_A_STORE, kv_open(fresh_dir(), options, &db, NULL));
   OK(kv_options_free(options));
+}
+
+static void a_store_is_verified_and_saved_without_being_opened(void) {
+  char path[128], saved[128], file[512];
+  strcpy(path, fresh_dir());
+  strcpy(saved, fresh_dir());
+  kv_db *db = NULL;
+  OK(kv_open(path, NULL, &db, NULL));
+  OK(kv_set(db, S("intact"), S("v"), NULL));
+  OK(kv_set(db, S("damaged"), S("needle"), NULL));
+  OK(kv_db_free(db));
+  uint64_t damaged = 7, entries = 7;
+  char *report = NULL;
+  OK(kv_verify(path, &damaged, &report, NULL));
+  CHECK(damaged == 0 && strstr(report, "\"ok\":true") != NULL && strstr(report, "\"entries\":2") != NULL);
+  kv_free(report);
+  CHECK(flip_after(path, "needle", file, sizeof file));
+  OK(kv_verify(path, &damaged, &report, NULL));
+  CHECK(damaged == 1 && strstr(report, "\"offset\"") != NULL && strstr(report, file) != NULL);
+  kv_free(report);
+  OK(kv_salvage(path, saved, &entries, &report, NULL));
+  CHECK(entries == 1 && strstr(report, "\"salvaged\":1") != NULL);
+  kv_free(report);
+  IS(KV_NOT_A_STORE, kv_salvage(path, saved, NULL, NULL, NULL));
+  IS(KV_NOT_A_STORE, kv_verify(fresh_dir(), &damaged, NULL, NULL));
+  OK(kv_verify(saved, &damaged, NULL, NULL));
+  CHECK(damaged == 0);
+  OK(kv_open(saved, NULL, &db, NULL));
+  CHECK(holds(db, "intact", "v") && holds(db, "damaged", NULL));
+  OK(kv_db_free(db));
 }
 
 static void every_option_has_a_name_and_a_setter(void) {
@@ -357,6 +409,7 @@ const test operations_tests[] = {
     {"many_keys_cross_in_one_call", many_keys_cross_in_one_call},
     {"a_scan_gives_each_entry_once_and_many_a_call", a_scan_gives_each_entry_once_and_many_a_call},
     {"a_store_is_found_again_backed_up_and_locked", a_store_is_found_again_backed_up_and_locked},
+    {"a_store_is_verified_and_saved_without_being_opened", a_store_is_verified_and_saved_without_being_opened},
     {"every_option_has_a_name_and_a_setter", every_option_has_a_name_and_a_setter},
     {"a_store_tells_its_figures", a_store_tells_its_figures},
     {"the_version_is_that_of_the_header", the_version_is_that_of_the_header},

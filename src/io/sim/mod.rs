@@ -1,26 +1,28 @@
-//! A disk in memory that can lose power: the twin of the real one, for tests.
+//! A disk in memory that can lose power and fail: the twin of the real one, for tests.
 //!
 //! Files are memory that any number of maps share, so the engine runs on it unchanged. Beside what the system sees, each
 //! file has what is surely on the disk, taken over by `sync`, and each directory the names that `sync_dir` has made
-//! durable. An *image* is what another boot may find: each sector that was not synced is old or new, each name that was
-//! not synced is there or not.
+//! durable. An *image* is what another boot may find: each sector, length and name that was not synced is old or new,
+//! each on its own.
+
+mod image;
+mod inode;
+
+pub use image::{Choice, Image};
 
 use super::{Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
+use image::Rng;
+use inode::{Inode, Kept};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// What a disk writes as a whole.
-const SECTOR_BYTES: usize = 512;
-const PAGE_BYTES: usize = 4096;
-
 /// A file operation that can be watched, and made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Call {
     /// A file is made.
@@ -31,16 +33,49 @@ pub enum Call {
     Remove,
     /// A file gets another name.
     Rename,
+    /// A directory is made.
+    CreateDir,
+    /// A directory is read.
+    List,
     /// A directory is synced.
     SyncDir,
     /// A file is synced.
     Sync,
+    /// Bytes are read, not through a map.
+    Read,
     /// Bytes are written, not through a map.
     Write,
+    /// A file's length or identity is asked for.
+    Stat,
     /// A file is cut or grown.
     Truncate,
     /// A file is mapped.
     Map,
+    /// The store is locked.
+    Lock,
+    /// The machine is asked for its boot id.
+    BootId,
+}
+
+impl Call {
+    /// Each of them.
+    pub const ALL: [Call; 15] = [
+        Call::Create,
+        Call::Open,
+        Call::Remove,
+        Call::Rename,
+        Call::CreateDir,
+        Call::List,
+        Call::SyncDir,
+        Call::Sync,
+        Call::Read,
+        Call::Write,
+        Call::Stat,
+        Call::Truncate,
+        Call::Map,
+        Call::Lock,
+        Call::BootId,
+    ];
 }
 
 /// When a hook is called.
@@ -52,62 +87,16 @@ pub enum Moment {
     After,
 }
 
-/// What an image takes of what was not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Choice {
-    /// Nothing.
-    Nothing,
-    /// All of it: as if every page had just been written.
-    Everything,
-    /// Each sector and name at random, with this chance in percent.
-    Percent(u64),
-    /// Of each file the last sector alone.
-    LastSector,
-    /// Of each file the first page, where headers and cells stand, and every name.
-    FirstPage,
-    /// Every sector, and no name.
-    DataWithoutNames,
-    /// Every name, and no sector.
-    NamesWithoutData,
-}
-
 type Hook = Arc<dyn Fn(Call, Moment) + Send + Sync>;
 
-/// Makes calls fail.
+/// Makes calls fail, or read and write less than they were asked to.
 #[derive(Debug, Clone, Copy)]
 struct Failure {
     call: Call,
-    errno: i32,
+    /// `None`: the call is cut short.
+    errno: Option<i32>,
     skip: u64,
     times: u64,
-}
-
-/// xorshift64*: an image is the same for the same seed.
-struct Rng(u64);
-
-impl Rng {
-    fn percent(&mut self, percent: u64) -> bool {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % 100 < percent
-    }
-}
-
-struct Inode {
-    number: u64,
-    memory: std::fs::File,
-    kept: Mutex<Kept>,
-    handles: AtomicUsize,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// What is surely on the disk.
-    durable: Vec<u8>,
-    /// What the system believes to be there: after a failed sync more than is (P7).
-    clean: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -125,16 +114,35 @@ struct Dir {
     durable: Names,
     /// Changes since the last `sync_dir`, in order.
     unsynced: Vec<NameChange>,
+    /// The directory above was synced since this one was made.
+    is_durable: bool,
 }
 
-#[derive(Default)]
 struct State {
     dirs: BTreeMap<PathBuf, Dir>,
     inodes: Vec<Weak<Inode>>,
     inodes_made: u64,
     locks: BTreeMap<PathBuf, Vec<LockKind>>,
     failures: Vec<Failure>,
+    failed: u64,
+    calls: BTreeMap<Call, u64>,
     capacity_bytes: Option<u64>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        let root = || Dir { is_durable: true, ..Dir::default() };
+        State {
+            dirs: BTreeMap::from([(PathBuf::new(), root()), (PathBuf::from("/"), root())]),
+            inodes: Vec::new(),
+            inodes_made: 0,
+            locks: BTreeMap::new(),
+            failures: Vec::new(),
+            failed: 0,
+            calls: BTreeMap::new(),
+            capacity_bytes: None,
+        }
+    }
 }
 
 /// See the module.
@@ -142,106 +150,17 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
     hook: Arc<Mutex<Option<Hook>>>,
     boot: u64,
-    images: AtomicU64,
+}
+
+/// Another start of a machine.
+fn next_boot() -> u64 {
+    static BOOTS: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only uniqueness counts.
+    BOOTS.fetch_add(1, Ordering::Relaxed)
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn sectors(bytes: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..bytes).step_by(SECTOR_BYTES).map(move |at| at..(at + SECTOR_BYTES).min(bytes))
-}
-
-/// A part of a file, with zeros where the file does not reach.
-fn part(of: &[u8], range: std::ops::Range<usize>) -> Vec<u8> {
-    let mut bytes = of.get(range.start.min(of.len())..range.end.min(of.len())).unwrap_or_default().to_vec();
-    bytes.resize(range.len(), 0);
-    bytes
-}
-
-impl Inode {
-    fn new(number: u64, content: Vec<u8>) -> Result<Inode> {
-        // SAFETY: a plain system call with a string that ends in NUL.
-        let descriptor = unsafe { libc::memfd_create(c"kv-sim".as_ptr(), libc::MFD_CLOEXEC) };
-        if descriptor < 0 {
-            return Err(Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        let memory = unsafe { std::fs::File::from_raw_fd(descriptor) };
-        memory.write_all_at(&content, 0)?;
-        let kept = Mutex::new(Kept { clean: content.clone(), durable: content });
-        Ok(Inode { number, memory, kept, handles: AtomicUsize::new(0) })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.memory.metadata().map_or(0, |meta| meta.len())
-    }
-
-    fn content(&self) -> Vec<u8> {
-        let mut all = vec![0; self.bytes() as usize];
-        // A memory file gives what it has.
-        let _ = self.memory.read_exact_at(&mut all, 0);
-        all
-    }
-
-    /// Takes what the system believes to be dirty over to the disk, where `takes` says so.
-    fn write_out(&self, mut takes: impl FnMut() -> bool) {
-        let now = self.content();
-        let mut kept = lock(&self.kept);
-        let kept = &mut *kept;
-        if takes() || kept.durable.len() == now.len() {
-            kept.durable.resize(now.len(), 0);
-            kept.clean.resize(now.len(), 0);
-        }
-        for range in sectors(now.len().min(kept.durable.len())) {
-            let new = part(&now, range.clone());
-            if part(&kept.clean, range.clone()) != new && takes() {
-                for of in [&mut kept.durable, &mut kept.clean] {
-                    if let Some(to) = of.get_mut(range.clone()) {
-                        to.copy_from_slice(&new);
-                    }
-                }
-            }
-        }
-    }
-
-    fn image(&self, choice: Choice, rng: &mut Rng) -> Vec<u8> {
-        let (now, kept) = (self.content(), lock(&self.kept));
-        let mut takes = |range: &std::ops::Range<usize>, last: usize| match choice {
-            Choice::Nothing | Choice::NamesWithoutData => false,
-            Choice::Everything | Choice::DataWithoutNames => true,
-            Choice::Percent(percent) => rng.percent(percent),
-            Choice::LastSector => range.start == last,
-            Choice::FirstPage => range.end <= PAGE_BYTES,
-        };
-        let has_new_length = now.len() == kept.durable.len() || takes(&(0..0), usize::MAX);
-        let len = if has_new_length { now.len() } else { kept.durable.len() };
-        let differs =
-            |range: &std::ops::Range<usize>| part(&kept.durable, range.clone()) != part(&now, range.clone());
-        let last = sectors(len).filter(|range| differs(range)).last().map_or(usize::MAX, |range| range.start);
-        let mut image = part(&kept.durable, 0..len);
-        for range in sectors(len.min(now.len())) {
-            if differs(&range) && takes(&range, last) {
-                let new = part(&now, range.clone());
-                if let Some(to) = image.get_mut(range) {
-                    to.copy_from_slice(&new);
-                }
-            }
-        }
-        image
-    }
-}
-
-fn apply(names: &mut Names, change: &NameChange) {
-    match change.clone() {
-        NameChange::Link(name, inode) => drop(names.insert(name, inode)),
-        NameChange::Unlink(name) => drop(names.remove(&name)),
-        NameChange::Rename(from, to, inode) => {
-            names.remove(&from);
-            names.insert(to, inode);
-        }
-    }
 }
 
 fn split(path: &Path) -> Result<(&Path, OsString)> {
@@ -253,12 +172,14 @@ fn split(path: &Path) -> Result<(&Path, OsString)> {
 
 impl State {
     fn dir(&mut self, path: &Path) -> Result<&mut Dir> {
+        // "." is how the engine names the directory above a relative path.
+        let path = if path == Path::new(".") { Path::new("") } else { path };
         self.dirs.get_mut(path).ok_or(ErrorKind::NotFound.into())
     }
 
     fn change(&mut self, dir: &Path, change: NameChange) -> Result<()> {
         let dir = self.dir(dir)?;
-        apply(&mut dir.names, &change);
+        change.apply(&mut dir.names);
         dir.unsynced.push(change);
         Ok(())
     }
@@ -287,24 +208,26 @@ impl State {
         Ok(())
     }
 
-    fn add(&mut self, content: Vec<u8>, durable: Kept) -> Result<Arc<Inode>> {
+    fn add(&mut self, content: Arc<Vec<u8>>) -> Result<Arc<Inode>> {
         self.inodes_made += 1;
         let inode = Arc::new(Inode::new(self.inodes_made, content)?);
-        *lock(&inode.kept) = durable;
         self.inodes.push(Arc::downgrade(&inode));
         Ok(inode)
     }
 
-    fn fail_if_asked(&mut self, call: Call) -> Result<()> {
+    /// Counts a call and lets it fail if it has to; whether it is to be cut short.
+    fn begin(&mut self, call: Call) -> Result<bool> {
+        *self.calls.entry(call).or_default() += 1;
         for failure in self.failures.iter_mut().filter(|failure| failure.call == call) {
             if failure.skip > 0 {
                 failure.skip -= 1;
             } else if failure.times > 0 {
                 failure.times -= 1;
-                return Err(Error::from_raw_os_error(failure.errno));
+                self.failed += 1;
+                return failure.errno.map_or(Ok(true), |errno| Err(Error::from_raw_os_error(errno)));
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -312,50 +235,26 @@ impl SimDisk {
     /// An empty one.
     #[allow(clippy::new_ret_no_self)] // A disk is always shared.
     pub fn new() -> Arc<SimDisk> {
-        Arc::new(SimDisk { state: Arc::default(), hook: Arc::default(), boot: 1, images: AtomicU64::new(0) })
+        SimDisk::with(Arc::default(), next_boot())
     }
 
-    /// What is found when power is lost now and the machine starts again.
+    fn with(state: Arc<Mutex<State>>, boot: u64) -> Arc<SimDisk> {
+        Arc::new(SimDisk { state, hook: Arc::default(), boot })
+    }
+
+    /// What is found when power is lost now.
+    pub fn lose_power(&self, choice: Choice, seed: u64) -> Image {
+        Image::of(&lock(&self.state), next_boot(), choice, seed)
+    }
+
+    /// The disk of the machine that starts after power was lost now.
     pub fn image(&self, choice: Choice, seed: u64) -> Arc<SimDisk> {
-        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let state = lock(&self.state);
-        let mut image = State { inodes_made: state.inodes_made, ..State::default() };
-        for (path, dir) in &state.dirs {
-            let mut names = dir.durable.clone();
-            for change in &dir.unsynced {
-                let takes = match choice {
-                    Choice::Nothing | Choice::DataWithoutNames => false,
-                    Choice::Percent(percent) => rng.percent(percent),
-                    _ => true,
-                };
-                if takes {
-                    apply(&mut names, change);
-                }
-            }
-            let mut found = Dir::default();
-            for (name, inode) in names {
-                let content = inode.image(choice, &mut rng);
-                if let Ok(mut copy) = Inode::new(inode.number, content) {
-                    copy.number = inode.number;
-                    let copy = Arc::new(copy);
-                    image.inodes.push(Arc::downgrade(&copy));
-                    found.names.insert(name, copy);
-                }
-            }
-            found.durable = found.names.clone();
-            image.dirs.insert(path.clone(), found);
-        }
-        // Relaxed: only differs from one image to the next.
-        let boot = self.boot * 1_000_003 + 1 + self.images.fetch_add(1, Ordering::Relaxed);
-        let state = Arc::new(Mutex::new(image));
-        Arc::new(SimDisk { state, hook: Arc::default(), boot, images: AtomicU64::new(0) })
+        self.lose_power(choice, seed).start()
     }
 
     /// The same files once more, for a process on the same boot.
     pub fn copy(&self) -> Arc<SimDisk> {
-        let image = self.image(Choice::Everything, 0);
-        let (state, hook) = (Arc::clone(&image.state), Arc::clone(&image.hook));
-        Arc::new(SimDisk { state, hook, boot: self.boot, images: AtomicU64::new(0) })
+        Image::of(&lock(&self.state), self.boot, Choice::Everything, 0).start()
     }
 
     /// Removes a file, durably.
@@ -369,7 +268,7 @@ impl SimDisk {
 
     /// Writes each dirty sector to the disk with a chance in percent, as the system does when it likes.
     pub fn write_back(&self, percent: u64, seed: u64) {
-        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut rng = Rng::new(seed);
         let state = lock(&self.state);
         for inode in state.inodes.iter().filter_map(Weak::upgrade) {
             inode.write_out(|| rng.percent(percent));
@@ -388,7 +287,22 @@ impl SimDisk {
 
     /// Lets `times` calls fail after `skip` more that go well.
     pub fn fail(&self, call: Call, errno: i32, skip: u64, times: u64) {
-        lock(&self.state).failures.push(Failure { call, errno, skip, times });
+        lock(&self.state).failures.push(Failure { call, errno: Some(errno), skip, times });
+    }
+
+    /// Lets `times` calls that read or write do half of what they were asked to, after `skip` more that do all.
+    pub fn cut_short(&self, call: Call, skip: u64, times: u64) {
+        lock(&self.state).failures.push(Failure { call, errno: None, skip, times });
+    }
+
+    /// How many calls there were, those included that failed.
+    pub fn calls(&self, call: Call) -> u64 {
+        lock(&self.state).calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// How many calls failed, or were cut short, because they were told to.
+    pub fn failed(&self) -> u64 {
+        lock(&self.state).failed
     }
 
     /// Lets no call fail any more.
@@ -421,14 +335,14 @@ impl SimDisk {
     pub fn write(&self, path: &Path, bytes: Vec<u8>) -> Result<()> {
         let (dir, name) = split(path)?;
         let mut state = lock(&self.state);
-        let kept = || Kept { durable: bytes.clone(), clean: bytes.clone() };
+        let bytes = Arc::new(bytes);
         if let Ok(inode) = state.find(path) {
             inode.memory.set_len(bytes.len() as u64)?;
             inode.memory.write_all_at(&bytes, 0)?;
-            *lock(&inode.kept) = kept();
+            *lock(&inode.kept) = Kept::synced(bytes);
             return Ok(());
         }
-        let inode = state.add(bytes.clone(), kept())?;
+        let inode = state.add(bytes)?;
         let dir = state.dir(dir)?;
         dir.names.insert(name.clone(), Arc::clone(&inode));
         dir.durable.insert(name, inode);
@@ -444,10 +358,21 @@ impl SimDisk {
 
     /// Runs a call under the disk's lock, so that an image is of one moment.
     fn run<T>(&self, call: Call, effect: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        self.run_some(call, 0, |state, _| effect(state))
+    }
+
+    /// As `run`, of a call that may be told to do less than `len` bytes.
+    fn run_some<T>(
+        &self,
+        call: Call,
+        len: usize,
+        effect: impl FnOnce(&mut State, usize) -> Result<T>,
+    ) -> Result<T> {
         self.tell(call, Moment::Before);
         let result = {
             let mut state = lock(&self.state);
-            state.fail_if_asked(call).and_then(|()| effect(&mut state))
+            let is_short = state.begin(call);
+            is_short.and_then(|is_short| effect(&mut state, if is_short { len.div_ceil(2) } else { len }))
         };
         self.tell(call, Moment::After);
         result
@@ -456,12 +381,7 @@ impl SimDisk {
     fn handle(&self, inode: Arc<Inode>) -> Box<dyn File> {
         // Relaxed: a count.
         inode.handles.fetch_add(1, Ordering::Relaxed);
-        let disk = SimDisk {
-            state: Arc::clone(&self.state),
-            hook: Arc::clone(&self.hook),
-            boot: self.boot,
-            images: AtomicU64::new(0),
-        };
+        let disk = SimDisk { state: Arc::clone(&self.state), hook: Arc::clone(&self.hook), boot: self.boot };
         Box::new(SimFile { inode, disk })
     }
 }
@@ -474,7 +394,8 @@ impl Disk for SimDisk {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             state.take_room(bytes)?;
-            let inode = state.add(vec![0; bytes as usize], Kept::default())?;
+            let inode = state.add(Arc::new(vec![0; bytes as usize]))?;
+            *lock(&inode.kept) = Kept::default();
             state.change(dir, NameChange::Link(name, Arc::clone(&inode)))?;
             Ok(inode)
         })?;
@@ -504,45 +425,54 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
-        let mut state = lock(&self.state);
-        let names = state.dir(dir)?.names.keys().map(|name| Entry { name: name.clone(), is_file: true });
-        Ok(names.collect())
+        self.run(Call::List, |state| {
+            let names = state.dir(dir)?.names.keys().map(|name| Entry { name: name.clone(), is_file: true });
+            Ok(names.collect())
+        })
     }
 
     fn create_dir(&self, dir: &Path) -> Result<()> {
-        lock(&self.state).dirs.entry(dir.to_path_buf()).or_default();
-        Ok(())
+        self.run(Call::CreateDir, |state| {
+            state.dir(dir.parent().unwrap_or(dir))?;
+            state.dirs.entry(dir.to_path_buf()).or_default();
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.run(Call::SyncDir, |state| {
-            let dir = state.dir(dir)?;
-            dir.durable = dir.names.clone();
-            dir.unsynced.clear();
+            let synced = state.dir(dir)?;
+            synced.durable = synced.names.clone();
+            synced.unsynced.clear();
+            let dir = if dir == Path::new(".") { Path::new("") } else { dir };
+            for (path, below) in &mut state.dirs {
+                below.is_durable |= path.parent() == Some(dir);
+            }
             Ok(())
         })
     }
 
     fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt> {
-        let mut state = lock(&self.state);
-        let holders = state.locks.entry(path.to_path_buf()).or_default();
-        let is_free = match kind {
-            LockKind::Exclusive => holders.is_empty(),
-            LockKind::Shared => !holders.contains(&LockKind::Exclusive),
-        };
-        if !is_free {
+        let is_held = self.run(Call::Lock, |state| {
+            let holders = state.locks.entry(path.to_path_buf()).or_default();
+            let is_free = match kind {
+                LockKind::Exclusive => holders.is_empty(),
+                LockKind::Shared => !holders.contains(&LockKind::Exclusive),
+            };
+            if is_free {
+                holders.push(kind);
+            }
+            Ok(is_free)
+        })?;
+        if !is_held {
             return Ok(LockAttempt::Taken(Some(std::process::id())));
         }
-        holders.push(kind);
-        Ok(LockAttempt::Held(Box::new(Held {
-            state: Arc::clone(&self.state),
-            path: path.to_path_buf(),
-            kind,
-        })))
+        let held = Held { state: Arc::clone(&self.state), path: path.to_path_buf(), kind };
+        Ok(LockAttempt::Held(Box::new(held)))
     }
 
     fn boot_id(&self) -> Result<[u8; 16]> {
-        Ok(u128::from(self.boot).to_le_bytes())
+        self.run(Call::BootId, |_| Ok(u128::from(self.boot).to_le_bytes()))
     }
 }
 
@@ -576,21 +506,24 @@ impl Drop for SimFile {
 
 impl File for SimFile {
     fn bytes(&self) -> Result<u64> {
-        Ok(self.inode.bytes())
+        self.disk.run(Call::Stat, |_| Ok(self.inode.bytes()))
     }
 
     fn identity(&self) -> Result<Identity> {
-        Ok(Identity { device: 1, inode: self.inode.number })
+        self.disk.run(Call::Stat, |_| Ok(Identity { device: 1, inode: self.inode.number }))
     }
 
-    fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
-        self.inode.memory.read_exact_at(to, offset)
+    fn read_some(&self, offset: u64, to: &mut [u8]) -> Result<usize> {
+        self.disk.run_some(Call::Read, to.len(), |_, len| {
+            self.inode.memory.read_at(to.get_mut(..len).unwrap_or_default(), offset)
+        })
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<()> {
-        self.disk.run(Call::Write, |state| {
-            state.take_room((offset + from.len() as u64).saturating_sub(self.inode.bytes()))?;
-            self.inode.memory.write_all_at(from, offset)
+    fn write_some(&self, offset: u64, from: &[u8]) -> Result<usize> {
+        self.disk.run_some(Call::Write, from.len(), |state, len| {
+            state.take_room((offset + len as u64).saturating_sub(self.inode.bytes()))?;
+            lock(&self.inode.kept).note_overwritten(offset, len);
+            self.inode.memory.write_at(from.get(..len).unwrap_or_default(), offset)
         })
     }
 
@@ -602,12 +535,12 @@ impl File for SimFile {
         self.disk.tell(Call::Sync, Moment::Before);
         let result = {
             let mut state = lock(&self.disk.state);
-            let result = state.fail_if_asked(Call::Sync);
-            if result.is_ok() {
-                self.inode.write_out(|| true);
-            } else {
-                // What the kernel does: the pages count as clean, and no later sync writes them.
-                lock(&self.inode.kept).clean = self.inode.content();
+            let result = state.begin(Call::Sync).map(drop);
+            match &result {
+                Ok(()) => self.inode.sync(),
+                // A signal came first, and everything is as dirty as it was.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.inode.lose(),
             }
             result
         };
@@ -626,13 +559,14 @@ impl File for SimFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::create_dirs;
     use super::*;
 
     const DIR: &str = "d";
 
     fn disk_with(name: &str, bytes: u64) -> (Arc<SimDisk>, Box<dyn File>, PathBuf) {
         let disk = SimDisk::new();
-        disk.create_dir(Path::new(DIR)).unwrap();
+        create_dirs(disk.as_ref(), Path::new(DIR)).unwrap();
         let path = Path::new(DIR).join(name);
         let file = disk.create(&path, bytes).unwrap();
         (disk, file, path)
@@ -660,6 +594,57 @@ mod tests {
             (0..50).map(|seed| first(disk.image(Choice::Percent(50), seed))).collect();
         assert_eq!(seen.len(), 4, "each sector on its own: {seen:?}");
         assert_ne!(disk.image(Choice::Nothing, 1).boot_id().unwrap(), disk.boot_id().unwrap());
+    }
+
+    #[test]
+    fn what_was_synced_survives_zeros_and_garbage_and_what_was_not_need_not() {
+        let (disk, file, path) = disk_with("a", 8192);
+        let map = file.map().unwrap();
+        map.word(0).unwrap().store(1, Ordering::Release);
+        file.sync().unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        // Beside what was synced, and in a sector of its own.
+        map.word(8).unwrap().store(2, Ordering::Release);
+        map.word(4096).unwrap().store(3, Ordering::Release);
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            for choice in [Choice::Zeros, Choice::Garbage] {
+                let bytes = disk.image(choice, seed).read(&path).unwrap();
+                assert_eq!((bytes[0], bytes[1..8].iter().max()), (1, Some(&0)), "{choice:?}");
+                assert!(bytes[8] == 0 || bytes[8] == 2, "{choice:?}");
+                seen.insert(bytes[4096]);
+            }
+        }
+        assert!(seen.len() > 5, "{seen:?}");
+        // What is written over, not stored, may be lost in whole.
+        file.write_at(0, &[4; 16]).unwrap();
+        assert!((0..50).any(|seed| disk.image(Choice::Garbage, seed).read(&path).unwrap()[100] != 0));
+    }
+
+    #[test]
+    fn a_directory_whose_name_was_not_synced_may_be_gone() {
+        let disk = SimDisk::new();
+        disk.create_dir(Path::new(DIR)).unwrap();
+        disk.create(&Path::new(DIR).join("a"), 10).unwrap().sync().unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        assert!(disk.image(Choice::Nothing, 1).list(Path::new(DIR)).is_err());
+        disk.sync_dir(Path::new(".")).unwrap();
+        assert_eq!(disk.image(Choice::Nothing, 1).names(Path::new(DIR)).len(), 1);
+    }
+
+    #[test]
+    fn a_read_or_write_that_is_interrupted_or_cut_short_goes_on_to_its_end() {
+        let (disk, file, _) = disk_with("a", 8192);
+        let (bytes, mut found) = ((0..5000).map(|n| n as u8).collect::<Vec<_>>(), vec![0; 5000]);
+        for call in [Call::Read, Call::Write] {
+            disk.cut_short(call, 0, 3);
+            disk.fail(call, libc::EINTR, 0, 1);
+        }
+        file.write_at(100, &bytes).unwrap();
+        file.read_at(100, &mut found).unwrap();
+        assert_eq!((bytes == found, disk.failed()), (true, 8));
+        disk.fail(Call::Write, libc::ENOSPC, 0, 1);
+        assert_eq!(file.write_at(0, &bytes).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     }
 
     #[test]

@@ -1,0 +1,27 @@
+#ifndef CONFORMANCE_H
+#define CONFORMANCE_H
+
+#include "script.h"
+
+#define SETTINGS_MAX 16
+#define VERSIONS_MAX 16
+
+/* Where a case stands. */
+typedef struct {
+  char path[4096];
+  /* The words of its option lines; they point into the script. */
+  char *settings[SETTINGS_MAX][2];
+  size_t setting_count;
+  char version_names[VERSIONS_MAX][32];
+  uint64_t versions[VERSIONS_MAX];
+  size_t version_count;
+  kv_clock *clock;
+  uint64_t clock_ms;
+  kv_db *db;
+} script_case;
+
+uint64_t version_of(const script_case *c, const char *word);
+void answer_status(text *answer, kv_status status);
+void operate(script_case *c, char **words, size_t count, text *answer);
+
+#endif

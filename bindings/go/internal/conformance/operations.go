@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	kv "github.com/libkv/libkv/bindings/go"
+)
+
+func (c *testCase) version(word string) uint64 {
+	if name, isSaved := strings.CutPrefix(word, "$"); isSaved {
+		version, found := c.versions[name]
+		if !found {
+			panic(word + " was not saved")
+		}
+		return version
+	}
+	return number(word)
+}
+
+func (c *testCase) condition(word string) kv.Condition {
+	switch kind, version, _ := strings.Cut(word, ":"); kind {
+	case "always":
+		return kv.Always
+	case "if_absent":
+		return kv.IfAbsent
+	case "if_present":
+		return kv.IfPresent
+	case "if_version":
+		return kv.IfVersion(c.version(version))
+	}
+	panic(word + " is no condition")
+}
+
+// answer does what a line says; expected names where a version is saved.
+func (c *testCase) answer(words []string, expected string) string {
+	args := words[1:]
+	switch words[0] {
+	case "option":
+		option := kv.WithOption(args[0], args[1])
+		// A store that is opened with it alone tells whether it is accepted.
+		db, err := kv.OpenInMemory(option)
+		if err == nil {
+			c.options = append(c.options, option)
+			err = db.Close()
+		}
+		return answered("ok", err)
+	case "open":
+		return answered("ok", c.open(true))
+	case "open_in_memory":
+		return answered("ok", c.open(false))
+	case "reopen":
+		must(c.db.Close())
+		return answered("ok", c.open(true))
+	case "advance":
+		must(c.clock.Advance(milliseconds(args[0])))
+		c.nowMs += number(args[0])
+		return ""
+	case "verify":
+		report, err := kv.Verify(context.Background(), c.path)
+		if len(report.Damage) > 0 {
+			return "damaged"
+		}
+		return answered("ok", err)
+	case "version":
+		version, err := c.db.Version(plain(args[0]))
+		if name, saves := strings.CutPrefix(expected, "$"); saves && err == nil {
+			c.versions[name] = version
+			return expected
+		}
+		return answered(strconv.FormatUint(version, 10), err)
+	}
+	if c.db == nil {
+		panic(words[0] + " before open")
+	}
+	given, err := c.operate(words[0], args)
+	return answered(given, err)
+}
+
+func (c *testCase) operate(operation string, args []string) (string, error) {
+	db, ctx := c.db, context.Background()
+	var key []byte
+	if len(args) > 0 {
+		key = plain(args[0])
+	}
+	switch operation {
+	case "close":
+		return "ok", db.Close()
+	case "get":
+		value, err := db.GetAppend(nil, key)
+		return word(value), err
+	case "get_small":
+		value, err := db.Get(key)
+		if uint64(len(value)) > number(args[1]) {
+			return fmt.Sprintf("too_small %d", len(value)), nil
+		}
+		return word(value), err
+	case "get_owned":
+		value, err := db.GetOwned(key)
+		return word(value), err
+	case "get_pinned":
+		given := ""
+		err := db.Pinned(func(pin *kv.Pin) error {
+			value, err := pin.Get(key)
+			given = word(value)
+			return err
+		})
+		return given, err
+	case "contains":
+		return truth(db.Contains(key))
+	case "ttl":
+		ttl, err := db.TTL(key)
+		if ttl == kv.TTLNever {
+			return "never", err
+		}
+		return count(ttl.Milliseconds(), err)
+	case "len":
+		return count(db.Len())
+	case "set":
+		return "ok", db.Set(key, plain(args[1]))
+	case "set_with":
+		options := kv.SetOptions{Condition: c.condition(args[2]), Expiry: expiry(args[3])}
+		_, err := db.SetWith(key, plain(args[1]), options)
+		return "ok", err
+	case "add":
+		return truth(db.Add(key, plain(args[1])))
+	case "replace":
+		return truth(db.Replace(key, plain(args[1])))
+	case "compare_and_swap":
+		_, err := db.CompareAndSwap(key, c.version(args[1]), plain(args[2]))
+		return "ok", err
+	case "increment":
+		by, err := strconv.ParseInt(args[1], 10, 64)
+		must(err)
+		return count(db.Increment(key, by))
+	case "expire":
+		return truth(db.Expire(key, milliseconds(args[1])))
+	case "expire_at":
+		return truth(db.ExpireAt(key, time.UnixMilli(int64(number(args[1])))))
+	case "touch":
+		return truth(db.Touch(key))
+	case "persist":
+		return truth(db.Persist(key))
+	case "take":
+		value, err := db.Take(key)
+		return word(value), err
+	case "delete":
+		return truth(db.Delete(key))
+	case "get_many":
+		values, err := db.GetMany(plains(args))
+		var words []string
+		for _, value := range values {
+			if value == nil {
+				words = append(words, "-")
+			} else {
+				words = append(words, word(value))
+			}
+		}
+		return list(words), err
+	case "set_many":
+		var pairs []kv.Pair
+		for at := 0; at < len(args); at += 2 {
+			pairs = append(pairs, kv.Pair{Key: plain(args[at]), Value: plain(args[at+1])})
+		}
+		return "ok", db.SetMany(pairs)
+	case "delete_many":
+		return count(db.DeleteMany(plains(args)))
+	case "apply":
+		return "ok", db.Apply(batch(args))
+	case "get_or_load":
+		value, err := db.GetOrLoad(ctx, key, kv.ExpireDefault, func(context.Context, []byte) ([]byte, error) {
+			switch args[1] {
+			case "-":
+				return nil, kv.ErrNotFound
+			case "!":
+				return nil, errors.New("it fails")
+			}
+			return plain(args[1]), nil
+		})
+		return word(value), err
+	case "scan":
+		options := kv.ScanOptions{Prefix: key, Limit: number(args[1]), Ordered: true}
+		var words []string
+		for entry, err := range db.Scan(options) {
+			if err != nil {
+				return "", err
+			}
+			words = append(words, word(entry.Key)+"="+word(entry.Value))
+		}
+		return list(words), nil
+	case "export":
+		var text bytes.Buffer
+		_, err := db.ExportTo(ctx, &text, format(args[0]), kv.ScanOptions{Prefix: plain(args[1]), Ordered: true})
+		var words []string
+		for line := range bytes.Lines(text.Bytes()) {
+			words = append(words, word(bytes.TrimSuffix(line, []byte("\n"))))
+		}
+		return list(words), err
+	case "import":
+		var text []byte
+		for _, line := range args[1:] {
+			text = append(append(text, plain(line)...), '\n')
+		}
+		done, err := db.ImportFrom(ctx, bytes.NewReader(text), format(args[0]))
+		return count(done.Entries, err)
+	case "clear":
+		return "ok", db.Clear(ctx)
+	case "sweep":
+		return "ok", db.Sweep(ctx)
+	case "sync":
+		return "ok", db.Sync(ctx)
+	case "compact":
+		return "ok", db.Compact(ctx)
+	case "now":
+		now, err := db.Now()
+		return count(now.UnixMilli(), err)
+	case "figure":
+		return count(db.Figure(args[0]))
+	}
+	panic(operation + " is no operation")
+}
+
+func truth(is bool, err error) (string, error) { return strconv.FormatBool(is), err }
+
+func count[N int | int64 | uint64](n N, err error) (string, error) { return fmt.Sprint(n), err }
+
+func batch(changes []string) *kv.Batch {
+	b := new(kv.Batch)
+	for _, change := range changes {
+		parts := strings.SplitN(change, ":", 4)
+		switch {
+		case parts[0] == "set" && len(parts) == 4:
+			b.SetExpiring(plain(parts[1]), plain(parts[2]), expiry(parts[3]))
+		case parts[0] == "delete" && len(parts) == 2:
+			b.Delete(plain(parts[1]))
+		default:
+			panic(change + " is no change")
+		}
+	}
+	return b
+}

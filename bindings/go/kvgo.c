@@ -1,0 +1,74 @@
+/* The functions that the store calls, and which pass on to Go. */
+#include "_cgo_export.h"
+
+/* How many callbacks and pins this thread is in. While it is in one, what it calls may not be moved to another thread: the
+ * store tells by the thread what would wait for itself. */
+static _Thread_local int inside;
+
+void kvgo_enter(void) { inside++; }
+void kvgo_leave(void) { inside--; }
+int kvgo_is_inside(void) { return inside > 0; }
+
+static void listener(void *userdata, const kv_event *event) {
+  kvgo_enter();
+  kvgoListener((uintptr_t)userdata, (kv_event *)event);
+  kvgo_leave();
+}
+
+static void logger(void *userdata, const char *line, size_t line_len) {
+  kvgo_enter();
+  kvgoLogger((uintptr_t)userdata, (char *)line, line_len);
+  kvgo_leave();
+}
+
+static int32_t loader(void *userdata, const void *key, size_t key_len, kv_sink *value) {
+  (void)key, (void)key_len;
+  kvgo_enter();
+  kv_status status = kvgoLoader((uintptr_t)userdata, value);
+  kvgo_leave();
+  return (int32_t)status;
+}
+
+static int32_t writer(void *userdata, const void *data, size_t len) {
+  kvgo_enter();
+  int32_t failed = kvgoWriter((uintptr_t)userdata, (uint8_t *)data, len);
+  kvgo_leave();
+  return failed;
+}
+
+static int32_t reader(void *userdata, void *data, size_t len, size_t *read) {
+  kvgo_enter();
+  int32_t failed = kvgoReader((uintptr_t)userdata, (uint8_t *)data, len, read);
+  kvgo_leave();
+  return failed;
+}
+
+kv_status kvgo_set_listener(kv_options *options, uintptr_t handle) {
+  return kv_options_set_listener(options, listener, (void *)handle);
+}
+
+kv_status kvgo_set_logger(kv_options *options, uintptr_t handle) {
+  return kv_options_set_logger(options, logger, (void *)handle);
+}
+
+kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
+                             uintptr_t handle) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0};
+  a.status = kv_get_or_load((const kv_db *)store, key, key_len, &options, loader, (void *)handle, (uint8_t **)&a.data, &a.len, &a.error);
+  return a;
+}
+
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
+                          size_t limit, uint32_t ordered) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+  kv_scan_options entries = {{prefix, prefix_len}, limit, ordered};
+  m.status = kv_export_to((const kv_db *)store, writer, (void *)handle, format, &entries, &m.done, &m.error);
+  return m;
+}
+
+kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+  m.status = kv_import_from((const kv_db *)store, reader, (void *)handle, format, &m.done, &m.error);
+  return m;
+}

@@ -1,0 +1,210 @@
+/* What Go calls: each function of kv.h, with what it stores and the error given back as one struct. No pointer to a Go
+ * variable crosses, so nothing escapes to Go's heap and nothing has to be checked; bytes cross as uint8_t, which cgo knows to
+ * hold no pointers, and the store as a number, which it does not look at. */
+#ifndef KVGO_H
+#define KVGO_H
+
+#ifdef LIBKV_SYSTEM
+#include <kv.h>
+#elif defined(__has_include) && !__has_include("libkv.h")
+#error "libkv.h is lacking: run `make lib-go` in libkv's tree, or build with -tags libkv_system"
+#else
+#include "libkv.h"
+#endif
+
+#include <stdlib.h>
+
+typedef struct {
+  kv_status status;
+  kv_error *error;
+  void *data;
+  size_t len;
+  uint64_t number;
+} kvgo_answer;
+
+typedef struct {
+  kv_status status;
+  kv_error *error;
+  kv_transferred done;
+} kvgo_moved;
+
+/* kvgo.c: threads that are in a callback or hold a pin. */
+void kvgo_enter(void);
+void kvgo_leave(void);
+int kvgo_is_inside(void);
+kv_status kvgo_set_listener(kv_options *options, uintptr_t handle);
+kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
+static inline kv_status kvgo_sink_write(kv_sink *sink, const uint8_t *data, size_t len) {
+  return kv_sink_write(sink, data, len);
+}
+kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
+                             uintptr_t handle);
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
+                          size_t limit, uint32_t ordered);
+kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format);
+
+/* kvgo_NAME gives `a`, whose fields `call` fills. */
+#define KVGO(name, params, call)                                                                                        \
+  static inline kvgo_answer kvgo_##name params {                                                                        \
+    kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};                                                                          \
+    a.status = (call);                                                                                                  \
+    return a;                                                                                                           \
+  }
+/* KVGO, for calls of the store `db`. */
+#define KVGO_DB(name, params, call)                                                                                     \
+  static inline kvgo_answer kvgo_##name params {                                                                        \
+    const kv_db *db = (const kv_db *)store;                                                                             \
+    kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};                                                                          \
+    a.status = (call);                                                                                                  \
+    return a;                                                                                                           \
+  }
+#define KVGO_KEY uintptr_t store, const uint8_t *key, size_t key_len
+
+KVGO(options_set, (kv_options * options, const char *name, const char *value),
+     kv_options_set(options, name, value, &a.error))
+KVGO(open, (const char *path, const kv_options *options), kv_open(path, options, (kv_db **)&a.data, &a.error))
+KVGO(open_in_memory, (const kv_options *options), kv_open_in_memory(options, (kv_db **)&a.data, &a.error))
+KVGO(close, (uintptr_t store), kv_close((kv_db *)store, &a.error))
+static inline kv_status kvgo_db_free(uintptr_t store) { return kv_db_free((kv_db *)store); }
+
+KVGO_DB(get, (KVGO_KEY, uint8_t *to, size_t to_len), kv_get(db, key, key_len, to, to_len, &a.len, &a.error))
+/* The length of a value that fits, or the status with its sign turned. Nothing else has to come back in the common case. */
+static inline int64_t kvgo_try_get(KVGO_KEY, uint8_t *to, size_t to_len) {
+  size_t len;
+  kv_status status = kv_get((const kv_db *)store, key, key_len, to, to_len, &len, NULL);
+  return status == KV_OK ? (int64_t)len : -(int64_t)status;
+}
+KVGO_DB(get_owned, (KVGO_KEY), kv_get_owned(db, key, key_len, (uint8_t **)&a.data, &a.len, &a.error))
+KVGO_DB(contains, (KVGO_KEY), kv_contains(db, key, key_len, &a.error))
+KVGO_DB(key_version, (KVGO_KEY), kv_key_version(db, key, key_len, &a.number, &a.error))
+KVGO_DB(len, (uintptr_t store), kv_len(db, &a.number, &a.error))
+
+KVGO_DB(set, (KVGO_KEY, const uint8_t *value, size_t value_len), kv_set(db, key, key_len, value, value_len, &a.error))
+KVGO_DB(add, (KVGO_KEY, const uint8_t *value, size_t value_len), kv_add(db, key, key_len, value, value_len, &a.error))
+KVGO_DB(replace, (KVGO_KEY, const uint8_t *value, size_t value_len),
+     kv_replace(db, key, key_len, value, value_len, &a.error))
+KVGO_DB(compare_and_swap, (KVGO_KEY, uint64_t version, const uint8_t *value, size_t value_len),
+     kv_compare_and_swap(db, key, key_len, version, value, value_len, &a.number, &a.error))
+KVGO_DB(increment, (KVGO_KEY, int64_t delta), kv_increment(db, key, key_len, delta, (int64_t *)&a.number, &a.error))
+KVGO_DB(delete, (KVGO_KEY), kv_delete(db, key, key_len, &a.error))
+KVGO_DB(take, (KVGO_KEY), kv_take(db, key, key_len, (uint8_t **)&a.data, &a.len, &a.error))
+static inline kvgo_answer kvgo_set_with(KVGO_KEY, const uint8_t *value, size_t value_len, uint32_t condition,
+                                        uint64_t version, uint32_t expiry, uint64_t expiry_ms) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_set_options options = {condition, expiry, expiry_ms, version};
+  a.status = kv_set_with((const kv_db *)store, key, key_len, value, value_len, &options, &a.number, &a.error);
+  return a;
+}
+
+KVGO_DB(expire, (KVGO_KEY, uint64_t ttl_ms), kv_expire(db, key, key_len, ttl_ms, &a.error))
+KVGO_DB(expire_at, (KVGO_KEY, uint64_t unix_ms), kv_expire_at(db, key, key_len, unix_ms, &a.error))
+KVGO_DB(touch, (KVGO_KEY), kv_touch(db, key, key_len, &a.error))
+KVGO_DB(persist, (KVGO_KEY), kv_persist(db, key, key_len, &a.error))
+KVGO_DB(ttl, (KVGO_KEY), kv_ttl(db, key, key_len, &a.number, &a.error))
+
+KVGO_DB(clear, (uintptr_t store), kv_clear(db, &a.error))
+KVGO_DB(sync, (uintptr_t store), kv_sync(db, &a.error))
+KVGO_DB(compact, (uintptr_t store), kv_compact(db, &a.error))
+KVGO_DB(sweep, (uintptr_t store), kv_sweep(db, &a.error))
+KVGO_DB(pause, (uintptr_t store), kv_pause(db, &a.error))
+KVGO_DB(resume, (uintptr_t store), kv_resume(db, &a.error))
+KVGO_DB(backup, (uintptr_t store, const char *to), kv_backup(db, to, &a.error))
+KVGO_DB(now, (uintptr_t store), kv_now(db, &a.number, &a.error))
+KVGO_DB(stats_get, (uintptr_t store, const char *name), kv_stats_get(db, name, &a.number, &a.error))
+KVGO_DB(stats_json, (uintptr_t store), kv_stats_json(db, (char **)&a.data, &a.error))
+KVGO_DB(stats_prometheus, (uintptr_t store), kv_stats_prometheus(db, (char **)&a.data, &a.error))
+KVGO_DB(damage_json, (uintptr_t store), kv_damage_json(db, (char **)&a.data, &a.error))
+KVGO(verify, (const char *path), kv_verify(path, &a.number, (char **)&a.data, &a.error))
+KVGO(salvage, (const char *from, const char *to), kv_salvage(from, to, &a.number, (char **)&a.data, &a.error))
+
+static inline kvgo_answer kvgo_pin_open(uintptr_t store) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  a.status = kv_pin_open((const kv_db *)store, (kv_pin **)&a.data, &a.error);
+  if (a.status == KV_OK) kvgo_enter();
+  return a;
+}
+KVGO(pin_get, (const kv_pin *pin, const uint8_t *key, size_t key_len),
+     kv_pin_get(pin, key, key_len, (const uint8_t **)&a.data, &a.len, &a.error))
+static inline void kvgo_pin_release(kv_pin *pin) {
+  kv_pin_release(pin);
+  kvgo_leave();
+}
+
+static inline kvgo_answer kvgo_scan_open(uintptr_t store, const uint8_t *prefix, size_t prefix_len, size_t limit,
+                                         uint32_t ordered) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_scan_options options = {{prefix, prefix_len}, limit, ordered};
+  a.status = kv_scan_open((const kv_db *)store, &options, (kv_scan **)&a.data, &a.error);
+  return a;
+}
+KVGO(scan_next, (kv_scan * scan, size_t entries_max),
+     kv_scan_next(scan, entries_max, (const kv_entry **)&a.data, &a.len, &a.error))
+
+static inline kvgo_moved kvgo_export(uintptr_t store, const char *path, uint32_t format, const uint8_t *prefix,
+                                     size_t prefix_len, size_t limit, uint32_t ordered) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+  kv_scan_options entries = {{prefix, prefix_len}, limit, ordered};
+  m.status = kv_export((const kv_db *)store, path, format, &entries, &m.done, &m.error);
+  return m;
+}
+static inline kvgo_moved kvgo_import(uintptr_t store, const char *path, uint32_t format) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+  m.status = kv_import((const kv_db *)store, path, format, &m.done, &m.error);
+  return m;
+}
+
+/* Batches come as one piece of bytes and the lengths of its parts. */
+#define KVGO_FEW 128
+
+static inline kv_slice *kvgo_slices(kv_slice *few, const uint8_t *bytes, const size_t *lens, size_t count) {
+  kv_slice *slices = count <= KVGO_FEW ? few : (kv_slice *)malloc(count * sizeof *slices);
+  if (slices == NULL) return NULL;
+  for (size_t at = 0; at < count; at++) {
+    slices[at] = (kv_slice){bytes, lens[at]};
+    bytes += lens[at];
+  }
+  return slices;
+}
+
+#define KVGO_SLICES(name, call)                                                                                         \
+  static inline kvgo_answer kvgo_##name(uintptr_t store, const uint8_t *bytes, const size_t *lens, size_t count) {      \
+    const kv_db *db = (const kv_db *)store;                                                                             \
+    kvgo_answer a = {KV_NO_MEMORY, NULL, NULL, 0, 0};                                                                   \
+    kv_slice few[KVGO_FEW], *slices = kvgo_slices(few, bytes, lens, count);                                             \
+    if (slices != NULL) a.status = (call);                                                                              \
+    if (slices != few) free(slices);                                                                                    \
+    return a;                                                                                                           \
+  }
+
+KVGO_SLICES(get_many, kv_get_many(db, slices, count, (kv_slice **)&a.data, &a.error))
+KVGO_SLICES(delete_many, kv_delete_many(db, slices, count, &a.len, &a.error))
+/* `count` slices, a key and its value in turn: a kv_pair is two slices. */
+_Static_assert(sizeof(kv_pair) == 2 * sizeof(kv_slice), "a kv_pair is two slices");
+KVGO_SLICES(set_many, kv_set_many(db, (const kv_pair *)slices, count / 2, &a.error))
+
+/* A kv_change without its bytes. */
+typedef struct {
+  size_t key_len;
+  size_t value_len;
+  uint64_t expiry_ms;
+  uint32_t kind;
+  uint32_t expiry;
+} kvgo_change;
+
+static inline kvgo_answer kvgo_apply(uintptr_t store, const uint8_t *bytes, const kvgo_change *parts, size_t count) {
+  kvgo_answer a = {KV_NO_MEMORY, NULL, NULL, 0, 0};
+  kv_change *changes = (kv_change *)malloc((count + 1) * sizeof *changes);
+  if (changes == NULL) return a;
+  for (size_t at = 0; at < count; at++) {
+    const kvgo_change *part = &parts[at];
+    const uint8_t *value = bytes + part->key_len;
+    changes[at] = (kv_change){
+        {bytes, part->key_len}, {value, part->value_len}, part->kind, part->expiry, part->expiry_ms};
+    bytes = value + part->value_len;
+  }
+  a.status = kv_apply((const kv_db *)store, changes, count, &a.error);
+  free(changes);
+  return a;
+}
+
+#endif

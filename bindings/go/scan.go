@@ -1,0 +1,102 @@
+package kv
+
+// #include "kvgo.h"
+// #cgo noescape kvgo_scan_open
+// #cgo nocallback kvgo_scan_open
+// #cgo noescape kvgo_scan_next
+// #cgo nocallback kvgo_scan_next
+// #cgo noescape kv_scan_free
+// #cgo nocallback kv_scan_free
+import "C"
+
+import (
+	"iter"
+	"runtime"
+	"time"
+)
+
+// ScanOptions says which entries a scan gives. The zero value means: all, in no order.
+type ScanOptions struct {
+	// Prefix: only keys that begin with this.
+	Prefix []byte
+	// Limit: at most so many; 0: all.
+	Limit uint64
+	// Ordered: bytewise by key.
+	Ordered bool
+}
+
+// Entry is what a scan found.
+type Entry struct {
+	Key, Value []byte
+	Version    uint64
+	// ExpiresAt is the zero time for an entry that does not expire.
+	ExpiresAt time.Time
+}
+
+// scanPortion is how many entries cross at a time.
+const scanPortion = 256
+
+// Scan walks over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is as of
+// the moment it is reached. An error comes last, with an empty entry. Each range over the sequence is a scan of its own, and
+// costs a walk over the index, and memory for the keys that match. The store may be changed, and closed, meanwhile.
+func (db *Db) Scan(options ScanOptions) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		// A store that is referred to from here alone must stay open until the end.
+		defer runtime.KeepAlive(db)
+		scan, err := db.scanOpen(options)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		defer C.kv_scan_free(scan)
+		for {
+			entries, err := scanNext(scan)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if len(entries) == 0 {
+				return
+			}
+			for _, entry := range entries {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (db *Db) scanOpen(o ScanOptions) (*C.kv_scan, error) {
+	call, native := db.enter()
+	defer db.leave(call)
+	answer := C.kvgo_scan_open(native, data(o.Prefix), size(o.Prefix), C.size_t(o.Limit), number(o.Ordered))
+	return (*C.kv_scan)(answer.data), check(answer)
+}
+
+// scanNext copies the next entries; their keys and values share one piece of memory.
+func scanNext(scan *C.kv_scan) ([]Entry, error) {
+	answer := C.kvgo_scan_next(scan, scanPortion)
+	if answer.status != C.KV_OK {
+		return nil, check(answer)
+	}
+	found := view[C.kv_entry](answer.data, answer.len)
+	total := 0
+	for _, entry := range found {
+		total += int(entry.key.len + entry.value.len)
+	}
+	room := make([]byte, 0, total)
+	copied := func(slice C.kv_slice) []byte {
+		begin := len(room)
+		room = append(room, view[byte](slice.data, slice.len)...)
+		return room[begin:len(room):len(room)]
+	}
+	entries := make([]Entry, len(found))
+	for at, entry := range found {
+		entries[at] = Entry{Key: copied(entry.key), Value: copied(entry.value), Version: uint64(entry.version)}
+		if entry.expires_at_ms > 0 {
+			entries[at].ExpiresAt = unixTime(entry.expires_at_ms)
+		}
+	}
+	return entries, nil
+}

@@ -1,0 +1,409 @@
+//! The conformance script (tests/conformance), as Rust executes it. `conformance FILE DIR [LINE CLOCK_MS]` runs one file;
+//! without a file, as `cargo test` calls it, all of them.
+
+use kv::{Batch, Condition, Db, Error, Expiry, Format, ManualClock, Options, ScanOptions, SetOptions, Ttl};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+const CLOCK_MS: u64 = 1_000_000_000_000;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let failures = match args[..] {
+        [file, dir] if file.ends_with(".kvt") => Runner::new(file, dir).run(0, CLOCK_MS, false),
+        [file, dir, line, clock_ms] => {
+            Runner::new(file, dir).run(line.parse().expect("LINE"), clock_ms.parse().expect("CLOCK_MS"), true)
+        }
+        _ => run_all(),
+    };
+    ExitCode::from(u8::from(failures > 0))
+}
+
+fn run_all() -> usize {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
+    let mut files: Vec<PathBuf> = scripts.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "kvt"));
+    files.sort();
+    let mut failures = 0;
+    for file in &files {
+        let dir = tempfile::tempdir().unwrap();
+        failures += Runner::new(file.to_str().unwrap(), dir.path().to_str().unwrap()).run(0, CLOCK_MS, false);
+    }
+    println!("conformance: {} files, {failures} failures", files.len());
+    failures
+}
+
+fn bytes(word: &str) -> Vec<u8> {
+    if word == "\"\"" {
+        return Vec::new();
+    }
+    if let Some((count, byte)) = word.strip_prefix('@').and_then(|rest| rest.split_once('*')) {
+        return vec![u8::from_str_radix(byte, 16).expect(word); count.parse().expect(word)];
+    }
+    let mut plain = Vec::new();
+    let mut rest = word.as_bytes().iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [*rest.next().expect(word), *rest.next().expect(word)];
+                plain.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).expect(word));
+            }
+            byte => plain.push(*byte),
+        }
+    }
+    plain
+}
+
+fn word(bytes: &[u8]) -> String {
+    let mut word = String::new();
+    for byte in bytes {
+        match byte {
+            b'!'..=b'~' if *byte != b'%' => word.push(char::from(*byte)),
+            byte => word.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    match (bytes.iter().all(|byte| *byte == bytes[0]), bytes.len()) {
+        (_, 0) => "\"\"".to_owned(),
+        (true, 17..) => format!("@{}*{:02X}", bytes.len(), bytes[0]),
+        _ => word,
+    }
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> T {
+    word.parse().ok().unwrap_or_else(|| panic!("{word} is no number"))
+}
+
+fn expiry(word: &str) -> Expiry {
+    match word.split_once(':') {
+        None if word == "default" => Expiry::Default,
+        None if word == "never" => Expiry::Never,
+        None if word == "keep" => Expiry::Keep,
+        Some(("after", ms)) => Expiry::After(Duration::from_millis(number(ms))),
+        Some(("at", ms)) => Expiry::At(UNIX_EPOCH + Duration::from_millis(number(ms))),
+        _ => panic!("{word} is no expiry"),
+    }
+}
+
+fn format(word: &str) -> Format {
+    match word {
+        "ndjson" => Format::Ndjson,
+        "json" => Format::Json,
+        _ => panic!("{word} is no format"),
+    }
+}
+
+fn status(error: &Error) -> &'static str {
+    match error {
+        Error::Corrupt { .. } => "corrupt",
+        Error::NotAStore { .. } => "not_a_store",
+        Error::Locked { .. } => "locked",
+        Error::KeyTooLong { .. } => "key_too_long",
+        Error::ValueTooLong { .. } => "value_too_long",
+        Error::InvalidOption { .. } => "invalid_option",
+        Error::NotAnInteger { .. } => "not_an_integer",
+        Error::Overflow { .. } => "overflow",
+        Error::Closed => "closed",
+        Error::ReadOnly { .. } => "read_only",
+        Error::Loader { .. } => "loader_failed",
+        Error::NotText { .. } => "not_text",
+        Error::Import { .. } => "bad_import",
+        _ => "of another kind",
+    }
+}
+
+fn found(value: Option<impl AsRef<[u8]>>) -> String {
+    value.map_or("absent".to_owned(), |value| word(value.as_ref()))
+}
+
+fn list(words: Vec<String>) -> String {
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(" ")
+    }
+}
+
+fn ok(_: ()) -> String {
+    "ok".to_owned()
+}
+
+struct Runner {
+    file: String,
+    lines: Vec<String>,
+    dir: PathBuf,
+}
+
+/// Where a case stands.
+struct Case {
+    path: PathBuf,
+    settings: Vec<(String, String)>,
+    clock: Arc<ManualClock>,
+    db: Option<Db>,
+    versions: HashMap<String, u64>,
+}
+
+impl Runner {
+    fn new(file: &str, dir: &str) -> Runner {
+        let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        Runner { file: file.to_owned(), lines: text.lines().map(str::to_owned).collect(), dir: dir.into() }
+    }
+
+    /// Runs the lines after the first `done`; in another process only to the end of the case. Returns how many failed.
+    fn run(&self, done: usize, clock_ms: u64, is_other_process: bool) -> usize {
+        let (mut failures, mut cases, mut checked) = (0, 0, 0);
+        let mut case = None;
+        if is_other_process {
+            case = Some(self.resume(done, clock_ms));
+        }
+        let mut at = done;
+        while at < self.lines.len() {
+            let line = &self.lines[at];
+            at += 1;
+            let (call, expected) = line.split_once(" => ").unwrap_or((line, ""));
+            let words: Vec<&str> = call.split(' ').collect();
+            match words[..] {
+                [""] => continue,
+                [first, ..] if first.starts_with('#') => continue,
+                ["case", _] if is_other_process => break,
+                ["case", name] => {
+                    case = Some(Case::new(self.dir.join(name), CLOCK_MS));
+                    cases += 1;
+                }
+                ["process"] => {
+                    let case = case.as_mut().expect("a case");
+                    failures += self.go_on_elsewhere(case, at);
+                    at += self.lines[at..].iter().take_while(|line| !line.starts_with("case ")).count();
+                }
+                _ => {
+                    let case = case.as_mut().expect("a case");
+                    let got = case
+                        .call(&words, expected)
+                        .unwrap_or_else(|error| format!("error {}", status(&error)));
+                    checked += 1;
+                    if got != expected {
+                        println!("{}:{at}: expected {expected}, got {got}", self.file);
+                        failures += 1;
+                    }
+                }
+            }
+        }
+        if !is_other_process {
+            println!("{}: {cases} cases, {checked} lines", self.file);
+        }
+        failures
+    }
+
+    fn resume(&self, done: usize, clock_ms: u64) -> Case {
+        let begin = self.lines[..done].iter().rposition(|line| line.starts_with("case ")).expect("a case");
+        let mut case = Case::new(self.dir.join(&self.lines[begin]["case ".len()..]), clock_ms);
+        for line in &self.lines[begin..done] {
+            if let ["option", name, value, "=>", "ok"] = line.split(' ').collect::<Vec<_>>()[..] {
+                case.settings.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        case.db = Some(case.open(true).expect("the store opens in another process"));
+        case
+    }
+
+    fn go_on_elsewhere(&self, case: &mut Case, line: usize) -> usize {
+        case.db.take().expect("an open store").close().expect("the store closes");
+        let clock_ms = kv::Clock::unix_ms(&*case.clock);
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.arg(&self.file).arg(&self.dir).arg(line.to_string()).arg(clock_ms.to_string());
+        usize::from(!other.status().expect("the other process starts").success())
+    }
+}
+
+impl Case {
+    fn new(path: PathBuf, clock_ms: u64) -> Case {
+        let clock = Arc::new(ManualClock::new(clock_ms));
+        Case { path, settings: Vec::new(), clock, db: None, versions: HashMap::new() }
+    }
+
+    fn open(&self, is_on_disk: bool) -> Result<Db, Error> {
+        let mut options = Options::new().clock(self.clock.clone()).background(false);
+        for (name, value) in &self.settings {
+            options = options.set(name, value)?;
+        }
+        if is_on_disk {
+            options.open(&self.path)
+        } else {
+            options.in_memory()
+        }
+    }
+
+    fn version(&self, word: &str) -> u64 {
+        word.strip_prefix('$').map_or_else(|| number(word), |name| self.versions[name])
+    }
+
+    /// Does what a line says and returns the answer; `expected` names where a version is saved.
+    fn call(&mut self, words: &[&str], expected: &str) -> Result<String, Error> {
+        let answer = match *words {
+            ["option", name, value] => {
+                Options::new().set(name, value)?;
+                self.settings.push((name.to_owned(), value.to_owned()));
+                "ok".to_owned()
+            }
+            ["open"] => {
+                self.db = Some(self.open(true)?);
+                "ok".to_owned()
+            }
+            ["open_in_memory"] => {
+                self.db = Some(self.open(false)?);
+                "ok".to_owned()
+            }
+            ["reopen"] => {
+                self.db.take().expect("a store").close()?;
+                self.db = Some(self.open(true)?);
+                "ok".to_owned()
+            }
+            ["verify"] => if kv::verify(&self.path)?.is_sound() { "ok" } else { "damaged" }.to_owned(),
+            ["advance", ms] => {
+                self.clock.advance(Duration::from_millis(number(ms)));
+                String::new()
+            }
+            ["version", key] => match self.db().version(&bytes(key))? {
+                Some(version) => {
+                    self.versions.insert(expected.trim_start_matches('$').to_owned(), version);
+                    if expected.starts_with('$') {
+                        expected.to_owned()
+                    } else {
+                        version.to_string()
+                    }
+                }
+                None => "absent".to_owned(),
+            },
+            _ => self.operate(words)?,
+        };
+        Ok(answer)
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().expect("an operation before open")
+    }
+
+    fn condition(&self, word: &str) -> Condition {
+        match (word, word.strip_prefix("if_version:")) {
+            ("always", _) => Condition::Always,
+            ("if_absent", _) => Condition::IfAbsent,
+            ("if_present", _) => Condition::IfPresent,
+            (_, Some(version)) => Condition::IfVersion(self.version(version)),
+            _ => panic!("{word} is no condition"),
+        }
+    }
+
+    fn operate(&self, words: &[&str]) -> Result<String, Error> {
+        let db = self.db();
+        let is_met = |version: Option<u64>| if version.is_some() { "ok" } else { "not_met" }.to_owned();
+        Ok(match *words {
+            ["close"] => db.close().map(ok)?,
+            ["get" | "get_owned", key] => found(db.get(&bytes(key))?),
+            ["get_small", key, len] => match db.get(&bytes(key))? {
+                Some(value) if value.len() > number(len) => format!("too_small {}", value.len()),
+                value => found(value),
+            },
+            ["get_pinned", key] => found(db.pin()?.get(&bytes(key))?.as_deref()),
+            ["contains", key] => db.contains(&bytes(key))?.to_string(),
+            ["ttl", key] => match db.ttl(&bytes(key))? {
+                None => "absent".to_owned(),
+                Some(Ttl::Never) => "never".to_owned(),
+                Some(Ttl::Remaining(ttl)) => ttl.as_millis().to_string(),
+            },
+            ["len"] => db.len().to_string(),
+            ["set", key, value] => db.set(&bytes(key), &bytes(value)).map(ok)?,
+            ["set_with", key, value, condition, when] => {
+                let options = SetOptions::new().condition(self.condition(condition)).expiry(expiry(when));
+                is_met(db.set_with(&bytes(key), &bytes(value), options)?)
+            }
+            ["add", key, value] => db.add(&bytes(key), &bytes(value))?.to_string(),
+            ["replace", key, value] => db.replace(&bytes(key), &bytes(value))?.to_string(),
+            ["compare_and_swap", key, version, value] => {
+                is_met(db.compare_and_swap(&bytes(key), self.version(version), &bytes(value))?)
+            }
+            ["increment", key, by] => db.increment(&bytes(key), number(by))?.to_string(),
+            ["expire", key, ms] => db.expire(&bytes(key), Duration::from_millis(number(ms)))?.to_string(),
+            ["expire_at", key, ms] => {
+                db.expire_at(&bytes(key), UNIX_EPOCH + Duration::from_millis(number(ms)))?.to_string()
+            }
+            ["touch", key] => db.touch(&bytes(key))?.to_string(),
+            ["persist", key] => db.persist(&bytes(key))?.to_string(),
+            ["take", key] => found(db.take(&bytes(key))?),
+            ["delete", key] => db.delete(&bytes(key))?.to_string(),
+            ["get_many", ref keys @ ..] => {
+                let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
+                let values = db.get_many(&keys)?;
+                let words =
+                    values.iter().map(|value| value.as_ref().map_or("-".to_owned(), |value| word(value)));
+                list(words.collect())
+            }
+            ["set_many", ref pairs @ ..] => {
+                let pairs: Vec<_> = pairs.chunks(2).map(|pair| (bytes(pair[0]), bytes(pair[1]))).collect();
+                db.set_many(&pairs).map(ok)?
+            }
+            ["delete_many", ref keys @ ..] => {
+                let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
+                db.delete_many(&keys)?.to_string()
+            }
+            ["apply", ref changes @ ..] => {
+                let mut batch = Batch::new();
+                for change in changes {
+                    match change.splitn(4, ':').collect::<Vec<_>>()[..] {
+                        ["set", key, value, when] => {
+                            batch.set_expiring(bytes(key), bytes(value), expiry(when))
+                        }
+                        ["delete", key] => batch.delete(bytes(key)),
+                        _ => panic!("{change} is no change"),
+                    };
+                }
+                db.apply(&batch).map(ok)?
+            }
+            ["get_or_load", key, loaded] => {
+                found(db.get_or_load(&bytes(key), SetOptions::new(), || match loaded {
+                    "!" => Err("it fails"),
+                    "-" => Ok(None),
+                    loaded => Ok(Some(bytes(loaded))),
+                })?)
+            }
+            ["scan", prefix, limit] => {
+                let limit = if limit == "0" { usize::MAX } else { number(limit) };
+                let entries = db.scan(ScanOptions::new().prefix(bytes(prefix)).limit(limit).ordered(true))?;
+                let words =
+                    entries.map(|entry| entry.map(|entry| word(&entry.key) + "=" + &word(&entry.value)));
+                list(words.collect::<Result<_, _>>()?)
+            }
+            ["export", kind, prefix] => {
+                let mut text = Vec::new();
+                db.export(&mut text, format(kind), ScanOptions::new().prefix(bytes(prefix)).ordered(true))?;
+                list(
+                    String::from_utf8(text)
+                        .expect("UTF-8")
+                        .lines()
+                        .map(|line| word(line.as_bytes()))
+                        .collect(),
+                )
+            }
+            ["import", kind, ref lines @ ..] => {
+                let text: Vec<u8> =
+                    lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect();
+                db.import(&text[..], format(kind), |_| {})?.entries.to_string()
+            }
+            ["clear"] => db.clear().map(ok)?,
+            ["sweep"] => db.sweep().map(ok)?,
+            ["sync"] => db.sync().map(ok)?,
+            ["compact"] => db.compact().map(ok)?,
+            ["now"] => {
+                db.check_open()?;
+                db.now_ms().to_string()
+            }
+            ["figure", name] => {
+                let figures = db.stats()?.figures();
+                figures.iter().find(|(known, _, _)| *known == name).expect("a figure").2.to_string()
+            }
+            _ => panic!("{words:?} is no operation"),
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Images of the disk: taken while a workload runs, and checked when it is over.
+
+use crate::common::Rng;
+use crate::history::{read_all, Bounds, Entries, History};
+use crate::workload::{options, Start, DIR};
+use kv::testing::{stray_names, Call, Choice, Image, Moment, Point, SimDisk};
+use kv::{Clock, ManualClock, Sync};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// When an image was taken.
+#[derive(Debug, Clone, Copy)]
+pub enum At {
+    Call(Call, Moment),
+    Point(Point),
+    /// Between two calls of a writer.
+    Rest,
+}
+
+pub struct Taken {
+    image: Image,
+    choice: Choice,
+    at: At,
+    bounds: Bounds,
+}
+
+/// How many images there were of what.
+#[derive(Default)]
+pub struct Tally(Mutex<BTreeMap<String, u64>>);
+
+impl Tally {
+    fn count(&self, what: String) {
+        *self.0.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    fn get(&self, what: &str) -> u64 {
+        self.0.lock().unwrap().get(what).copied().unwrap_or(0)
+    }
+
+    pub fn images(&self) -> u64 {
+        self.get("images")
+    }
+
+    pub fn at_call(&self, call: Call) -> u64 {
+        self.get(&format!("at {call:?}"))
+    }
+
+    pub fn at_point(&self, point: Point) -> u64 {
+        self.get(&format!("at store {point:?}"))
+    }
+
+    pub fn of_choice(&self, choice: Choice) -> u64 {
+        self.get(&kind_of(choice))
+    }
+
+    pub fn second_losses(&self) -> u64 {
+        self.get(AGAIN)
+    }
+}
+
+const AGAIN: &str = "lost again inside recovery";
+
+fn kind_of(choice: Choice) -> String {
+    match choice {
+        Choice::Percent(_) => "of a random share".into(),
+        choice => format!("of {choice:?}"),
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.lock().unwrap().iter().try_for_each(|(what, n)| writeln!(f, "{n:10} {what}"))
+    }
+}
+
+pub fn choice(rng: &mut Rng) -> Choice {
+    match Choice::ALL[rng.below(Choice::ALL.len() as u64) as usize] {
+        Choice::Percent(_) => Choice::Percent(1 + rng.below(99)),
+        choice => choice,
+    }
+}
+
+/// Takes an image.
+pub fn take(disk: &SimDisk, clock: &ManualClock, history: &History, at: At, rng: &mut Rng) -> Taken {
+    if rng.one_in(3) {
+        disk.write_back(rng.below(60), rng.next());
+    }
+    let choice = choice(rng);
+    // What was acknowledged before the image must be in it, and what begins after it cannot be.
+    let synced_lsn = history.synced_lsn();
+    let image = disk.lose_power(choice, rng.next());
+    let bounds = Bounds { synced_lsn, begun: history.begun(), now_ms: clock.unix_ms() };
+    Taken { image, choice, at, bounds }
+}
+
+/// Recovers an image and judges what is found. Gives what the next workload may start from.
+pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> Start {
+    let told = format!("{:?} at {:?}, {:?}", taken.choice, taken.at, taken.bounds);
+    tally.count("images".into());
+    tally.count(kind_of(taken.choice));
+    match taken.at {
+        At::Call(call, moment) => {
+            tally.count(format!("at {call:?}"));
+            tally.count(format!("at {call:?}, {moment:?}"));
+        }
+        At::Point(point) => tally.count(format!("at store {point:?}")),
+        At::Rest => tally.count("at rest".into()),
+    }
+    let disk = taken.image.start();
+    let now_ms = taken.bounds.now_ms;
+    let again = rng.one_in(10).then(|| Again::watch(&disk, rng));
+    let clock = Arc::new(ManualClock::new(now_ms));
+    let open = |disk: &Arc<SimDisk>, told: &str| {
+        let opened = options(disk, &clock, Sync::Never).background(false).open(DIR);
+        opened.unwrap_or_else(|error| panic!("{told}: {error}\n{:?}", taken.image))
+    };
+    let db = open(&disk, &told);
+    let entries = read_all(&db);
+    if rng.one_in(2) {
+        db.abandon();
+    } else {
+        db.close().unwrap();
+    }
+    drop(db);
+    disk.unwatch();
+    if let Err(reason) = history.judge(&entries, &taken.bounds) {
+        panic!("{told}: {reason}\n{:?}", taken.image);
+    }
+    let again = again.and_then(Again::taken);
+    if again.is_some() {
+        tally.count(AGAIN.into());
+    }
+    for (disk, what) in [(Some(Arc::clone(&disk)), "once more"), (again, "inside recovery")] {
+        let Some(disk) = disk else { continue };
+        let told = format!("{told}, {what}");
+        let db = open(&disk, &told);
+        assert!(read_all(&db) == entries, "{told}: another opening gives something else");
+        db.close().unwrap();
+        drop(db);
+        let stray = stray_names(&disk, Path::new(DIR)).unwrap();
+        assert!(stray.is_empty(), "{told}: {stray:?} belong to nothing");
+    }
+    Start { disk, entries, now_ms }
+}
+
+/// Lets power be lost again, or the process die, at one of the calls of the recovery that is to come: each is as likely.
+struct Again(Arc<Mutex<Option<Arc<SimDisk>>>>);
+
+impl Again {
+    fn watch(disk: &Arc<SimDisk>, rng: &mut Rng) -> Again {
+        let slot = Arc::new(Mutex::new(None));
+        let (into, of) = (Arc::clone(&slot), Arc::downgrade(disk));
+        let state = Mutex::new((Rng::new(rng.next()), 0));
+        disk.watch(move |_, _| {
+            let (rng, calls) = &mut *state.lock().unwrap();
+            *calls += 1;
+            if let Some(disk) = of.upgrade().filter(|_| rng.one_in(*calls)) {
+                let dies = rng.one_in(4);
+                let image = if dies { disk.copy() } else { disk.image(choice(rng), rng.next()) };
+                *into.lock().unwrap() = Some(image);
+            }
+        });
+        Again(slot)
+    }
+
+    fn taken(self) -> Option<Arc<SimDisk>> {
+        self.0.lock().unwrap().take()
+    }
+}
+
+/// What the process's own death leaves is everything that was acknowledged.
+pub fn check_alive(found: &Entries, history: &History, clock: &ManualClock) {
+    history.close();
+    let all = Bounds { synced_lsn: u64::MAX, begun: u64::MAX, now_ms: clock.unix_ms() };
+    if let Err(reason) = history.judge(found, &all) {
+        panic!("after the process died: {reason}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Threads that write in every way, over a disk of which images are taken at each call that makes something durable or
+//! changes a name, and at some of the stores.
+
+use crate::common::{value, Rng};
+use crate::history::{read_all, Effect, Entries, History};
+use crate::images::{check, check_alive, take, At, Taken, Tally};
+use kv::testing::{last_lsn, leave_hole, leave_pending, on, Call, Hooks, Moment, SimDisk};
+use kv::{Batch, Clock, Db, Expiry, ManualClock, Options, SetOptions, Sync};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::{Duration, UNIX_EPOCH};
+
+pub const DIR: &str = "store";
+const SEGMENT_BYTES: u64 = 64 << 10;
+const START_MS: u64 = 1_700_000_000_000;
+/// Of one round: they stay in memory until it is over.
+const IMAGES_MAX: usize = 250;
+const OWN_KEYS: u64 = 20;
+const SHARED_KEYS: u64 = 4;
+
+/// What a round starts from.
+pub struct Start {
+    pub disk: Arc<SimDisk>,
+    pub entries: Entries,
+    pub now_ms: u64,
+}
+
+pub fn options(disk: &Arc<SimDisk>, clock: &Arc<ManualClock>, sync: Sync) -> Options {
+    on(Options::new().clock(clock.clone()).sync(sync).segment_bytes(SEGMENT_BYTES), disk)
+}
+
+struct Round {
+    disk: Arc<SimDisk>,
+    clock: Arc<ManualClock>,
+    history: History,
+    images: Mutex<Vec<Taken>>,
+    rng: Mutex<Rng>,
+    has_enough: AtomicBool,
+    sync: Sync,
+}
+
+impl Round {
+    fn take(&self, at: At) {
+        let mut rng = Rng::new(self.rng.lock().unwrap().next());
+        let taken = take(&self.disk, &self.clock, &self.history, at, &mut rng);
+        let mut images = self.images.lock().unwrap();
+        images.push(taken);
+        self.has_enough.fetch_or(images.len() >= IMAGES_MAX, Ordering::Relaxed);
+    }
+
+    /// Whether this is the one of `n` times.
+    fn is_time(&self, n: u64) -> bool {
+        self.rng.lock().unwrap().one_in(n)
+    }
+
+    fn at_call(&self, call: Call, moment: Moment) {
+        match call {
+            Call::Sync | Call::SyncDir | Call::Rename | Call::Remove => {
+                // Two that differ in what they take.
+                self.take(At::Call(call, moment));
+                self.take(At::Call(call, moment));
+            }
+            Call::Create | Call::CreateDir | Call::Write | Call::Truncate => {
+                self.take(At::Call(call, moment))
+            }
+            _ => {}
+        }
+    }
+
+    fn open(self: &Arc<Self>) -> Db {
+        let of: Weak<Round> = Arc::downgrade(self);
+        let hooks = Hooks::new(move |point| {
+            if let Some(round) = of.upgrade().filter(|round| round.is_time(8)) {
+                round.take(At::Point(point));
+            }
+        });
+        options(&self.disk, &self.clock, self.sync).hooks(hooks).open(DIR).unwrap()
+    }
+}
+
+/// Runs writers over a disk and checks the images that were taken of it. Gives one of those that it recovered.
+pub fn round(start: Option<Start>, rng: &mut Rng, tally: &Tally) -> Start {
+    let start =
+        start.unwrap_or_else(|| Start { disk: SimDisk::new(), entries: Entries::new(), now_ms: START_MS });
+    let round = Arc::new(Round {
+        disk: start.disk,
+        clock: Arc::new(ManualClock::new(start.now_ms)),
+        history: History::new(start.entries),
+        images: Mutex::default(),
+        rng: Mutex::new(Rng::new(rng.next())),
+        has_enough: AtomicBool::new(false),
+        sync: match rng.below(3) {
+            0 => Sync::Always,
+            1 => Sync::Every(Duration::from_millis(2)),
+            _ => Sync::Never,
+        },
+    });
+    let watching = Arc::downgrade(&round);
+    round.disk.watch(move |call, moment| {
+        if let Some(round) = watching.upgrade() {
+            round.at_call(call, moment);
+        }
+    });
+    let lives = 1 + rng.below(3);
+    for life in 1..=lives {
+        let db = round.open();
+        if life > 1 {
+            check_alive(&read_all(&db), &round.history, &round.clock);
+        }
+        // Before it takes writes, an open makes durable what it found (I17).
+        round.history.note_synced(round.history.newest_lsn());
+        live(&round, &db, rng);
+        if life == lives || rng.one_in(2) {
+            if rng.one_in(2) && life < lives {
+                leave_hole(&db, 8 + rng.below(3000));
+                leave_pending(&db, b"pending", b"x");
+            }
+            db.abandon();
+        } else {
+            db.close().unwrap();
+        }
+    }
+    round.disk.unwatch();
+    round.take(At::Rest);
+    let images = std::mem::take(&mut *round.images.lock().unwrap());
+    round.history.close();
+    let next = rng.below(images.len() as u64) as usize;
+    let mut start = None;
+    for (n, taken) in images.iter().enumerate() {
+        let checked = check(taken, &round.history, rng, tally);
+        if n == next {
+            start = Some(checked);
+        }
+    }
+    start.unwrap()
+}
+
+/// One life of the process.
+fn live(round: &Arc<Round>, db: &Db, rng: &mut Rng) {
+    let writers = 1 + rng.below(4);
+    let steps = match round.sync {
+        Sync::Always => 20 + rng.below(40),
+        _ => 100 + rng.below(300),
+    } / writers;
+    let is_limited = rng.one_in(4);
+    if is_limited {
+        round.disk.limit(Some(round.disk.used_bytes() + SEGMENT_BYTES * rng.below(6)));
+    }
+    // Held by whoever writes, and by clear alone, which so has its place in the order of the log.
+    let gate = RwLock::new(());
+    std::thread::scope(|scope| {
+        for n in 0..writers {
+            let mut rng = Rng::new(rng.next());
+            let writer = Writer { db, round, gate: &gate, name: format!("w{n}"), is_limited };
+            scope.spawn(move || {
+                for step in 0..steps {
+                    writer.step(&round.history, step, &mut rng);
+                    if round.has_enough.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    if rng.one_in(20) {
+                        round.take(At::Rest);
+                    }
+                }
+            });
+        }
+    });
+    round.disk.limit(None);
+}
+
+struct Writer<'a> {
+    db: &'a Db,
+    round: &'a Round,
+    gate: &'a RwLock<()>,
+    name: String,
+    /// The disk may be full.
+    is_limited: bool,
+}
+
+fn at(ms: u64) -> Expiry {
+    Expiry::At(UNIX_EPOCH + Duration::from_millis(ms))
+}
+
+impl Writer<'_> {
+    /// Whether a call did what it says; it may not have for want of space.
+    fn is_done<T>(&self, result: kv::Result<T>) -> Option<T> {
+        match result {
+            Ok(done) => Some(done),
+            Err(error) => {
+                assert!(self.is_limited && error.is_disk_full(), "{error}");
+                None
+            }
+        }
+    }
+
+    /// Runs a call that writes, if it returns what it wrote, and notes that.
+    fn write(&self, history: &History, call: impl FnOnce(&Db) -> kv::Result<Option<Effect>>) {
+        let _shared = self.gate.read().unwrap();
+        let (began, before) = (history.begin(), last_lsn());
+        let effect = self.is_done(call(self.db)).flatten();
+        // Nothing is written where nothing changes.
+        if let Some(effect) = effect.filter(|_| last_lsn() != before) {
+            history.wrote(began, last_lsn(), effect);
+            if self.round.sync == Sync::Always {
+                history.note_synced(last_lsn());
+            }
+        }
+    }
+
+    fn step(&self, history: &History, step: u64, rng: &mut Rng) {
+        let key = match rng.one_in(6) {
+            true => format!("shared-{}", rng.below(SHARED_KEYS)),
+            false => format!("{}-{}", self.name, rng.below(OWN_KEYS)),
+        };
+        let is_own = key.starts_with(&self.name);
+        let bytes = value(&key, step, [10, 100, 700, 2500, 9000][rng.below(5) as usize]);
+        let key = key.into_bytes();
+        let some_key = Some(key.clone());
+        let deadline_ms = self.round.clock.unix_ms() + 1 + rng.below(3000);
+        match rng.below(44) {
+            0..14 => self.write(history, |db| {
+                db.set(&key, &bytes)?;
+                Ok(Some(vec![(some_key, Some((bytes, 0)))]))
+            }),
+            14..18 => {
+                self.write(history, |db| Ok(db.delete(&key)?.then(|| vec![(some_key, None)])));
+            }
+            18..22 => self.batch(history, step, rng),
+            22..25 => self.write(history, |db| {
+                let counter = if rng.one_in(2) { "counter".into() } else { format!("{}-counter", self.name) };
+                let sum = db.increment(counter.as_bytes(), 1)?.to_string().into_bytes();
+                Ok(Some(vec![(Some(counter.into_bytes()), Some((sum, 0)))]))
+            }),
+            25..29 => self.write(history, |db| {
+                db.set_with(&key, &bytes, SetOptions::new().expiry(at(deadline_ms)))?;
+                Ok(Some(vec![(some_key, Some((bytes, deadline_ms)))]))
+            }),
+            29 => self.write(history, |db| Ok(db.take(&key)?.map(|_| vec![(some_key, None)]))),
+            30 | 31 if is_own => self.write(history, |db| {
+                let until_ms = if rng.one_in(3) { 0 } else { deadline_ms };
+                let held = match until_ms {
+                    0 => db.persist(&key)?,
+                    ms => db.expire_at(&key, UNIX_EPOCH + Duration::from_millis(ms))?,
+                };
+                Ok(held.then(|| vec![(some_key, history.value(&key).map(|value| (value, until_ms)))]))
+            }),
+            32..35 => self.round.clock.advance(Duration::from_millis(rng.below(1500))),
+            35 if rng.one_in(3) => self.clear(history),
+            36 | 37 => {
+                let newest_lsn = history.newest_lsn();
+                self.db.sync().unwrap();
+                history.note_synced(newest_lsn);
+            }
+            38 => drop(self.is_done(self.db.compact())),
+            39 => self.db.sweep().unwrap(),
+            // A read that meets an expired entry makes a mask of it.
+            _ => drop(self.db.get(&key).unwrap()),
+        }
+    }
+
+    fn clear(&self, history: &History) {
+        let _alone = self.gate.write().unwrap();
+        let (began, newest_lsn) = (history.begin(), history.newest_lsn());
+        if self.is_done(self.db.clear()).is_some() {
+            // LSNs are multiples of 8, and nobody else writes.
+            history.wrote(began, newest_lsn + 1, vec![(None, None)]);
+            if self.round.sync == Sync::Always {
+                history.note_synced(newest_lsn + 1);
+            }
+        }
+    }
+
+    fn batch(&self, history: &History, step: u64, rng: &mut Rng) {
+        let (mut batch, mut effect) = (Batch::new(), Vec::new());
+        for _ in 0..2 + rng.below(5) {
+            // Of this writer alone: a member that meets a newer record is written again on its own (I13).
+            let key = format!("{}-{}", self.name, rng.below(OWN_KEYS));
+            let deadline_ms = self.round.clock.unix_ms() + 1 + rng.below(3000);
+            let bytes = value(&key, step, rng.below(600) as usize);
+            let key = key.into_bytes();
+            let held = match rng.below(4) {
+                0 => {
+                    batch.delete(key.clone());
+                    None
+                }
+                1 => {
+                    batch.set_expiring(key.clone(), bytes.clone(), at(deadline_ms));
+                    Some((bytes, deadline_ms))
+                }
+                _ => {
+                    batch.set(key.clone(), bytes.clone());
+                    Some((bytes, 0))
+                }
+            };
+            effect.push((Some(key), held));
+        }
+        self.write(history, |db| db.apply(&batch).map(|()| Some(effect)));
+    }
+}
