@@ -6,7 +6,8 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: test-bugs need-go lib-go test-go bench-go bench-c header test-c install-lib lib help run test test-rust test-loom bench campaign lint install need-cargo
+.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
+	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +22,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-bugs test-c test-go ## everything that CI runs
+test: lint test-rust test-loom test-bugs test-c test-go test-python test-hosts test-fuzz ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -45,6 +46,9 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
+	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
+	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
+	scripts/cinstall.sh $(TARGET_DIR)
 	$(MAKE) test-bugs BUGS=all
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
@@ -95,3 +99,21 @@ test-go: need-go lib-go ## the Go host: vet, staticcheck, race detector, cgo che
 
 bench-go: need-go lib-go ## what the Go boundary costs, against an empty cgo call and C
 	cd bindings/go && go run ./internal/bench
+
+# The Python host. What it needs of Python packages goes into virtual environments under $(TARGET_DIR)/python.
+need-python:
+	@scripts/need.sh python3=python3
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need.sh python3-venv=python3-venv
+
+test-python: lib need-python ## the Python host: types, the wheel in a fresh environment, examples, docs
+	bindings/python/test.sh $(TARGET_DIR)
+
+bench-python: lib need-python ## the promised ratios of the Python host, measured in one run against diskcache and lmdb
+	@scripts/need.sh cc=gcc
+	bindings/python/test.sh $(TARGET_DIR) bench
+
+test-hosts: test-c test-go test-python ## stores written by each host are read by each other
+	scripts/exchange.sh $(TARGET_DIR)
+
+test-fuzz: need-cargo ## each fuzz target for a moment (KV_FUZZ_SECONDS=20)
+	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-20}

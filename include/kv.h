@@ -448,7 +448,48 @@ typedef struct {
 } kv_change;
 
 /**
- * Brings the value of a key, with kv_sink_write, and returns KV_OK; KV_NOT_FOUND: there is none; anything else: it failed.
+ * Functions of a host's runtime that read and make its byte strings, for hosts to which a buffer or an array of addresses is
+ * dear; CPython's are named beside each. They are called in the calling thread, in the middle of a read: they must be quick,
+ * must not call the store, and must return.
+ */
+typedef struct {
+  /**
+   * Makes an object from bytes; NULL: it failed. PyBytes_FromStringAndSize.
+   */
+  void *(*make)(const void *data, size_t len);
+  /**
+   * Takes one more reference to an object, which may be NULL. Py_IncRef.
+   */
+  void (*share)(void *object);
+  /**
+   * The object of a list; no reference is taken; NULL: it failed. PyList_GetItem.
+   */
+  void *(*item)(void *list, size_t index);
+  /**
+   * Where the bytes of an object are; not 0: it has none. PyBytes_AsStringAndSize.
+   */
+  int32_t (*bytes)(void *object, void **data, size_t *len);
+  /**
+   * Puts an object into a list, which takes over the reference; not 0: it failed. PyList_SetItem.
+   */
+  int32_t (*put)(void *list, size_t index, void *object);
+  /**
+   * What kv_get_made gives, shared, for a key without a value.
+   */
+  void *absent;
+  /**
+   * What kv_get_made gives, shared, when it fails.
+   */
+  void *failed;
+  /**
+   * Longest value that kv_get_made makes; it fails for others, which are better copied without holding up the host.
+   */
+  size_t len_max;
+} kv_host;
+
+/**
+ * Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
+ * none; anything else, or KV_OK without a kv_sink_write: it failed.
  * Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
  * which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
  */
@@ -520,8 +561,8 @@ typedef int32_t (*kv_writer)(void *userdata, const void *data, size_t len);
 
 /**
  * Brings bytes of an import: stores up to `len` of them at `data`, and in `*read` how many; 0 at the end. Returns 0, or
- * anything else when it failed. Called in the thread that called kv_import_from; it may call the store, but for kv_close and
- * kv_db_free. It must return: not throw, not longjmp.
+ * anything else when it failed; to leave `*read` as it is counts as failed. Called in the thread that called
+ * kv_import_from; it may call the store, but for kv_close and kv_db_free. It must return: not throw, not longjmp.
  */
 typedef int32_t (*kv_reader)(void *userdata, void *data, size_t len, size_t *read);
 
@@ -1208,6 +1249,39 @@ kv_status kv_delete_many(const kv_db *db,
  * Errors: KV_BATCH_TOO_LARGE; as kv_set, with nothing changed if a key or value is too long.
  */
 kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_error **error);
+
+/**
+ * The value of a key as an object of the host.
+ *
+ * Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
+ * Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: `host->failed` when the value is longer than `host->len_max`, and when kv_get_owned fails, which tells why; NULL when
+ * `make` gave that, and when `host` is NULL or lacks a function.
+ */
+void *kv_get_made(const kv_db *db,
+                  const void *key,
+                  size_t key_len,
+                  const kv_host *host);
+
+/**
+ * The values of many keys as objects of the host. Each is as of a moment of its own.
+ *
+ * Parameters: `db`; `host`, with all its functions; `keys`: a list of the host; `values`: another, where the value of the key at
+ * an index is put at the same index; that of a key without a value is left alone; `begin`, `end`: which indices, at most
+ * KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands but what `host->put` is given.
+ * Threads: any, if no other uses the lists.
+ * Errors: KV_INVALID_ARGUMENT too when a function of the host fails; as kv_get, for the first key that fails. Values before
+ * that are put.
+ */
+kv_status kv_get_many_made(const kv_db *db,
+                           const kv_host *host,
+                           void *keys,
+                           void *values,
+                           size_t begin,
+                           size_t end,
+                           kv_error **error);
 
 /**
  * Appends bytes to the value that a loader brings.

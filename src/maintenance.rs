@@ -3,7 +3,6 @@
 use crate::compaction::{Between, Compactor, Pace};
 use crate::error::{Error, Result};
 use crate::expiry::Sweeper;
-use crate::index::Content;
 use crate::log::{Request, Sighting, Signal};
 use crate::record::{Draft, Kind, State};
 use crate::store::{New, Step, Store};
@@ -112,6 +111,8 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>) -> Maintenance {
         let sweeper = Sweeper::new(store.clock.now_ms());
+        let waker = Arc::clone(&inbox);
+        store.index.on_move(move || waker.wake());
         Maintenance { store, inbox, sweeper, compactor: Compactor::default(), retry_at: None }
     }
 
@@ -124,6 +125,7 @@ impl Maintenance {
             }
             self.inbox.signal.sleep(self.sleep_limit());
         }
+        self.compactor.give_up(&self.store);
         self.inbox.shut();
     }
 
@@ -141,12 +143,23 @@ impl Maintenance {
         for task in tasks {
             self.carry_out(task);
         }
+        self.tidy_index();
         // Paused or not: a mask in the index costs memory, and its removal nothing that a pause is meant to save.
         if self.sweeper.forget_masks(&self.store) && !paused {
             self.compact_if_needed();
         }
         // Relaxed: a statistic.
         self.inbox.hints.store(self.sweeper.hints() as u64, Ordering::Relaxed);
+    }
+
+    /// Moves the index's entries on while its table grows or shrinks, so that they are not left between two.
+    fn tidy_index(&self) {
+        let mut goes_on = true;
+        while goes_on && !self.store.log.is_closing() {
+            let guard = crossbeam_epoch::pin();
+            goes_on = self.store.map(&guard).tidy();
+        }
+        while self.store.index.free_left() && self.store.wait_grace() {}
     }
 
     fn sleep_limit(&self) -> Option<Duration> {
@@ -260,30 +273,19 @@ impl Maintenance {
             return Err(Error::Closed);
         }
         let mut above: Vec<Vec<u8>> = Vec::new();
-        let map = store.index.pin();
-        let mut guard = crossbeam_epoch::pin();
-        let mut looked = 0u32;
-        map.walk(|key, _| {
-            looked = looked.wrapping_add(1);
-            if looked % 256 == 0 {
-                guard.repin();
-            }
-            // The address may be older than the guard: load it again under it.
-            let Some(slot) = map.find(key) else { return };
-            loop {
-                let Content::At(address) = slot.load() else { return };
-                let Some((segment, view)) = store.at(address, &guard) else { return };
+        store.walk(|map, _, (_, met)| {
+            // It may have been written or moved since.
+            while let Some(slot) = map.find(met.key) {
+                let (_, view) = slot.record();
                 if view.lsn > lsn {
-                    above.push(key.to_vec());
+                    above.push(view.key.to_vec());
                     return;
                 }
-                if store.forget_cleared(&map, key, address, segment, &view) {
+                if store.forget_cleared(map, slot.address(), slot.record()) {
                     return;
                 }
             }
         });
-        drop(map);
-        drop(guard);
         let mut last = lsn;
         for key in above {
             let (tombstone, ()) = store.write(&key, |seen| {

@@ -137,7 +137,8 @@ fn store_with(
     let clock = Ratchet::new(Arc::clone(&options.clock));
     // Sized up front: growing it would cost more than the rest of a replay.
     let committed: u64 = manifest.segments.iter().filter_map(|l| Some(u64::from(l.seal?.committed))).sum();
-    let index = Index::with_capacity(committed.min(INDEX_CAPACITY_MAX) as usize);
+    let index = Index::with_capacity(committed.min(INDEX_CAPACITY_MAX) as usize)
+        .map_err(|e| Error::io("map memory for", Path::new("the index"), e))?;
     Ok(Store::new(Arc::new(log), index, clock, Events::default(), options))
 }
 

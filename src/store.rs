@@ -5,8 +5,8 @@ use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
-use crate::index::{Address, Content, Index, Pinned, Refused, Slot};
-use crate::log::{Log, NoRoom, Place, Segment, View};
+use crate::index::{Address, Entry, Index, Pinned, Record, Records};
+use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::record::{restore, Draft, Kind, State, HEADER_BYTES};
 use crate::testing::{Fault, Point};
@@ -34,10 +34,44 @@ pub(crate) struct Store {
     turns: Vec<Mutex<()>>,
 }
 
+/// A record where it lies.
+type Found<'g> = (&'g Segment, View<'g>);
+/// The index, with the table that its addresses lead through.
+pub(crate) type Map<'g> = Pinned<'g, Table>;
+pub(crate) type Slot<'g> = Entry<'g, Table>;
+
+impl<'g> Record<'g> for Found<'g> {
+    #[inline]
+    fn key(&self) -> &'g [u8] {
+        self.1.key
+    }
+
+    #[inline]
+    fn lsn(&self) -> u64 {
+        self.1.lsn
+    }
+}
+
+impl Records for Table {
+    type Record<'g> = Found<'g>;
+
+    #[inline]
+    fn read<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Found<'g>> {
+        let segment = self.get(address.segment(), guard)?;
+        Some((segment, segment.view(address.offset_bytes())?))
+    }
+
+    fn prefetch(&self, address: Address, guard: &Guard) {
+        if let Some(segment) = self.get(address.segment(), guard) {
+            segment.prefetch(address.offset_bytes());
+        }
+    }
+}
+
 /// What stands for a key, as one moment saw it.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen<'g> {
-    content: Content,
+    slot: Option<Slot<'g>>,
     /// LSN of the record there; 0 without one.
     pub(crate) lsn: u64,
     /// The record, if it is alive.
@@ -111,9 +145,8 @@ impl Store {
     }
 
     /// The record that an address leads to.
-    pub(crate) fn at<'g>(&self, address: Address, guard: &'g Guard) -> Option<(&'g Segment, View<'g>)> {
-        let segment = self.log.table.get(address.segment(), guard)?;
-        Some((segment, segment.view(address.offset_bytes())?))
+    pub(crate) fn at<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Found<'g>> {
+        self.log.table.read(address, guard)
     }
 
     /// Whether a deadline has passed; if so, that time is on record before anybody acts on it (I15).
@@ -136,19 +169,34 @@ impl Store {
         self.stored_time_ms.fetch_max(at_least_ms, Ordering::Release);
     }
 
-    /// What stands in a slot. A record that is pending is committed first (I4), one that has expired is tagged (I5).
-    pub(crate) fn look<'g>(&self, slot: Option<&Slot>, guard: &'g Guard) -> Seen<'g> {
+    /// The index under a guard: what it gives stays readable while that is held.
+    pub(crate) fn map<'g>(&'g self, guard: &'g Guard) -> Map<'g> {
+        self.index.pin(&self.log.table, guard)
+    }
+
+    /// Calls `visit` with what stands for each key, in no order: what is there throughout exactly once. Holds no guard for long.
+    pub(crate) fn walk(&self, mut visit: impl FnMut(&Map<'_>, Address, Found<'_>)) {
+        let mut cursor = self.index.cursor(&crossbeam_epoch::pin());
         loop {
-            let content = slot.map_or(Content::Empty, Slot::load);
-            let found = content.address().and_then(|address| Some((address, self.at(address, guard)?)));
-            let Some((address, (segment, view))) = found else {
-                return Seen { content, lsn: 0, live: None };
-            };
+            let guard = crossbeam_epoch::pin();
+            let map = self.map(&guard);
+            if !cursor.step(&map, |address, record| visit(&map, address, record)) {
+                return;
+            }
+        }
+    }
+
+    /// What stands for a key. A record that is pending is committed first (I4), one that has expired is tagged (I5).
+    pub(crate) fn look<'g>(&'g self, key: &[u8], guard: &'g Guard) -> Seen<'g> {
+        let map = self.map(guard);
+        loop {
+            let Some(slot) = map.find(key) else { return Seen { slot: None, lsn: 0, live: None } };
+            let (address, (segment, view)) = (slot.address(), slot.record());
             let is_left = self.options.faults.has(Fault::PendingNotCommitted);
             if view.word.state() == Some(State::Pending) && !is_left {
                 segment.resolve(address.offset_bytes(), State::Committed);
             }
-            let gone = Seen { content, lsn: view.lsn, live: None };
+            let gone = Seen { slot: Some(slot), lsn: view.lsn, live: None };
             if address.is_expired() || view.word.kind() != Some(Kind::Put) {
                 return gone;
             }
@@ -158,15 +206,14 @@ impl Store {
             if self.options.faults.has(Fault::ExpiredNotTagged) || self.read_only.is_some() {
                 return gone;
             }
-            if slot.is_some_and(|slot| self.tag_expired(slot, address, &view)) {
-                return Seen { content: Content::At(address.expired()), ..gone };
-            }
+            // Whoever tagged it, or wrote instead: look again.
+            self.tag_expired(&map, address, &view);
         }
     }
 
-    /// Turns an expired record into a mask (I5); false if the slot changed first.
-    pub(crate) fn tag_expired(&self, slot: &Slot, address: Address, view: &View<'_>) -> bool {
-        if slot.compare_exchange(Content::At(address), address.expired()).is_err() {
+    /// Turns an expired record into a mask (I5); false if its key leads elsewhere by now.
+    pub(crate) fn tag_expired(&self, map: &Map<'_>, address: Address, view: &View<'_>) -> bool {
+        if !map.redirect(view.key, address, address.expired()) {
             return false;
         }
         self.count_gone(view);
@@ -202,77 +249,40 @@ impl Store {
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
-    pub(crate) fn publish_blind(
-        &self,
-        map: &Pinned<'_>,
-        draft: &Draft<'_>,
-        place: &Place<'_>,
-        guard: &Guard,
-    ) -> bool {
+    pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
-        loop {
-            let mut old = None;
-            let lsn_at = |address| {
-                old = self.at(address, guard).map(|found| (address, found));
-                old.map(|(_, (_, view))| view.lsn)
-            };
-            match map.claim(draft.key).replace_older(new, place.lsn, lsn_at) {
-                Ok(()) => {
-                    self.settle(draft, old);
-                    return true;
-                }
-                Err(Refused::Newer) => return false,
-                Err(Refused::Dead) => map.retire(draft.key),
-            }
-        }
+        let old = self.map(guard).publish_over_older(draft.key, new, place.lsn);
+        old.map(|old| self.settle(draft, old)).is_ok()
     }
 
     /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
-    fn publish_over(
-        &self,
-        map: &Pinned<'_>,
+    fn publish_over<'g>(
+        &'g self,
         draft: &Draft<'_>,
         place: &Place<'_>,
-        seen: &Seen<'_>,
-        guard: &Guard,
+        seen: &Seen<'g>,
+        guard: &'g Guard,
     ) -> bool {
         let Some(new) = address_of(place) else { return false };
-        let slot = match seen.content {
-            Content::At(_) => map.find(draft.key),
-            _ => Some(map.claim(draft.key)),
-        };
-        let Some(slot) = slot else { return false };
-        let expected = if seen.content == Content::Dead { Content::Empty } else { seen.content };
-        let is_moved = |address: Address| {
+        let is_moved = |slot: &Slot<'_>| {
+            let (_, view) = slot.record();
             seen.live.is_some()
-                && !address.is_expired()
-                && self
-                    .at(address, guard)
-                    .is_some_and(|(_, view)| view.lsn == seen.lsn && view.word.kind() == Some(Kind::Put))
+                && !slot.address().is_expired()
+                && view.lsn == seen.lsn
+                && view.word.kind() == Some(Kind::Put)
         };
-        match slot.replace_exactly(expected, new, is_moved) {
-            Ok(old) => {
-                // The guard keeps what was replaced readable.
-                let old = old.address().and_then(|address| Some((address, self.at(address, guard)?)));
-                self.settle(draft, old);
-                true
-            }
-            Err(found) => {
-                if found == Content::Dead {
-                    map.retire(draft.key);
-                }
-                false
-            }
-        }
+        let old = self.map(guard).publish_over_seen(draft.key, new, seen.slot.as_ref(), is_moved);
+        old.map(|old| self.settle(draft, old)).is_ok()
     }
 
     /// Counts a publication: what came and what went.
-    fn settle(&self, draft: &Draft<'_>, old: Option<(Address, (&Segment, View<'_>))>) {
+    fn settle(&self, draft: &Draft<'_>, old: Option<Slot<'_>>) {
         let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len()) as i64;
         let is_put = draft.kind == Kind::Put;
         let mut entries = i64::from(is_put);
         let mut live_bytes = if is_put { bytes } else { 0 };
-        if let Some((address, (segment, view))) = old {
+        if let Some(slot) = old {
+            let (address, (segment, view)) = (slot.address(), slot.record());
             segment.account.charge(view.bytes());
             if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
                 entries -= 1;
@@ -330,8 +340,7 @@ impl Store {
         let guard = crossbeam_epoch::pin();
         let place = self.log.append(draft, &guard)?;
         self.options.hooks.at(Point::Reserved);
-        let map = self.index.pin();
-        if self.publish_blind(&map, draft, &place, &guard) {
+        if self.publish_blind(draft, &place, &guard) {
             self.options.hooks.at(Point::Published);
             if !self.options.faults.has(Fault::AcknowledgedPending) {
                 place.resolve(State::Committed);
@@ -373,8 +382,7 @@ impl Store {
             let _turn = self.turn(key, value_bytes, losses);
             let no_room = {
                 let guard = crossbeam_epoch::pin();
-                let map = self.index.pin();
-                let seen = self.look(map.find(key), &guard);
+                let seen = self.look(key, &guard);
                 let (new, outcome) = match decide(&seen)? {
                     Step::Leave(outcome) => return Ok((None, outcome)),
                     Step::Write(new, outcome) => (new, outcome),
@@ -402,7 +410,7 @@ impl Store {
                     }
                     Ok(place) => {
                         self.options.hooks.at(Point::Reserved);
-                        if self.publish_over(&map, &draft, &place, &seen, &guard) {
+                        if self.publish_over(&draft, &place, &seen, &guard) {
                             self.options.hooks.at(Point::Published);
                             place.resolve(State::Committed);
                             return Ok((Some(place.lsn), outcome));
@@ -419,21 +427,15 @@ impl Store {
     }
 
     /// Takes an entry out that a clear masks in the log (I14); false if it changed first.
-    pub(crate) fn forget_cleared(
-        &self,
-        map: &Pinned<'_>,
-        key: &[u8],
-        address: Address,
-        segment: &Segment,
-        view: &View<'_>,
-    ) -> bool {
-        if !map.remove(key, address) {
+    pub(crate) fn forget_cleared(&self, map: &Map<'_>, address: Address, record: Found<'_>) -> bool {
+        let (segment, view) = record;
+        if !map.remove(view.key, address) {
             return false;
         }
         segment.account.charge(view.bytes());
         if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-            self.count_gone(view);
-            self.tell(view, Cause::Deleted);
+            self.count_gone(&view);
+            self.tell(&view, Cause::Deleted);
         }
         true
     }

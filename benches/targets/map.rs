@@ -23,20 +23,16 @@ fn persistent() -> (tempfile::TempDir, Db) {
 /// Reads under one pin before it is taken anew: what a loop over keys does. A pin a read is measured beside it.
 const READS_A_PIN: usize = 64;
 
-pub fn get(bench: &Bench) -> Vec<Row> {
-    let (_dir, db) = persistent();
-    let map = peer();
+fn fill_both(bench: &Bench, db: &Db, map: &Peer) {
     for n in 0..bench.keys as u64 {
         db.set(&Bench::key(n), &VALUE).unwrap();
         map.pin().insert(Bench::key(n)[..].into(), VALUE[..].into());
     }
-    [
-        (1, READS_A_PIN, "get (zero copy) against papaya, 1 thread"),
-        (2, READS_A_PIN, "get (zero copy) against papaya, 2 threads"),
-        (1, 1, "the same, a pin for each get, 1 thread"),
-        (2, 1, "the same, a pin for each get, 2 threads"),
-    ]
-    .map(|(threads, reads_a_pin, measure)| {
+}
+
+pub fn get(bench: &Bench) -> Vec<Row> {
+    let map = peer();
+    let row = |db: &Db, threads: usize, reads_a_pin: usize, measure| {
         let rounds = bench.keys / reads_a_pin;
         let ours = || {
             in_threads(threads, |thread| {
@@ -63,8 +59,47 @@ pub fn get(bench: &Bench) -> Vec<Row> {
             })
         };
         ratio_row(measure, "≤ 1.3 ×", 1.3, &compare(ours, theirs), rounds * reads_a_pin)
-    })
-    .into()
+    };
+    let (_dir, db) = persistent();
+    fill_both(bench, &db, &map);
+    let in_memory = Db::in_memory().unwrap();
+    fill_both(bench, &in_memory, &map);
+    vec![
+        row(&db, 1, READS_A_PIN, "get (zero copy) against papaya, 1 thread"),
+        row(&db, 2, READS_A_PIN, "get (zero copy) against papaya, 2 threads"),
+        row(&db, 1, 1, "the same, a pin for each get, 1 thread"),
+        row(&db, 2, 1, "the same, a pin for each get, 2 threads"),
+        row(&in_memory, 1, READS_A_PIN, "get (zero copy) in memory against papaya, 1 thread"),
+        row(&in_memory, 2, READS_A_PIN, "get (zero copy) in memory against papaya, 2 threads"),
+        many_row(bench, &db, "get_many(16), per key, against get"),
+        many_row(bench, &in_memory, "get_many(16) in memory, per key, against get"),
+    ]
+}
+
+fn many_row(bench: &Bench, db: &Db, measure: &'static str) -> Row {
+    const KEYS_A_CALL: usize = 16;
+    let rounds = bench.keys / KEYS_A_CALL;
+    let keys =
+        |rng: &mut Rng| -> [_; KEYS_A_CALL] { std::array::from_fn(|_| Bench::key(rng.below(bench.keys))) };
+    let ours = || {
+        in_threads(1, |_| {
+            let mut rng = Rng(1);
+            for _ in 0..rounds {
+                black_box(db.get_many(&keys(&mut rng)).unwrap());
+            }
+        })
+    };
+    let theirs = || {
+        in_threads(1, |_| {
+            let mut rng = Rng(1);
+            for _ in 0..rounds {
+                for key in keys(&mut rng) {
+                    black_box(db.get(&key).unwrap());
+                }
+            }
+        })
+    };
+    ratio_row(measure, "≤ 0.5 ×", 0.5, &compare(ours, theirs), rounds * KEYS_A_CALL)
 }
 
 /// Fills one side's map with new keys; `side` is `kv-N` or `papaya-N`, for N threads.
@@ -102,10 +137,7 @@ pub fn set(bench: &Bench) -> Vec<Row> {
     }
     let (_dir, db) = persistent();
     let map = peer();
-    for n in 0..bench.keys as u64 {
-        db.set(&Bench::key(n), &VALUE).unwrap();
-        map.pin().insert(Bench::key(n)[..].into(), VALUE[..].into());
-    }
+    fill_both(bench, &db, &map);
     for (threads, measure) in [
         (1, "set existing keys, Every(1 s), against papaya insert, 1 thread"),
         (2, "set existing keys, Every(1 s), against papaya insert, 2 threads"),

@@ -55,6 +55,10 @@ examples() {
     "$work/durable_store" "$work/store" | grep -qx 'visits: 2'
     sed -n '/^```c$/,/^```$/p' "$root/docs/c.md" | grep -v '^```' >"$work/docs.c"
     cc -std=c99 "${flags[@]}" "$work/docs.c" "${libraries[@]}" -o "$work/docs"
+    sed -n '/^```c$/,/^```$/p' "$root/README.md" | grep -v '^```' >"$work/readme.c"
+    cc -std=c99 "${flags[@]}" "$work/readme.c" "${libraries[@]}" -o "$work/readme"
+    mkdir "$work/readme.store"
+    (cd "$work/readme.store" && "$work/readme") | grep -qx Alice
     (cd "$work" && ./docs) | diff <(sed -n '/^```output$/,/^```$/p' "$root/docs/c.md" | grep -v '^```') -
 }
 

@@ -163,7 +163,8 @@ impl Compactor {
         };
         let remove: Vec<u64> = spent.iter().map(|victim| victim.header().id).collect();
         store.options.hooks.at(Point::Waiting);
-        let replaced = if hurried { Ok(()) } else { store.log.wait_synced(tail_lsn.saturating_sub(1)) };
+        let replaced =
+            if hurried { Ok(()) } else { store.log.wait_synced_while_open(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
             let add = outputs.clone();
             store.log.ask(|reply| Request::Replace { add, remove, reply })?
@@ -201,6 +202,22 @@ impl Compactor {
             }
         }
         Ok(())
+    }
+}
+
+impl Compactor {
+    /// Removes the files of outputs that no manifest lists: the store closes, and what they were copied from is listed still.
+    pub(crate) fn give_up(&mut self, store: &Store) {
+        // What stands on disk is in doubt, the manifest too: they stay for the next open to judge (P7).
+        if store.log.is_broken() {
+            return;
+        }
+        for output in self.unlisted.drain(..) {
+            if let Err(error) = store.log.files.remove(&output) {
+                // A leftover: the next open removes it.
+                store.say(&format!("compaction: {error}"));
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! recovery (I17) use it.
 
 use crate::error::{Error, Result};
-use crate::index::{Address, Content};
+use crate::index::Address;
 use crate::log::{Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
 use crate::record::{encode_onto, flags, record_bytes, Draft, Kind, State};
 use crate::store::Store;
@@ -169,17 +169,16 @@ impl<'s> Rewriter<'s> {
 
     fn rewrite_entry(&mut self, victim: &Segment, at: u64, view: &View<'_>, guard: &Guard) -> Result<()> {
         let store = self.store;
-        let map = store.index.pin();
+        let map = store.map(guard);
         let Some(here) = Address::new(victim.number(), at) else { return Ok(()) };
         loop {
-            let slot = map.find(view.key);
-            let content = slot.map_or(Content::Empty, |slot| slot.load());
-            match (slot, content.address()) {
-                (Some(slot), Some(address)) if address.is_same_place(here) => {
+            match map.find(view.key) {
+                Some(entry) if entry.address().is_same_place(here) => {
                     store.options.hooks.at(Point::Rewriting);
+                    let address = entry.address();
                     let is_put = view.word.kind() == Some(Kind::Put);
                     if is_put && !address.is_expired() && store.is_past(view.expire_at_ms, guard) {
-                        store.tag_expired(slot, address, view);
+                        store.tag_expired(&map, address, view);
                         continue;
                     }
                     let is_mask = address.is_expired() || !is_put;
@@ -189,12 +188,11 @@ impl<'s> Rewriter<'s> {
                     }
                     return Ok(());
                 }
-                (_, Some(address)) => {
-                    let newer = store.at(address, guard).is_some_and(|(_, other)| other.lsn >= view.lsn);
-                    let drops = newer || !view.may_mask();
+                Some(entry) => {
+                    let drops = entry.record().1.lsn >= view.lsn || !view.may_mask();
                     return if drops { Ok(()) } else { self.keep_mask(Kind::Tombstone, view, guard) };
                 }
-                (_, None) => {
+                None => {
                     let drops = !view.may_mask()
                         || self.frees(view.lsn)
                         || (view.word.kind() == Some(Kind::Put)
@@ -264,9 +262,7 @@ impl<'s> Rewriter<'s> {
     fn publish(&mut self, output: &Segment, staged: &Staged, guard: &Guard) -> Result<()> {
         let store = self.store;
         let Some((victim, view)) = store.at(staged.from, guard) else { return Ok(()) };
-        let map = store.index.pin();
-        let slot = map.find(view.key);
-        if slot.is_some_and(|slot| slot.compare_exchange(Content::At(staged.from), staged.to).is_ok()) {
+        if store.map(guard).redirect(view.key, staged.from, staged.to) {
             victim.account.charge(view.bytes());
             if let Some(copy) = output.view(staged.to.offset_bytes()) {
                 self.sightings.extend(Sighting::of(output, staged.to.offset_bytes(), &copy));

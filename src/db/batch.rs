@@ -170,10 +170,9 @@ impl Db {
         let frame = store.log.append_batch(drafts, &guard, |place| places.push(place))?;
         // The frame counts as a whole before any member can be seen.
         frame.resolve(State::Committed);
-        let map = store.index.pin();
         let mut sightings = Vec::new();
         for (draft, place) in drafts.iter().zip(&places) {
-            if !store.publish_blind(&map, draft, place, &guard) {
+            if !store.publish_blind(draft, place, &guard) {
                 place.segment.account.charge(record_bytes(draft.key.len(), draft.value.len()));
                 lost.push(draft);
             } else if let Some(view) = place.view() {

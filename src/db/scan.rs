@@ -95,9 +95,9 @@ impl Db {
         check_key(&options.prefix)?;
         let store = self.open_store()?;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        store.index.pin().walk(|key, address| {
-            if key.starts_with(&options.prefix) && !address.is_expired() {
-                keys.push(key.into());
+        store.walk(|_, address, (_, view)| {
+            if view.key.starts_with(&options.prefix) && !address.is_expired() {
+                keys.push(view.key.into());
             }
         });
         if options.ordered {

@@ -120,7 +120,7 @@ pub fn salvage(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Salvaged>
     let new = Options::new().value_bytes_max(VALUE_BYTES_MAX_LIMIT).open(to)?;
     let mut entries = 0;
     let mut keys: Vec<Box<[u8]>> = Vec::new();
-    from.store()?.index.pin().walk(|key, _| keys.push(key.into()));
+    from.store()?.walk(|_, _, (_, view)| keys.push(view.key.into()));
     for key in keys {
         match copy_entry(&from, &new, &key) {
             Ok(is_copied) => entries += u64::from(is_copied),
@@ -154,8 +154,7 @@ fn copy_entry(from: &Db, to: &Db, key: &[u8]) -> Result<bool> {
     let (from, to) = (from.store()?, to.store()?);
     let (word, expire_at_ms, value) = {
         let guard = crossbeam_epoch::pin();
-        let map = from.index.pin();
-        let Some(view) = from.look(map.find(key), &guard).live else { return Ok(false) };
+        let Some(view) = from.look(key, &guard).live else { return Ok(false) };
         from.value_of(&view)?;
         // A copy: the write below may wait, and nobody waits with a guard in hand.
         (view.word, view.expire_at_ms, view.value.to_vec())

@@ -1,7 +1,7 @@
 //! Tags what has expired and removes masks from the index. Owned by the maintenance thread.
 
 use super::{Hint, Spot, Wheel};
-use crate::index::{Address, Content};
+use crate::index::Address;
 use crate::log::{Segment, Sighting, View};
 use crate::record::Kind;
 use crate::store::Store;
@@ -109,21 +109,15 @@ fn find<'g>(store: &Store, spot: Spot, guard: &'g Guard) -> Option<(&'g Segment,
 /// Tags the record if it is its key's newest and its time is over; true if it is a mask now.
 fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
     let Some((_, view, address)) = find(store, spot, guard) else { return false };
-    let map = store.index.pin();
-    let Some(slot) = map.find(view.key) else { return false };
-    match slot.load() {
-        Content::At(found) if found == address.expired() => true,
-        Content::At(found) if found == address && store.is_past(view.expire_at_ms, guard) => {
-            store.tag_expired(slot, address, &view) || slot.load() == Content::At(address.expired())
-        }
-        _ => false,
-    }
+    let map = store.map(guard);
+    store.is_past(view.expire_at_ms, guard) && store.tag_expired(&map, address, &view)
+        || map.find(view.key).is_some_and(|slot| slot.address() == address.expired())
 }
 
 fn forget_one(store: &Store, spot: Spot, guard: &Guard) {
     let Some((segment, view, address)) = find(store, spot, guard) else { return };
     let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
-    if store.index.pin().remove(view.key, mask) {
+    if store.map(guard).remove(view.key, mask) {
         segment.account.charge_mask(view.bytes());
         store.counters.masks_removed.add(1);
     }

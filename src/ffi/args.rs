@@ -88,7 +88,14 @@ pub(super) unsafe fn optional<'call, T>(item: *const T, name: &str) -> Result<Op
 /// A1 for the array and what its elements lead to.
 pub(super) unsafe fn keys<'call>(keys: *const kv_slice, count: usize) -> Result<Vec<&'call [u8]>, Failure> {
     // SAFETY: A1.
-    unsafe { array(keys, count, "keys")?.iter().map(|slice| key(slice.data, slice.len)).collect() }
+    let slices = unsafe { array(keys, count, "keys")? };
+    // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
+    let mut found = Vec::with_capacity(slices.len());
+    for slice in slices {
+        // SAFETY: A1.
+        found.push(unsafe { key(slice.data, slice.len)? });
+    }
+    Ok(found)
 }
 
 /// A text that ends with NUL.

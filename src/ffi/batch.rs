@@ -5,7 +5,7 @@ use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
 use super::types::{expiry, kv_slice};
-use crate::{Batch, Value};
+use crate::Batch;
 
 /// A key and its value.
 #[repr(C)]
@@ -56,16 +56,10 @@ pub unsafe extern "C" fn kv_get_many(
         let db = db_of(db)?;
         let out = Out::new(values, "values")?;
         args::distinct([out.range(), place(error).range()])?;
-        let keys = args::array(keys, count, "keys")?;
+        let keys = args::keys(keys, count)?;
         let pin = db.pin()?;
-        // Not collected: a collection of results grows step by step, which a key of a batch would feel.
-        let mut found = Vec::with_capacity(keys.len());
-        let mut value_bytes = 0;
-        for key in keys {
-            let value = pin.get(args::key(key.data, key.len)?)?.map(Value::into_cow);
-            value_bytes += value.as_ref().map_or(0, |value| value.len());
-            found.push(value);
-        }
+        let found = pin.get_many(&keys)?;
+        let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
         let table_bytes = count * size_of::<kv_slice>();
         let memory = args::allocate(table_bytes + value_bytes)?;
         let table: *mut kv_slice = memory.cast();

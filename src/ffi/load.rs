@@ -17,10 +17,12 @@ pub struct kv_sink {
 
 impl Kind for kv_sink {
     const MAGIC: u64 = 0x6b76_7369_6e6b_7306;
-    type Inner = RefCell<Vec<u8>>;
+    /// `None` until something is written: a host whose callback is cut off may answer 0, and brought nothing.
+    type Inner = RefCell<Option<Vec<u8>>>;
 }
 
-/// Brings the value of a key, with kv_sink_write, and returns KV_OK; KV_NOT_FOUND: there is none; anything else: it failed.
+/// Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
+/// none; anything else, or KV_OK without a kv_sink_write: it failed.
 /// Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
 /// which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
 pub type kv_loader = Option<
@@ -42,7 +44,7 @@ pub type kv_loader = Option<
 pub unsafe extern "C" fn kv_sink_write(sink: *mut kv_sink, data: *const c_void, len: usize) -> kv_status {
     call!(std::ptr::null_mut(), {
         let bytes = args::value(data, len)?;
-        super::handle::Handle::of(sink)?.borrow_mut().extend_from_slice(bytes);
+        super::handle::Handle::of(sink)?.borrow_mut().get_or_insert_with(Vec::new).extend_from_slice(bytes);
         Ok(KV_OK)
     })
 }
@@ -53,7 +55,7 @@ fn load(loader: impl FnOnce(*mut kv_sink) -> i32) -> Result<Option<Vec<u8>>, Str
     // SAFETY: A2: just given, and the loader must not keep it.
     let value = unsafe { super::handle::take(sink) }.into_inner();
     match status {
-        0 => Ok(Some(value)),
+        0 => value.map(Some).ok_or_else(|| "it wrote no value".into()),
         1 => Ok(None),
         other => Err(format!("it returned status {other}")),
     }

@@ -52,6 +52,8 @@ pub mod expiry;
 
 pub mod batch;
 
+pub mod host;
+
 pub mod load;
 
 pub mod scan;

@@ -34,8 +34,8 @@ pub type kv_writer =
     Option<unsafe extern "C-unwind" fn(userdata: *mut c_void, data: *const c_void, len: usize) -> i32>;
 
 /// Brings bytes of an import: stores up to `len` of them at `data`, and in `*read` how many; 0 at the end. Returns 0, or
-/// anything else when it failed. Called in the thread that called kv_import_from; it may call the store, but for kv_close and
-/// kv_db_free. It must return: not throw, not longjmp.
+/// anything else when it failed; to leave `*read` as it is counts as failed. Called in the thread that called
+/// kv_import_from; it may call the store, but for kv_close and kv_db_free. It must return: not throw, not longjmp.
 pub type kv_reader = Option<
     unsafe extern "C-unwind" fn(
         userdata: *mut c_void,
@@ -64,7 +64,8 @@ struct Reader<F>(F);
 
 impl<F: FnMut(&mut [u8], &mut usize) -> i32> Read for Reader<F> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let mut read = 0;
+        // Not 0: that would be the end, and a host whose callback is cut off stores nothing and may answer 0.
+        let mut read = usize::MAX;
         match within(Within::Callback, || self.0(to, &mut read)) {
             0 if read <= to.len() => Ok(read),
             0 => Err(io::Error::other(format!("the reader claims {read} bytes in a buffer of {}", to.len()))),

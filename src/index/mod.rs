@@ -1,174 +1,320 @@
-//! The index: from key to the address of its newest record. The only module that knows which map is beneath;
-//! it knows no files and follows no address.
+//! The index: from key to the address of its newest record. It knows no files and follows no address: what stands at one,
+//! it asks of the `Records` it is given.
 //!
-//! A key's *slot* is one atomic word. Its life:
+//! A table is a power of two of cache lines, *buckets*, each with a header word, six slots and a link to further lines. A
+//! slot is one atomic word: 16 bits of the key's hash and a record's address; the key itself stands in the record only. A
+//! lookup costs two cache misses, the bucket's and the record's.
 //!
 //! ```text
-//! EMPTY ──publish──▶ address ──compare-exchange──▶ address' ──tag──▶ address'|EXPIRED ──seal──▶ DEAD
+//! slot     VIRGIN ──claim──▶ word ──compare-exchange──▶ word' ──▶ … ──seal──▶ DEAD ──release──▶ FREE ──claim──▶ …
+//! header     └─ does not count ─┘└─ commit: counts ───────────────────────┘└─ does not count ─┘
 //! ```
 //!
-//! - **X1** A slot that is DEAD never changes again; whoever meets it retires its entry and looks again, so no
-//!   write is published into an entry that is leaving.
-//! - **X2** An entry leaves the map only when its slot is DEAD, and only a mask is sealed (I5).
-//! - **X3** papaya inserts and removes entries; it never sees an address and never replaces a slot.
+//! *Insert*: claim a slot that is free, then let it count by compare-exchange on the header from the one under which the
+//! bucket was searched. *Update*: compare-exchange on the slot. *Remove*: seal the slot, take it out of the header, release
+//! it. *Resize*: a new table hangs on the old one's `next`; whoever writes moves a few units with each write (a unit: the
+//! buckets whose entries meet in one bucket of the smaller table), and first of all the one it needs; then the root goes on
+//! to the new table.
+//!
+//! Every caller holds a guard that it took before it reserved or read any record that it passes in. Then:
+//!
+//! - **X1** A record that a counting slot leads to is there, and keeps its key, as long as a guard is held that was taken
+//!   before the slot was read: what leaves the index leaves memory a grace period later (I8). The same holds for a slot of
+//!   an old table whose bucket was not yet moved when it was read: the address left the index afterwards.
+//! - **X2** An address is published once: by the writer that filled the record, or the compactor that copied it. It is used
+//!   again only a grace period after it left the index (T1), so while a writer's guard is held the word that it read can
+//!   stand in no slot but that of the same key. A compare-exchange of that word never hits a slot that was reused for another.
+//! - **X3** A slot's word counts only if the header says so before and after it was read, unchanged: versions grow with
+//!   each change, so a slot that was given up and claimed again between the two is noticed. (A thread would have to sleep
+//!   through a multiple of 2³⁵ changes of one bucket.) "Absent" needs no second look: a key that is not under the header that
+//!   was loaded was absent then, and one whose slot changed hands since was absent in between.
+//! - **X4** Who seals a slot takes it out of the header, and only then releases it; nobody else touches a sealed slot. Who
+//!   claimed a slot and failed to commit it releases it.
+//! - **X5** A slot that was used is never virgin again.
+//! - **X6** A move freezes the headers of a unit (no commit, no removal succeeds any more), then every slot that counts (no
+//!   update succeeds), so all helpers read the same words and fill the same places of the new table, each virgin until then
+//!   by X5; a helper that comes late finds none of them virgin. Buckets are marked as moved after that, and nobody enters a
+//!   bucket of the new table but through one that was moved, or from the root. So an entry is never lost, never doubled,
+//!   and never updated in the old place after it was copied.
+//! - **X7** Slots behind the 27 that a header speaks for are filled by moves only (many buckets merged into one) and never
+//!   claimed, so they need no bit: what stands there counts until it is sealed.
+//! - **X8** (memory of tables) stands in `raw`.
+//! - **X9** Only the root begins a move, and it became the root when everything had been moved to it. So no more than two
+//!   tables are in use, and every bucket of a table that is being moved was filled.
 
-mod key;
+mod bucket;
+mod cursor;
+// Where loom compiles this: models that reach inside.
+#[cfg(loom)]
+#[path = "../../tests/loom/src/index_models.rs"]
+pub(crate) mod models;
+mod publish;
+mod raw;
+mod resize;
 mod slot;
+mod table;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 
-pub(crate) use slot::{Address, Content, Refused, Slot};
+pub(crate) use slot::Address;
 
-use key::Key;
-use papaya::{HashMap, HashMapRef, LocalGuard};
+use crate::counters::Striped;
+use bucket::Found;
+use crossbeam_epoch::Guard;
+use raw::{Root, HEAD_SLOTS};
+use slot::Word;
+use std::sync::OnceLock;
+use table::Table;
 
-/// Keys with their slots.
-pub(crate) struct Index {
-    map: HashMap<Key, Slot, ahash::RandomState>,
+/// A record as it was read.
+pub(crate) trait Record<'g>: Copy {
+    fn key(&self) -> &'g [u8];
+    fn lsn(&self) -> u64;
 }
 
-/// The index for one operation: what it hands out stays readable until it is dropped.
-pub(crate) struct Pinned<'i> {
-    map: HashMapRef<'i, Key, Slot, ahash::RandomState, LocalGuard<'i>>,
+/// What knows the records.
+pub(crate) trait Records {
+    type Record<'g>: Record<'g>
+    where
+        Self: 'g;
+
+    /// The record at an address that the index gave under this guard.
+    fn read<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Self::Record<'g>>;
+
+    /// Has the beginning of a record fetched that will be read soon.
+    fn prefetch(&self, address: Address, guard: &Guard);
+}
+
+/// Keys whose cache misses overlap: more than a core has in flight brings nothing.
+pub(crate) const PREFETCHED_KEYS: usize = 16;
+
+/// Keys' hashes with their records' addresses.
+pub(crate) struct Index {
+    root: Root,
+    hasher: ahash::RandomState,
+    entries: Striped,
+    on_move: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// The index for one operation, under its guard.
+pub(crate) struct Pinned<'g, R> {
+    index: &'g Index,
+    records: &'g R,
+    guard: &'g Guard,
+}
+
+/// A key's slot, and the record that it leads to, as they were read.
+pub(crate) struct Entry<'g, R: Records + 'g> {
+    table: &'g Table,
+    number: usize,
+    found: Found<'g>,
+    address: Address,
+    record: R::Record<'g>,
+}
+
+// Not derived: that would ask the same of `R`.
+impl<R: Records> Clone for Entry<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Records> Copy for Entry<'_, R> {}
+
+impl<'g, R: Records> Entry<'g, R> {
+    pub(crate) fn address(&self) -> Address {
+        self.address
+    }
+
+    pub(crate) fn record(&self) -> R::Record<'g> {
+        self.record
+    }
 }
 
 impl Index {
-    pub(crate) fn with_capacity(entries: usize) -> Index {
-        Index { map: HashMap::builder().capacity(entries).hasher(ahash::RandomState::new()).build() }
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn with_capacity(entries: usize) -> std::io::Result<Index> {
+        let bits = Table::bits_for(entries);
+        Ok(Index {
+            root: Root::new(Table::new(bits, bits)?),
+            hasher: ahash::RandomState::new(),
+            entries: Striped::default(),
+            on_move: OnceLock::new(),
+        })
     }
 
-    pub(crate) fn pin(&self) -> Pinned<'_> {
-        Pinned { map: self.map.pin() }
+    /// Frees what moves have left behind, if nobody can be there any more; true if some of it has to wait for a grace period.
+    pub(crate) fn free_left(&self) -> bool {
+        self.root.free_left()
     }
 
-    /// Entries in the map, masks that have not left yet included.
+    /// Calls `tell` whenever a move begins or ends: somebody may want to finish it in the background, with `tidy`, and then to
+    /// free what it left.
+    pub(crate) fn on_move(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_move.set(Box::new(tell));
+    }
+
+    fn tell_of_move(&self) {
+        if let Some(tell) = self.on_move.get() {
+            tell();
+        }
+    }
+
+    pub(crate) fn pin<'g, R: Records>(&'g self, records: &'g R, guard: &'g Guard) -> Pinned<'g, R> {
+        Pinned { index: self, records, guard }
+    }
+
+    /// Entries, masks that have not left yet included.
     pub(crate) fn entries(&self) -> usize {
-        self.map.len()
+        usize::try_from(self.entries.sum()).unwrap_or(usize::MAX)
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 }
 
-impl Pinned<'_> {
-    /// The key's slot, if it has one.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<&Slot> {
-        self.map.get(key)
-    }
-
-    /// The key's slot, an empty one if it had none. A caller
-    /// has appended its record before it claims, so that a claim is always followed by a publication.
-    pub(crate) fn claim(&self, key: &[u8]) -> &Slot {
-        match self.map.get(key) {
-            Some(slot) => slot,
-            // Not `get_or_insert_with`: papaya 0.2.5 places what its `compute` inserts so far along the probe sequence
-            // that each later lookup is ten times as slow (measured at a million keys).
-            None => self.map.get_or_insert(key.into(), Slot::empty()),
-        }
-    }
-
-    /// Finishes the removal of an entry whose slot was found DEAD (X1).
-    pub(crate) fn retire(&self, key: &[u8]) {
-        // X2: the entry that holds the sealed slot, or nothing if somebody else was faster.
-        let _ = self.map.remove_if(key, |_, slot| slot.load() == Content::Dead);
-    }
-
-    /// Removes `key` if its address is still `mask`, the caller having found a mask there (I5).
-    pub(crate) fn remove(&self, key: &[u8], mask: Address) -> bool {
-        let sealed = self.map.get(key).is_some_and(|slot| slot.seal(mask));
-        if sealed {
-            self.retire(key);
-        }
-        sealed
-    }
-
-    /// Calls `visit` with each key and its address, in no order: a key that is there throughout exactly once.
-    pub(crate) fn walk(&self, mut visit: impl FnMut(&[u8], Address)) {
-        for (key, slot) in self.map.iter() {
-            if let Content::At(address) = slot.load() {
-                visit(std::borrow::Borrow::borrow(key), address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(n: u64) -> Address {
-        Address::new(3, n * 8).unwrap()
-    }
-
-    fn find(index: &Index, key: &[u8]) -> Option<Address> {
-        index.pin().find(key).and_then(|slot| slot.load().address())
-    }
-
-    /// As a writer does it: from an empty slot, past entries that are leaving.
-    fn publish(index: &Index, key: &[u8], expected: Content, new: Address) -> Result<(), Content> {
-        let map = index.pin();
+impl<'g, R: Records> Pinned<'g, R> {
+    /// The key's entry, if it has one.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Entry<'g, R>> {
+        let hash = self.index.hash(key);
+        let mut table = self.index.root.get(self.guard);
         loop {
-            match map.claim(key).compare_exchange(expected, new) {
-                Err(Content::Dead) => map.retire(key),
-                other => return other,
+            let number = table.number_of(hash);
+            let bucket = table.bucket(number);
+            let header = bucket.load();
+            if header.is_moved() {
+                // X6: a bucket that was moved has somewhere to be moved to.
+                table = table.next.get(self.guard)?;
+                continue;
+            }
+            let (found, record) =
+                bucket.find(header, table.tag_of(hash), |address| self.read(key, address))?;
+            if bucket.load() == header {
+                return entry(table, number, found, record);
             }
         }
     }
 
-    #[test]
-    fn only_the_expected_record_is_replaced() {
-        let index = Index::with_capacity(0);
-        assert_eq!(find(&index, b"k"), None);
-        assert_eq!(publish(&index, b"k", Content::Empty, at(1)), Ok(()));
-        assert_eq!(publish(&index, b"k", Content::Empty, at(2)), Err(Content::At(at(1))));
-        assert_eq!(publish(&index, b"k", Content::At(at(1)), at(2)), Ok(()));
-        assert_eq!((find(&index, b"k"), index.entries()), (Some(at(2)), 1));
-    }
-
-    #[test]
-    fn an_entry_that_changed_since_is_not_removed() {
-        let index = Index::with_capacity(0);
-        publish(&index, b"k", Content::Empty, at(1)).unwrap();
-        publish(&index, b"k", Content::At(at(1)), at(2)).unwrap();
-        assert!(!index.pin().remove(b"k", at(1)));
-        assert!(index.pin().remove(b"k", at(2)) && !index.pin().remove(b"k", at(2)));
-        assert_eq!((find(&index, b"k"), index.entries()), (None, 0));
-    }
-
-    #[test]
-    fn a_record_tagged_expired_fails_whoever_read_it_alive() {
-        let index = Index::with_capacity(0);
-        publish(&index, b"k", Content::Empty, at(1)).unwrap();
-        publish(&index, b"k", Content::At(at(1)), at(1).expired()).unwrap();
-        let late = publish(&index, b"k", Content::At(at(1)), at(2));
-        assert_eq!(late, Err(Content::At(at(1).expired())));
-    }
-
-    #[test]
-    fn keys_of_every_length_around_the_inline_limit_are_told_apart() {
-        let index = Index::with_capacity(0);
-        for len in 0..60 {
-            publish(&index, &vec![7; len], Content::Empty, at(len as u64)).unwrap();
+    /// Has all that `find` will read for the first so many keys fetched at once: their buckets, then their records.
+    pub(crate) fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let table = self.index.root.get(self.guard);
+        let mut hashes = [0; PREFETCHED_KEYS];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.index.hash(key);
+            crate::io::prefetch(table.bucket(table.number_of(*hash)));
+            count += 1;
         }
-        for len in 0..60 {
-            assert_eq!(find(&index, &vec![7; len]), Some(at(len as u64)));
+        for hash in hashes.iter().take(count) {
+            let bucket = table.bucket(table.number_of(*hash));
+            // The first with this tag is nearly always the one; it is a guess, so nothing is checked.
+            let _ = bucket.find(bucket.load(), table.tag_of(*hash), |address| {
+                self.records.prefetch(address, self.guard);
+                Some(())
+            });
         }
     }
 
-    #[test]
-    fn no_write_is_lost_in_an_entry_that_is_being_removed() {
-        const ROUNDS: u64 = 20_000;
-        let index = Index::with_capacity(0);
-        // Two threads claim the key and give it up again; a publish that won must be seen by its own removal.
-        std::thread::scope(|scope| {
-            for thread in 0..2u64 {
-                let index = &index;
-                scope.spawn(move || {
-                    for n in 1..ROUNDS {
-                        let mine = at(n * 2 + thread);
-                        if publish(index, b"k", Content::Empty, mine).is_ok() {
-                            assert_eq!(find(index, b"k"), Some(mine));
-                            assert!(index.pin().remove(b"k", mine));
-                        }
-                    }
-                });
+    /// The key's entry; if it has none, one with this address is made, and there is nothing to return.
+    pub(super) fn insert(&self, key: &[u8], address: Address) -> Option<Entry<'g, R>> {
+        let hash = self.index.hash(key);
+        self.help();
+        let mut table = self.index.root.get(self.guard);
+        loop {
+            let number = table.number_of(hash);
+            let bucket = table.bucket(number);
+            let header = bucket.load();
+            if header.is_frozen() {
+                table = self.beyond(table, number);
+                continue;
             }
-        });
-        assert_eq!(find(&index, b"k"), None);
+            let tag = table.tag_of(hash);
+            if let Some((found, record)) = bucket.find(header, tag, |address| self.read(key, address)) {
+                if bucket.load() == header {
+                    return entry(table, number, found, record);
+                }
+                continue;
+            }
+            let Some((position, slot)) = bucket.claim(header, Word::new(tag, address), &table.lines) else {
+                self.outgrow(table);
+                table = self.beyond(table, number);
+                continue;
+            };
+            if bucket.toggle(header, position) {
+                self.index.entries.add(1);
+                // Summing up costs more than the insert: few of those that find their bucket full do it.
+                if position >= HEAD_SLOTS && hash >> 60 == 0 {
+                    self.grow_if_crowded(table);
+                }
+                return None;
+            }
+            // X4.
+            bucket::release(slot);
+        }
     }
+
+    /// Changes what the key's slot leads to, if it is still what was read. When it fails, `entry` is old: find it again.
+    pub(super) fn replace(&self, entry: &Entry<'g, R>, to: Address) -> bool {
+        let word = Word::new(entry.found.word.tag(), to);
+        entry.found.replace(word) || self.give_way(entry)
+    }
+
+    /// Removes the key's entry if its address is still `mask`, the caller having found a mask there (I5).
+    pub(crate) fn remove(&self, key: &[u8], mask: Address) -> bool {
+        self.help();
+        while let Some(entry) = self.find(key).filter(|entry| entry.address == mask) {
+            if entry.found.replace(Word::DEAD) {
+                self.index.entries.add(-1);
+                entry.table.bucket(entry.number).take_out(&entry.found);
+                return true;
+            }
+            self.give_way(&entry);
+        }
+        false
+    }
+
+    /// Goes on with moves that are under way, or should be; false when there is nothing to do. Each call does a bounded
+    /// part, so that its guard is short.
+    pub(crate) fn tidy(&self) -> bool {
+        const PORTIONS: usize = 32;
+        self.shrink_if_sparse();
+        // What was finished may be followed by another.
+        (0..PORTIONS).map(|_| self.help()).take_while(|helped| *helped).count() > 0
+    }
+
+    /// After a change that failed: makes sure that a frozen slot is found in the next table when it is looked for again.
+    fn give_way(&self, entry: &Entry<'g, R>) -> bool {
+        if entry.table.bucket(entry.number).load().is_frozen() {
+            self.beyond(entry.table, entry.number);
+        }
+        false
+    }
+
+    /// The table where what stands in bucket `number` is found from now on; the caller knows that a move began.
+    fn beyond(&self, table: &'g Table, number: usize) -> &'g Table {
+        let Some(next) = table.next.get(self.guard) else { return table };
+        self.move_unit_of(table, next, number);
+        next
+    }
+
+    /// The record at an address, if it has the key.
+    #[inline]
+    fn read(&self, key: &[u8], address: Address) -> Option<R::Record<'g>> {
+        // X1: the guard was taken before the slot was read.
+        self.records.read(address, self.guard).filter(|record| record.key() == key)
+    }
+}
+
+#[inline]
+fn entry<'g, R: Records>(
+    table: &'g Table,
+    number: usize,
+    found: Found<'g>,
+    record: R::Record<'g>,
+) -> Option<Entry<'g, R>> {
+    Some(Entry { table, number, found, address: found.word.address()?, record })
 }

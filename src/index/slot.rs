@@ -1,57 +1,58 @@
-//! The word that an entry holds. Model: `tests/loom/src/publish.rs`.
+//! The word that a slot holds.
 //!
 //! ```text
-//! bit  63 … 48   unused, zero
+//! bit  63 … 48   tag: bits of the key's hash
 //!      47 … 32   number of the segment in the segment table
 //!      31 …  4   offset in the segment, in units of eight bytes (28 bits)
+//!       3        room for the capacity policy
+//!       2        frozen: the bucket is being moved to another table (X6)
 //!       1        the record was found expired (I5)
 //!       0        this is an address
 //! ```
-
-use crate::sync::{AtomicU64, Ordering};
 
 const IS_ADDRESS: u64 = 1;
 const EXPIRED: u64 = 1 << 1;
 const OFFSET_SHIFT: u32 = 4;
 const OFFSET_BITS: u32 = 28;
 const SEGMENT_SHIFT: u32 = OFFSET_SHIFT + OFFSET_BITS;
+const TAG_SHIFT: u32 = 48;
 const UNIT_BYTES: u64 = 8;
 
-/// No record yet.
-const EMPTY: u64 = 0;
-/// The entry is leaving the map.
-const DEAD: u64 = 1 << 2;
+pub(super) const TAG_BITS: u32 = u64::BITS - TAG_SHIFT;
 
-/// What a slot holds.
+/// What a slot holds: an address with a tag, or one of the words below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
-    Empty,
-    Dead,
-    At(Address),
-}
+pub(super) struct Word(pub(super) u64);
 
-impl Content {
-    fn of(word: u64) -> Content {
-        match word {
-            DEAD => Content::Dead,
-            word if word & IS_ADDRESS != 0 => Content::At(Address(word)),
-            _ => Content::Empty,
-        }
+impl Word {
+    /// Never used since the table was made. A slot that was used never becomes virgin again (X5).
+    pub(super) const VIRGIN: Word = Word(0);
+    /// Used before, and free again.
+    pub(super) const FREE: Word = Word(1 << OFFSET_SHIFT);
+    /// The entry is leaving (X4).
+    pub(super) const DEAD: Word = Word(2 << OFFSET_SHIFT);
+    /// The bit that stops changes.
+    pub(super) const FROZEN: u64 = 1 << 2;
+
+    pub(super) fn new(tag: u16, address: Address) -> Word {
+        Word(u64::from(tag) << TAG_SHIFT | address.0)
     }
 
-    fn word(self) -> u64 {
-        match self {
-            Content::Empty => EMPTY,
-            Content::Dead => DEAD,
-            Content::At(address) => address.0,
-        }
+    pub(super) fn tag(self) -> u16 {
+        (self.0 >> TAG_SHIFT) as u16
     }
 
-    pub(crate) fn address(self) -> Option<Address> {
-        match self {
-            Content::At(address) => Some(address),
-            _ => None,
-        }
+    pub(super) fn address(self) -> Option<Address> {
+        let without_tag = self.0 & !(u64::MAX << TAG_SHIFT) & !Word::FROZEN;
+        (self.0 & IS_ADDRESS != 0).then_some(Address(without_tag))
+    }
+
+    pub(super) fn is_free(self) -> bool {
+        self == Word::VIRGIN || self == Word::FREE
+    }
+
+    pub(super) fn is_frozen(self) -> bool {
+        self.0 & Word::FROZEN != 0
     }
 }
 
@@ -92,106 +93,36 @@ impl Address {
     }
 }
 
-/// Why a record was not published in a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// What stands there is newer.
-    Newer,
-    /// The entry is leaving the map.
-    Dead,
-}
-
-/// The atomic word of one entry.
-pub(crate) struct Slot(AtomicU64);
-
-impl Slot {
-    pub(super) fn empty() -> Slot {
-        Slot(AtomicU64::new(EMPTY))
-    }
-
-    pub(crate) fn load(&self) -> Content {
-        // Acquire: the record behind the address is filled; pairs with the AcqRel in `compare_exchange`.
-        Content::of(self.0.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn compare_exchange(&self, from: Content, to: Address) -> Result<(), Content> {
-        self.change(from.word(), to.0)
-    }
-
-    /// Publishes the record of `lsn` over whatever stands here, unless that is newer (I2). `lsn_at` gives the LSN of the
-    /// record at an address; the last one it was asked for, if any, is the one replaced.
-    #[inline]
-    pub(crate) fn replace_older(
-        &self,
-        new: Address,
-        lsn: u64,
-        mut lsn_at: impl FnMut(Address) -> Option<u64>,
-    ) -> Result<(), Refused> {
-        let mut content = self.load();
-        loop {
-            match content {
-                Content::At(address) if lsn_at(address).is_some_and(|found| found > lsn) => {
-                    return Err(Refused::Newer)
-                }
-                Content::Dead => return Err(Refused::Dead),
-                _ => {}
-            }
-            match self.compare_exchange(content, new) {
-                Ok(()) => return Ok(()),
-                Err(found) => content = found,
-            }
-        }
-    }
-
-    /// Publishes a record over exactly the one seen at `expected` (I3). Where that has moved, `is_moved` says whether an
-    /// address leads to it. Returns what was replaced, or what stands here instead.
-    #[inline]
-    pub(crate) fn replace_exactly(
-        &self,
-        mut expected: Content,
-        new: Address,
-        mut is_moved: impl FnMut(Address) -> bool,
-    ) -> Result<Content, Content> {
-        loop {
-            match self.compare_exchange(expected, new) {
-                Ok(()) => return Ok(expected),
-                Err(Content::At(address)) if is_moved(address) => expected = Content::At(address),
-                Err(found) => return Err(found),
-            }
-        }
-    }
-
-    /// Lets the entry leave, if it still holds `mask`.
-    pub(super) fn seal(&self, mask: Address) -> bool {
-        self.change(mask.0, DEAD).is_ok()
-    }
-
-    fn change(&self, from: u64, to: u64) -> Result<(), Content> {
-        // AcqRel: publishes the record that `to` leads to; pairs with the Acquire in `load` and below.
-        self.0
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .map(|_| ())
-            .map_err(Content::of)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn frozen(word: Word) -> Word {
+        Word(word.0 | Word::FROZEN)
+    }
+
     #[test]
-    fn an_address_gives_back_its_parts_and_is_never_empty_or_dead() {
+    fn a_word_gives_back_its_parts_and_an_address_is_never_free_or_dead() {
         for segment in [0, 1, u16::MAX] {
             for offset in [0, 8, 4096, (1 << 31) - 8] {
                 let address = Address::new(segment, offset).unwrap();
                 for address in [address, address.expired()] {
                     assert_eq!((address.segment(), address.offset_bytes()), (segment, offset));
-                    assert_eq!(Content::of(Content::At(address).word()), Content::At(address));
+                    for tag in [0, 1, u16::MAX] {
+                        let word = Word::new(tag, address);
+                        for word in [word, frozen(word)] {
+                            assert_eq!((word.tag(), word.address()), (tag, Some(address)));
+                            assert!(!word.is_free() && word != Word::DEAD);
+                        }
+                        assert!(frozen(word).is_frozen() && !word.is_frozen());
+                    }
                 }
                 assert!(address.expired().is_expired() && !address.is_expired());
             }
         }
-        assert_eq!((Content::of(EMPTY), Content::of(DEAD)), (Content::Empty, Content::Dead));
+        for word in [Word::VIRGIN, Word::FREE, Word::DEAD] {
+            assert_eq!((word.address(), frozen(word).address(), frozen(word).is_free()), (None, None, false));
+        }
         assert!(Address::new(0, 4).is_none() && Address::new(0, 1 << 31).is_none());
     }
 }

@@ -96,4 +96,22 @@ impl Map {
             let _ = self.raw.advise_range(advice, offset, len);
         }
     }
+
+    /// Asks for huge pages, which make misses of the address translation rare. Best effort.
+    pub(crate) fn prefer_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.raw.advise(memmap2::Advice::HugePage);
+    }
+}
+
+/// Has the cache line of an address fetched, if there is one: what is read soon, beside other work. Never faults.
+#[inline]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint that reads nothing: any address will do.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }

@@ -293,6 +293,16 @@ impl Log {
 
     /// Waits until everything up to the record at `lsn` is on disk.
     pub(crate) fn wait_synced(&self, lsn: u64) -> Result<()> {
+        self.wait_synced_unless(lsn, || false)
+    }
+
+    /// As `wait_synced`, for a thread that a close waits for: it ends with that close. What keeps the log from being synced may be
+    /// a writer that is gone, and only the close itself gives that one up.
+    pub(crate) fn wait_synced_while_open(&self, lsn: u64) -> Result<()> {
+        self.wait_synced_unless(lsn, || self.is_closing())
+    }
+
+    fn wait_synced_unless(&self, lsn: u64, ends: impl Fn() -> bool) -> Result<()> {
         // Acquire: pairs with the Release in `note_synced`.
         if self.files.directory.is_none() || self.synced_lsn.load(Ordering::Acquire) > lsn {
             return Ok(());
@@ -301,12 +311,14 @@ impl Log {
         self.sync_lsn.fetch_max(lsn, Ordering::SeqCst);
         self.signal.wake();
         let is_synced = || self.synced_lsn.load(Ordering::Acquire) > lsn;
-        // A clean close syncs all that was resolved and answers then; so only a failure ends the wait early.
-        self.sync_waiters.wait_until(|| is_synced() || self.is_broken());
+        // A clean close syncs all that was resolved and answers then; so a writer's wait ends early with a failure only.
+        self.sync_waiters.wait_until(|| is_synced() || self.is_broken() || ends());
         if is_synced() {
             Ok(())
-        } else {
+        } else if self.is_broken() {
             Err(Error::SyncFailed { reason: self.broken_reason() })
+        } else {
+            Err(Error::Closed)
         }
     }
 
@@ -344,6 +356,7 @@ impl Log {
         // Release: pairs with the Acquire in `check_stopped`.
         self.closing.store(true, Ordering::Release);
         self.room_changed_now();
+        self.sync_waiters.wake_all();
         self.signal.wake();
     }
 

@@ -8,7 +8,7 @@ use super::cell::Cell;
 use super::chain::{Link, Next};
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
 use super::tail::{Reserved, TailOffset};
-use crate::io::{File, Map};
+use crate::io::{prefetch, File, Map};
 use crate::record::{
     fill_body, flags, frame_body, record_bytes, Draft, Kind, LiveWord, Seed, State, Word, EXPIRE_AT,
     HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
@@ -337,6 +337,16 @@ impl Segment {
             key,
             value,
         })
+    }
+
+    /// Has the beginning of the record at `offset` fetched, which somebody will read soon.
+    pub(crate) fn prefetch(&self, offset: u64) {
+        const LINE_BYTES: usize = 64;
+        if let Some(at) = usize::try_from(offset).ok().filter(|at| at + LINE_BYTES < self.map.bytes()) {
+            let place = self.map.base().wrapping_add(at);
+            prefetch(place);
+            prefetch(place.wrapping_add(LINE_BYTES));
+        }
     }
 
     /// Whether the record's bytes are still those that were written.

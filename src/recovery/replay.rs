@@ -2,7 +2,7 @@
 
 use super::load::{Found, Loaded, Source};
 use super::Damage;
-use crate::index::{Address, Content, Pinned};
+use crate::index::Address;
 use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
 use crate::record::{Draft, Kind, Record, State};
 use crate::store::Store;
@@ -153,7 +153,6 @@ impl<'s> ReplayOne<'s> {
         let segment = self.segment;
         // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
         let bytes = unsafe { segment.map().slice(0, segment.map().bytes()) }.unwrap_or_default();
-        let map = self.store.index.pin();
         let mut guard = crossbeam_epoch::pin();
         let mut looked = 0u32;
         scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
@@ -164,23 +163,22 @@ impl<'s> ReplayOne<'s> {
             self.end = at + record.bytes;
             if record.state == State::Committed {
                 self.offsets.push(at);
-                self.take(at, record, &map, &guard);
+                self.take(at, record, &guard);
             } else {
                 segment.account.charge(record.bytes);
             }
         })
     }
 
-    fn take(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+    fn take(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
         let account = &self.segment.account;
         match record.kind {
-            Kind::Put | Kind::Tombstone => self.offer(at, record, map, guard),
+            Kind::Put | Kind::Tombstone => self.offer(at, record, guard),
             Kind::Batch => {
                 account.charge(crate::record::record_bytes(0, 0));
                 // The scan has checked the frame's members.
-                let _ = members(self.segment.header(), at, record, |at, member| {
-                    self.offer(at, member, map, guard)
-                });
+                let _ =
+                    members(self.segment.header(), at, record, |at, member| self.offer(at, member, guard));
             }
             Kind::Clear => {
                 account.saw_mask(record.lsn);
@@ -191,7 +189,7 @@ impl<'s> ReplayOne<'s> {
         }
     }
 
-    fn offer(&mut self, at: u64, record: &Record<'_>, map: &Pinned<'_>, guard: &Guard) {
+    fn offer(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
         let draft = Draft {
             kind: record.kind,
             flags: record.flags,
@@ -206,7 +204,7 @@ impl<'s> ReplayOne<'s> {
         if is_mask {
             self.segment.account.saw_mask(record.lsn);
         }
-        if !self.store.publish_blind(map, &draft, &place, guard) {
+        if !self.store.publish_blind(&draft, &place, guard) {
             self.segment.account.charge(record.bytes);
         } else if is_mask {
             self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
@@ -216,14 +214,14 @@ impl<'s> ReplayOne<'s> {
 
 /// Takes what has expired, and deletes, out of the index of a store that is only read: no sweeper will.
 pub(super) fn drop_masks(store: &Store, sightings: &[Sighting]) {
-    let map = store.index.pin();
     let guard = crossbeam_epoch::pin();
+    let map = store.map(&guard);
     for sighting in sightings {
         let Some(address) = Address::new(sighting.segment, sighting.offset) else { continue };
-        let Some((segment, view)) = store.at(address, &guard) else { continue };
-        let is_mask = view.word.kind() == Some(Kind::Tombstone) || store.is_past(view.expire_at_ms, &guard);
-        if is_mask && map.find(view.key).is_some_and(|slot| slot.load() == Content::At(address)) {
-            store.forget_cleared(&map, view.key, address, segment, &view);
+        let Some(record) = store.at(address, &guard) else { continue };
+        let is_tombstone = record.1.word.kind() == Some(Kind::Tombstone);
+        if is_tombstone || store.is_past(record.1.expire_at_ms, &guard) {
+            store.forget_cleared(&map, address, record);
         }
     }
 }
@@ -233,13 +231,9 @@ fn drop_cleared(store: &Store, clear_lsn: u64) {
     if clear_lsn == 0 {
         return;
     }
-    let map = store.index.pin();
-    let guard = crossbeam_epoch::pin();
-    map.walk(|key, address| {
-        if let Some((segment, view)) = store.at(address, &guard) {
-            if view.lsn < clear_lsn && map.find(key).is_some_and(|slot| slot.load() == Content::At(address)) {
-                store.forget_cleared(&map, key, address, segment, &view);
-            }
+    store.walk(|map, address, record| {
+        if record.1.lsn < clear_lsn {
+            store.forget_cleared(map, address, record);
         }
     });
 }

@@ -1,10 +1,13 @@
 //! Something other than a file where a file should be, and a directory that goes.
 
 use crate::in_time;
+use kv::testing::{leave_hole, Hooks, Point};
 use kv::{Db, Error, OpenMode, Options, Sync};
 use std::ffi::CString;
 use std::os::unix::fs::{symlink, FileTypeExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 fn options() -> Options {
     Options::new().sync(Sync::Never).segment_bytes(64 << 10)
@@ -179,4 +182,34 @@ fn a_store_that_is_locked_says_by_whom_and_the_holder_goes_on() {
     assert_eq!(reader.get(b"k").unwrap().as_deref(), Some(&b"1"[..]));
     db.set(b"k", b"2").unwrap();
     db.close().unwrap();
+}
+
+#[test]
+fn a_store_ends_while_its_compaction_waits_for_a_writer_that_is_gone() {
+    in_time("a compaction that waits", || {
+        let temporary = tempfile::tempdir().unwrap();
+        let (waits, waiting) = sync_channel(1000);
+        let has_copied = AtomicBool::new(false);
+        let hooks = Hooks::new(move |point| {
+            has_copied.fetch_or(point == Point::Rewriting, Ordering::SeqCst);
+            // The one for the log, which follows the copies, not that for a grace period.
+            if point == Point::Waiting && has_copied.load(Ordering::SeqCst) {
+                let _ = waits.try_send(());
+            }
+        });
+        let db = options().background(false).hooks(hooks).open(temporary.path()).unwrap();
+        (0..200u32).for_each(|n| db.set(&(n % 50).to_le_bytes(), &[n as u8; 1000]).unwrap());
+        db.sync().unwrap();
+        leave_hole(&db, 64);
+        std::thread::scope(|scope| {
+            let compacts = scope.spawn(|| db.compact());
+            waiting.recv().unwrap();
+            db.abandon();
+            assert!(matches!(compacts.join().unwrap(), Err(Error::Closed)));
+        });
+        drop(db);
+        let db = options().open(temporary.path()).unwrap();
+        (0..50u32)
+            .for_each(|n| assert_eq!(db.get(&n.to_le_bytes()).unwrap(), Some(vec![(n + 150) as u8; 1000])));
+    });
 }

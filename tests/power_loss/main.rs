@@ -15,10 +15,14 @@ use images::Tally;
 use kv::testing::{Call, Choice, Point};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{sync_channel, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 /// Rounds that follow each other on what a loss of power left, at most.
 const GENERATIONS_MAX: u64 = 4;
+
+/// Without an image in so long something hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced() {
@@ -43,9 +47,24 @@ fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced()
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let (ended, waiting) = sync_channel::<()>(0);
+        let tally = &tally;
+        scope.spawn(move || {
+            let mut before = u64::MAX;
+            while waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                if tally.images() == before {
+                    // Nothing else ends a thread that hangs.
+                    eprintln!("hangs: chains from KV_POWER_SEED={first} on");
+                    std::process::abort();
+                }
+                before = tally.images();
+            }
+        });
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        drop(ended);
+        results.into_iter().for_each(|result| result.unwrap_or_else(|panic| resume_unwind(panic)));
     });
     let seconds = began.elapsed().as_secs_f64();
     println!(

@@ -1,12 +1,10 @@
-//! Append and publish: writers, readers and the compactor on one key (I1 to I5, I7, X1).
+//! Append and publish: writers, readers and the compactor on one key (I1 to I5, I7, X4).
 
 use crate::check;
 use crate::epoch::Epoch;
-use crate::index::{empty_slot, seal, Address, Content, Refused, Slot};
-use crate::record::{Kind, State};
-use crate::store::{Body, Fault, Store, DEADLINE};
-use loom::sync::Mutex;
-use std::sync::Arc;
+use crate::index::models::remove_unsealed;
+use crate::record::Kind;
+use crate::store::{Body, Fault, Store, DEADLINE, KEY};
 
 /// A wall clock that stands before every deadline.
 const BEFORE: u64 = 0;
@@ -161,89 +159,42 @@ fn a_relocation_costs_no_increment_and_wins_over_no_write() {
     check(3, || store_with(5, false, None), vec![Box::new(relocate), Box::new(increment)], judge);
 }
 
-/// The map's entry of the one key, in papaya's place.
-#[derive(Default)]
-struct Map(Mutex<Option<Arc<Slot>>>);
-
-impl Map {
-    fn find(&self) -> Option<Arc<Slot>> {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn claim(&self) -> Arc<Slot> {
-        Arc::clone(self.0.lock().unwrap().get_or_insert_with(|| Arc::new(empty_slot())))
-    }
-
-    fn retire(&self) {
-        let mut entry = self.0.lock().unwrap();
-        if entry.as_ref().is_some_and(|slot| slot.load() == Content::Dead) {
-            *entry = None;
-        }
-    }
-
-    fn publish(&self, store: &Store, kind: Kind, value: u64) -> Address {
-        loop {
-            let place = store.append(kind, value, false);
-            loop {
-                match store.publish_blind(&self.claim(), &place) {
-                    Ok(()) => return place.address,
-                    Err(Refused::Newer) => break,
-                    Err(Refused::Dead) => self.retire(),
-                }
-            }
-        }
-    }
-
-    fn assert_shows_what_recovers(&self, store: &Store) {
-        let shown = self.find().and_then(|slot| slot.load().address()).map(|address| store.view(address));
-        let shown = shown.filter(|(word, _)| word.kind() == Some(Kind::Put)).map(|(word, body)| {
-            assert_eq!(word.state(), Some(State::Committed));
-            body
-        });
-        let recovered = store.recovered().filter(|(kind, _)| *kind == Kind::Put).map(|(_, body)| body);
-        assert_eq!(shown, recovered, "the index and the log disagree");
-    }
-}
-
-/// How a mask leaves the map.
+/// How a mask leaves the index.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Removal {
     AsBuilt,
     /// I5 taken out.
     WithoutGrace,
-    /// X1 taken out.
+    /// X4 taken out.
     WithoutSeal,
 }
 
-/// A key is deleted and its mask leaves the map, while a writer sets the key.
+/// A key is deleted and its mask leaves the index, while a writer sets the key.
 fn mask_leaves(removal: Removal) {
-    type Shared = (Store, Map, Epoch);
-    let set = |(store, map, epoch): &Shared| {
+    type Shared = (Store, Epoch);
+    let set_pinned = |(store, epoch): &Shared| {
         let _guard = epoch.pin(0);
-        map.publish(store, Kind::Put, 7);
+        set(store, 7);
     };
-    let delete = move |(store, map, epoch): &Shared| {
-        let mask = map.publish(store, Kind::Tombstone, 0);
+    let delete = move |(store, epoch): &Shared| {
+        let mask = store.write_blind(Kind::Tombstone, 0, false);
         if removal != Removal::WithoutGrace {
             epoch.wait_grace();
         }
-        let slot = map.find().expect("only this thread removes it");
         if removal == Removal::WithoutSeal {
-            if slot.load() == Content::At(mask) {
-                *map.0.lock().unwrap() = None;
-            }
-        } else if seal(&slot, mask) {
-            map.retire();
+            remove_unsealed(&store.map(), KEY, mask);
+        } else {
+            store.map().remove(KEY, mask);
         }
     };
-    let state = || (Store::new(None), Map::default(), Epoch::new(1));
-    check(3, state, vec![Box::new(set), Box::new(delete)], |(store, map, _)| {
-        map.assert_shows_what_recovers(store)
+    let state = || (Store::new(None), Epoch::new(1));
+    check(3, state, vec![Box::new(set_pinned), Box::new(delete)], |(store, _)| {
+        store.assert_shows_what_recovers()
     });
 }
 
 #[test]
-fn no_write_is_lost_in_an_entry_that_leaves_and_none_comes_back_behind_it() {
+fn no_write_is_lost_in_a_slot_that_is_given_up_and_none_comes_back_behind_it() {
     mask_leaves(Removal::AsBuilt);
 }
 
@@ -255,6 +206,6 @@ fn a_mask_must_not_leave_before_older_writers_have_published() {
 
 #[test]
 #[should_panic(expected = "the index and the log disagree")]
-fn an_entry_must_be_sealed_before_it_leaves() {
+fn a_slot_must_be_sealed_before_it_is_given_up() {
     mask_leaves(Removal::WithoutSeal);
 }

@@ -1,11 +1,14 @@
-//! One key of a store: its slot, and a log of one segment. The steps are those of the engine's `store.rs`.
+//! One key of a store: the engine's index, and a log of one segment. The steps are those of the engine's `store.rs`.
 
-use crate::index::{empty_slot, Address, Content, Refused, Slot};
+use crate::index::models::{guard, small_index};
+use crate::index::{Address, Entry, Index, Pinned, Record as IndexRecord, Records};
 use crate::log::{Reserved, TailOffset};
 use crate::record::{Kind, LiveWord, State, Word, HEADER_BYTES};
 use crate::sync::{AtomicU64, Ordering};
+use crossbeam_epoch::Guard;
 use loom::cell::UnsafeCell;
 
+pub(crate) const KEY: &[u8] = b"k";
 const RECORD_BYTES: u64 = HEADER_BYTES as u64;
 const RECORDS_MAX: u64 = 10;
 /// When the records that expire do.
@@ -38,7 +41,7 @@ pub(crate) enum Fault {
 }
 
 pub(crate) struct Store {
-    pub(crate) slot: Slot,
+    index: Index,
     records: Vec<Record>,
     tail: TailOffset,
     /// The ratchet of I15.
@@ -51,10 +54,30 @@ unsafe impl Sync for Store {}
 // SAFETY: as above.
 unsafe impl Send for Store {}
 
-/// What a thread found in the slot.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
-    content: Content,
+impl IndexRecord<'_> for (Word, Body) {
+    fn key(&self) -> &'static [u8] {
+        KEY
+    }
+
+    fn lsn(&self) -> u64 {
+        self.1.lsn
+    }
+}
+
+impl Records for Store {
+    type Record<'g> = (Word, Body);
+
+    fn read(&self, address: Address, _guard: &Guard) -> Option<(Word, Body)> {
+        Some(self.view(address))
+    }
+
+    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+}
+
+/// What a thread found for the key.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'s> {
+    slot: Option<Entry<'s, Store>>,
     pub(crate) lsn: u64,
     pub(crate) live: Option<Body>,
 }
@@ -72,12 +95,16 @@ impl Store {
     pub(crate) fn new(fault: Option<Fault>) -> Store {
         let record = || Record { word: AtomicU64::new(0), body: UnsafeCell::new(Body::default()) };
         Store {
-            slot: empty_slot(),
+            index: small_index(),
             records: (0..RECORDS_MAX).map(|_| record()).collect(),
             tail: TailOffset::new(0),
             now: AtomicU64::new(0),
             fault,
         }
+    }
+
+    pub(crate) fn map(&self) -> Pinned<'_, Store> {
+        self.index.pin(self, guard())
     }
 
     fn record(&self, address: Address) -> &Record {
@@ -117,15 +144,14 @@ impl Store {
         (word, self.record(address).body.with(|at| unsafe { *at }))
     }
 
-    pub(crate) fn look(&self, wall: u64) -> Seen {
+    pub(crate) fn look(&self, wall: u64) -> Seen<'_> {
         loop {
-            let content = self.slot.load();
-            let Some(address) = content.address() else { return Seen { content, lsn: 0, live: None } };
-            let (word, body) = self.view(address);
+            let Some(slot) = self.map().find(KEY) else { return Seen { slot: None, lsn: 0, live: None } };
+            let (address, (word, body)) = (slot.address(), slot.record());
             if word.state() == Some(State::Pending) && self.fault != Some(Fault::PendingIsLeft) {
                 self.word(address).resolve(State::Committed);
             }
-            let gone = Seen { content, lsn: body.lsn, live: None };
+            let gone = Seen { slot: Some(slot), lsn: body.lsn, live: None };
             if address.is_expired() || word.kind() != Some(Kind::Put) {
                 return gone;
             }
@@ -136,34 +162,22 @@ impl Store {
             if self.fault == Some(Fault::ExpiredIsLeft) {
                 return gone;
             }
-            if self.slot.compare_exchange(Content::At(address), address.expired()).is_ok() {
-                return Seen { content: Content::At(address.expired()), ..gone };
-            }
+            self.map().redirect(KEY, address, address.expired());
         }
     }
 
-    /// Publishes over whatever is older; the caller retries.
-    pub(crate) fn publish_blind(&self, slot: &Slot, place: &Place) -> Result<(), Refused> {
-        let lsn_at = |address| Some(self.view(address).1.lsn);
-        let lsn = if self.fault == Some(Fault::LoserReplaces) { u64::MAX } else { place.lsn };
-        let result = slot.replace_older(place.address, lsn, lsn_at);
-        self.word(place.address).resolve(match result {
-            Ok(()) => State::Committed,
-            // It goes on to the next entry of the key with the same record.
-            Err(Refused::Dead) => return result,
-            Err(Refused::Newer) => State::Aborted,
-        });
-        result
-    }
-
-    pub(crate) fn write_blind(&self, kind: Kind, value: u64, expires: bool) {
+    /// Publishes over whatever is older, on which the caller insists. Returns where the record lies.
+    pub(crate) fn write_blind(&self, kind: Kind, value: u64, expires: bool) -> Address {
         loop {
             let place = self.append(kind, value, expires);
-            match self.publish_blind(&self.slot, &place) {
-                Ok(()) => return,
-                Err(Refused::Newer) if self.fault == Some(Fault::LoserIsOverwritten) => return,
-                Err(Refused::Newer) => {}
-                Err(Refused::Dead) => panic!("nothing leaves in this model"),
+            let lsn = if self.fault == Some(Fault::LoserReplaces) { u64::MAX } else { place.lsn };
+            if self.map().publish_over_older(KEY, place.address, lsn).is_ok() {
+                self.word(place.address).resolve(State::Committed);
+                return place.address;
+            }
+            self.word(place.address).resolve(State::Aborted);
+            if self.fault == Some(Fault::LoserIsOverwritten) {
+                return place.address;
             }
         }
     }
@@ -174,13 +188,14 @@ impl Store {
             let seen = self.look(wall);
             let Some(value) = decide(seen.live) else { return false };
             let place = self.append(Kind::Put, value, false);
-            let is_moved = |address: Address| {
+            let is_moved = |slot: &Entry<'_, Store>| {
+                let (word, body) = slot.record();
                 seen.live.is_some()
-                    && !address.is_expired()
-                    && self.view(address).1.lsn == seen.lsn
-                    && self.view(address).0.kind() == Some(Kind::Put)
+                    && !slot.address().is_expired()
+                    && body.lsn == seen.lsn
+                    && word.kind() == Some(Kind::Put)
             };
-            if self.slot.replace_exactly(seen.content, place.address, is_moved).is_ok() {
+            if self.map().publish_over_seen(KEY, place.address, seen.slot.as_ref(), is_moved).is_ok() {
                 self.word(place.address).resolve(State::Committed);
                 return true;
             }
@@ -192,12 +207,10 @@ impl Store {
     pub(crate) fn relocate(&self, victim_offset: u64) {
         let victim = Address::new(0, victim_offset).expect("a multiple of eight");
         let (_, body) = self.view(victim);
-        let content = self.slot.load();
-        if content != Content::At(victim) {
-            return;
+        if self.map().find(KEY).is_some_and(|slot| slot.address() == victim) {
+            let copy = self.fill(self.reserve(), Kind::Put, body, State::Committed);
+            self.map().redirect(KEY, victim, copy.address);
         }
-        let copy = self.fill(self.reserve(), Kind::Put, body, State::Committed);
-        let _ = self.slot.compare_exchange(content, copy.address);
     }
 
     /// What a process that takes over the log now would find: the committed record of the highest LSN.
@@ -212,9 +225,12 @@ impl Store {
         committed.max_by_key(|(_, body)| body.lsn)
     }
 
-    /// I1: once all threads are done, the index shows what the log would recover to.
+    /// I1: once all threads are done, the index shows what the log would recover to; a delete and nothing are the same.
     pub(crate) fn assert_shows_what_recovers(&self) {
-        let shown = self.slot.load().address().map(|address| self.view(address).1);
-        assert_eq!(shown, self.recovered().map(|(_, body)| body), "the index and the log disagree");
+        let is_put = |kind: Option<Kind>| kind == Some(Kind::Put);
+        let shown = self.map().find(KEY).map(|slot| slot.record());
+        let shown = shown.filter(|(word, _)| is_put(word.kind())).map(|(_, body)| body);
+        let recovered = self.recovered().filter(|(kind, _)| is_put(Some(*kind))).map(|(_, body)| body);
+        assert_eq!(shown, recovered, "the index and the log disagree");
     }
 }

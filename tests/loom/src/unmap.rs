@@ -2,9 +2,12 @@
 
 use crate::check;
 use crate::epoch::Epoch;
-use crate::index::{empty_slot, Address, Content, Slot};
+use crate::index::models::{guard, small_index};
+use crate::index::{Address, Index, Record, Records};
+use crossbeam_epoch::Guard;
 use loom::cell::UnsafeCell;
 
+const KEY: &[u8] = b"k";
 /// What the victim and the output hold.
 const VALUE: u64 = 42;
 const UNMAPPED: u64 = 0;
@@ -19,7 +22,7 @@ enum Unmap {
 }
 
 struct Store {
-    slot: Slot,
+    index: Index,
     /// The record in the victim and its copy in the output, by segment number.
     segments: [UnsafeCell<u64>; 2],
     epoch: Epoch,
@@ -34,12 +37,36 @@ fn at(segment: u16) -> Address {
     Address::new(segment, 4096).expect("a multiple of eight")
 }
 
+/// What stands in a segment.
+#[derive(Clone, Copy)]
+struct Value(u64);
+
+impl Record<'_> for Value {
+    fn key(&self) -> &'static [u8] {
+        KEY
+    }
+
+    fn lsn(&self) -> u64 {
+        0
+    }
+}
+
+impl Records for Store {
+    type Record<'g> = Value;
+
+    fn read(&self, address: Address, _guard: &Guard) -> Option<Value> {
+        // SAFETY: I8: a guard of the model's epoch was taken before the address was loaded; loom checks that the segment is
+        // there.
+        Some(Value(self.segments[usize::from(address.segment())].with(|at| unsafe { *at })))
+    }
+
+    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+}
+
 impl Store {
     fn get(&self, thread: usize) -> u64 {
         let _guard = self.epoch.pin(thread);
-        let address = self.slot.load().address().expect("it was written");
-        // SAFETY: I8: the guard was taken before the address was loaded; loom checks that the segment is there.
-        self.segments[usize::from(address.segment())].with(|at| unsafe { *at })
+        self.index.pin(self, guard()).find(KEY).expect("it was written").record().0
     }
 
     fn compact(&self, unmap: Unmap) {
@@ -48,7 +75,7 @@ impl Store {
         if unmap == Unmap::GraceTooEarly {
             self.epoch.wait_grace();
         }
-        self.slot.compare_exchange(Content::At(at(0)), at(1)).expect("nobody else writes");
+        assert!(self.index.pin(self, guard()).redirect(KEY, at(0), at(1)), "nobody else writes");
         if unmap == Unmap::AsBuilt {
             self.epoch.wait_grace();
         }
@@ -60,8 +87,8 @@ impl Store {
 fn read_against_unmap(unmap: Unmap) {
     let state = || {
         let segments = [UnsafeCell::new(VALUE), UnsafeCell::new(UNMAPPED)];
-        let store = Store { slot: empty_slot(), segments, epoch: Epoch::new(2) };
-        store.slot.compare_exchange(Content::Empty, at(0)).expect("it is empty");
+        let store = Store { index: small_index(), segments, epoch: Epoch::new(2) };
+        assert!(store.index.pin(&store, guard()).publish_over_older(KEY, at(0), 0).is_ok());
         store
     };
     let threads: Vec<crate::Thread<Store>> = vec![

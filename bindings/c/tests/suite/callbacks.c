@@ -142,6 +142,10 @@ static int32_t load_itself(void *userdata, const void *key, size_t key_len, kv_s
   return value == NULL ? 0 : l->nested;
 }
 
+static int32_t load_nothing(void *userdata, const void *key, size_t key_len, kv_sink *value) {
+  return userdata || key_len == 0 || key == NULL ? kv_sink_write(value, NULL, 0) : KV_OK;
+}
+
 static void a_loader_runs_in_the_callers_thread_once_a_key(void) {
   loading l = {.db = memory_store(), .answer = KV_OK};
   uint8_t *value = NULL;
@@ -166,6 +170,11 @@ static void a_loader_runs_in_the_callers_thread_once_a_key(void) {
   OK(kv_error_free(error));
   IS(KV_LOADER_FAILED, kv_get_or_load(l.db, S("n"), NULL, load_itself, &l, &value, &len, NULL));
   CHECK(l.nested == KV_LOADER_FAILED);
+  /* As a host answers whose callback was cut off. */
+  IS(KV_LOADER_FAILED, kv_get_or_load(l.db, S("n"), NULL, load_nothing, NULL, &value, &len, NULL));
+  OK(kv_get_or_load(l.db, S("empty"), NULL, load_nothing, &l, &value, &len, NULL));
+  CHECK(len == 0 && value != NULL);
+  kv_free(value);
   IS(KV_INVALID_ARGUMENT, kv_get_or_load(l.db, S("n"), NULL, NULL, &l, &value, &len, NULL));
   IS(KV_NOT_FOUND, kv_contains(l.db, S("n"), NULL));
   OK(kv_db_free(l.db));
@@ -198,6 +207,11 @@ static int32_t read_text(void *userdata, void *data, size_t len, size_t *read) {
   return 0;
 }
 
+static int32_t read_nothing(void *userdata, void *data, size_t len, size_t *read) {
+  (void)userdata;
+  return data == NULL || len == 0 || read == NULL;
+}
+
 static void entries_are_exported_and_imported_by_function_and_file(void) {
   kv_db *db = memory_store(), *other = memory_store();
   OK(kv_set(db, S("a"), S("1"), NULL));
@@ -227,6 +241,7 @@ static void entries_are_exported_and_imported_by_function_and_file(void) {
   text.at = 0;
   text.lies = 1;
   IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL));
+  IS(KV_IO, kv_import_from(other, read_nothing, NULL, KV_FORMAT_NDJSON, NULL, NULL));
   text.fails = 1;
   IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL));
   IS(KV_IO, kv_export_to(db, write_text, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));

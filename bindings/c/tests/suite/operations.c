@@ -172,6 +172,85 @@ static void an_entry_is_gone_the_moment_its_time_is_over(void) {
   OK(kv_db_free(db));
 }
 
+/* A host whose lists are arrays and whose objects are counted. */
+typedef struct {
+  unsigned references;
+  size_t len;
+  char bytes[16];
+} object;
+
+static void *make_object(const void *data, size_t len) {
+  object *made = len == 13 ? NULL : calloc(1, sizeof *made);
+  if (made) memcpy(made->bytes, data, made->len = len), made->references = 1;
+  return made;
+}
+
+static void share_object(void *it) {
+  if (it) ((object *)it)->references++;
+}
+
+static void *object_at(void *list, size_t index) { return ((object **)list)[index]; }
+
+static int32_t bytes_of_object(void *it, void **data, size_t *len) {
+  *data = ((object *)it)->bytes;
+  *len = ((object *)it)->len;
+  return *len == 7;
+}
+
+static int32_t put_object(void *list, size_t index, void *it) {
+  ((object **)list)[index] = it;
+  return index == 6;
+}
+
+static void values_are_made_by_the_host(void) {
+  kv_db *db = memory_store();
+  object absent = {1, 0, ""}, failed = {1, 0, ""};
+  kv_host host = {make_object, share_object, object_at, bytes_of_object, put_object, &absent, &failed, 14};
+  OK(kv_set(db, S("a"), S("one"), NULL));
+  OK(kv_set(db, S("empty"), NULL, 0, NULL));
+  OK(kv_set(db, S("long"), S("fifteen letters"), NULL));
+  OK(kv_set(db, S("unmade"), S("thirteen ones"), NULL));
+  object *made = kv_get_made(db, S("a"), &host);
+  CHECK(made->references == 1 && made->len == 3 && memcmp(made->bytes, "one", 3) == 0);
+  free(made);
+  made = kv_get_made(db, S("empty"), &host);
+  CHECK(made->references == 1 && made->len == 0);
+  free(made);
+  CHECK(kv_get_made(db, S("none"), &host) == &absent && absent.references == 2);
+  CHECK(kv_get_made(db, S("long"), &host) == &failed && failed.references == 2);
+  CHECK(kv_get_made(NULL, S("a"), &host) == &failed && kv_get_made(db, NULL, 1, &host) == &failed);
+  CHECK(kv_get_made(db, "a", KV_KEY_BYTES_MAX + 1, &host) == &failed && failed.references == 5);
+  CHECK(kv_get_made(db, S("unmade"), &host) == NULL && kv_get_made(db, S("a"), NULL) == NULL);
+
+  object keys[] = {{1, 1, "a"}, {1, 4, "none"}, {1, 5, "empty"}, {1, 4, "long"}, {1, 7, "refused"}, {1, 6, "unmade"},
+                   {1, 1, "a"}};
+  object *list[8] = {&keys[0], &keys[1], &keys[2], &keys[3], &keys[4], &keys[5], &keys[6], NULL}, *values[8] = {0};
+  OK(kv_get_many_made(db, &host, list, values, 1, 4, NULL));
+  CHECK(values[0] == NULL && values[1] == NULL && values[2]->len == 0);
+  CHECK(values[3]->len == 15 && memcmp(values[3]->bytes, "fifteen letters", 15) == 0);
+  free(values[2]);
+  free(values[3]);
+  OK(kv_get_many_made(db, &host, list, values, 3, 3, NULL));
+  /* Each function of the host fails once; each is lacking once. */
+  for (size_t at = 4; at < 8; at++) IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &host, list, values, at, at + 1, NULL));
+  free(values[6]);
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, NULL, list, values, 0, 1, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &host, NULL, values, 0, 1, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &host, list, NULL, 0, 1, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &host, list, values, 1, 0, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &host, list, values, 0, (size_t)-1, NULL));
+  IS(KV_INVALID_HANDLE, kv_get_many_made(NULL, &host, list, values, 0, 1, NULL));
+  static const kv_host none;
+  IS(KV_INVALID_ARGUMENT, kv_get_many_made(db, &none, list, values, 0, 1, NULL));
+  CHECK(kv_get_made(db, S("a"), &none) == NULL);
+  keys[0].len = KV_KEY_BYTES_MAX + 1;
+  IS(KV_KEY_TOO_LONG, kv_get_many_made(db, &host, list, values, 0, 1, NULL));
+  OK(kv_close(db, NULL));
+  CHECK(kv_get_made(db, S("a"), &host) == &failed);
+  IS(KV_CLOSED, kv_get_many_made(db, &host, list, values, 0, 1, NULL));
+  OK(kv_db_free(db));
+}
+
 static void many_keys_cross_in_one_call(void) {
   kv_db *db = memory_store();
   kv_pair pairs[] = {{SLICE("a"), SLICE("1")}, {SLICE("b"), SLICE("")}, {SLICE("a"), SLICE("2")}};
@@ -407,6 +486,7 @@ const test operations_tests[] = {
     {"increments_are_checked", increments_are_checked},
     {"an_entry_is_gone_the_moment_its_time_is_over", an_entry_is_gone_the_moment_its_time_is_over},
     {"many_keys_cross_in_one_call", many_keys_cross_in_one_call},
+    {"values_are_made_by_the_host", values_are_made_by_the_host},
     {"a_scan_gives_each_entry_once_and_many_a_call", a_scan_gives_each_entry_once_and_many_a_call},
     {"a_store_is_found_again_backed_up_and_locked", a_store_is_found_again_backed_up_and_locked},
     {"a_store_is_verified_and_saved_without_being_opened", a_store_is_verified_and_saved_without_being_opened},

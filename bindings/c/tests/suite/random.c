@@ -109,6 +109,28 @@ static int32_t read_some(void *userdata, void *data, size_t len, size_t *read) {
   return (int32_t)below(5) - 3;
 }
 
+static void *make_copy(const void *data, size_t len) {
+  void *made = below(10) ? malloc(len + 1) : NULL;
+  if (made) memcpy(made, data, len);
+  return made;
+}
+
+static void share_copy(void *object) { (void)object; }
+
+static void *slice_at(void *list, size_t index) { return below(20) ? (kv_slice *)list + index : NULL; }
+
+static int32_t bytes_of_slice(void *object, void **data, size_t *len) {
+  const kv_slice *slice = object;
+  *data = (void *)(uintptr_t)slice->data;
+  *len = slice->len;
+  return below(20) == 0;
+}
+
+static int32_t put_copy(void *list, size_t index, void *object) {
+  free(object);
+  return list == NULL || index > 3;
+}
+
 static kv_status open_one(kv_error **error) {
   kv_db *db = NULL;
   kv_status status;
@@ -191,7 +213,16 @@ static kv_status call(kv_error **error) {
     case 11: return kv_get(db, key.data, key.len, (void *)(uintptr_t)key.data, below(40), out(&len), error);
     case 12: status = kv_get_owned(db, key.data, key.len, out(&owned), out(&len), error); break;
     case 13: status = kv_take(db, key.data, key.len, out(&owned), out(&len), error); break;
-    case 14: status = kv_get_many(db, keys, count, out(&values), error); break;
+    case 14:
+      if (below(2)) {
+        kv_host host = {below(20) ? make_copy : NULL, below(20) ? share_copy : NULL, slice_at, bytes_of_slice,
+                        below(20) ? put_copy : NULL, memory, memory + 1, below(20)};
+        void *made = below(2) ? kv_get_made(db, key.data, key.len, below(20) ? &host : NULL) : NULL;
+        if (made != host.absent && made != host.failed) free(made);
+        return kv_get_many_made(db, &host, below(20) ? keys : NULL, memory, 0, count, error);
+      }
+      status = kv_get_many(db, keys, count, out(&values), error);
+      break;
     case 15: return kv_delete_many(db, keys, count, out(&len), error);
     case 16: {
       kv_pair pairs[3] = {{key, value}, {value, key}, {bytes(), bytes()}};

@@ -1,0 +1,227 @@
+"""libkv: an embeddable key-value engine, a concurrent map whose records live in a memory-mapped append log.
+
+    import libkv
+
+    with libkv.open("users", sync="100ms") as db:
+        db["name"] = b"Alice"
+        db.set("session", b"...", expire=300)
+
+docs/python.md is the way in; `libkv.aio` has the same for asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Literal, Optional, TypeVar, overload
+
+from . import _abi
+from ._abi import library_path
+from ._batch import Change, Delete, Key, Set
+from ._codecs import Bytes, Codec, Json, Pickle, Text
+from ._db import Db
+from ._errors import (
+    BadImportError,
+    BatchTooLargeError,
+    BusyError,
+    ClosedError,
+    CorruptError,
+    DiskFullError,
+    Error,
+    ForkedError,
+    InCallbackError,
+    IncrementOverflowError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidHandleError,
+    InvalidOptionError,
+    IoError,
+    KeyTooLongError,
+    LoaderFailedError,
+    LockedError,
+    NoMemoryError,
+    NotAnIntegerError,
+    NotAStoreError,
+    NotTextError,
+    PinnedError,
+    ReadOnlyError,
+    StateError,
+    StorageError,
+    SyncFailedError,
+    UnsupportedVersionError,
+    UsageError,
+    ValueTooLongError,
+    WrongThreadError,
+)
+from ._expiry import KEEP, NEVER, Expire, ExpireAt
+from ._handle import Path
+from ._memoize import Memoized
+from ._options import Clock, Event, OptionValue
+from ._pin import Pin
+from ._scan import Entry, Scan
+from ._transfer import Report, Transferred, salvage, verify
+
+V = TypeVar("V")
+
+__version__ = _abi.version_text(_abi.lib)
+
+Listener = Optional[Callable[[Event], object]]
+Logger = Optional[Callable[[str], object]]
+
+
+@overload
+def open(
+    path: Path,
+    *,
+    codec: Literal["bytes"] = "bytes",
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[bytes]: ...
+@overload
+def open(
+    path: Path,
+    *,
+    codec: Literal["text"],
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[str]: ...
+@overload
+def open(
+    path: Path,
+    *,
+    codec: Codec[V],
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[V]: ...
+@overload
+def open(
+    path: Path,
+    *,
+    codec: str,
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[Any]: ...
+def open(path: Path, **options: Any) -> Db[Any]:
+    """Opens the store in a directory, or makes one.
+
+    `codec`: how values become bytes: "bytes", "text", "json", "pickle", or an object with `encode` and `decode`.
+    `clock`: a `Clock`, for tests. `listener`: hears of each `Event` in a thread of the store, and may use the store, but not
+    close it. `logger`: takes a line whenever something happens that nobody asked about; must not use any store.
+    What a listener or logger raises goes to `sys.unraisablehook`.
+
+    Other options by name: `mode` (create, must_exist, read_only), `sync` (always, never, 100ms, 2s, 1m), `segment_bytes`,
+    `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
+    zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES), `recover` (strict, salvage), `listener_queue`, `background` (True, False).
+
+    Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
+    """
+    return Db(path, **options)
+
+
+@overload
+def open_in_memory(
+    *,
+    codec: Literal["bytes"] = "bytes",
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[bytes]: ...
+@overload
+def open_in_memory(
+    *,
+    codec: Literal["text"],
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[str]: ...
+@overload
+def open_in_memory(
+    *,
+    codec: Codec[V],
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[V]: ...
+@overload
+def open_in_memory(
+    *,
+    codec: str,
+    clock: Optional[Clock] = None,
+    listener: Listener = None,
+    logger: Logger = None,
+    **options: OptionValue,
+) -> Db[Any]: ...
+def open_in_memory(**options: Any) -> Db[Any]:
+    """Makes a store in memory: the same engine without files. Options as for `open`."""
+    return Db(None, **options)
+
+
+__all__ = [
+    "BadImportError",
+    "BatchTooLargeError",
+    "BusyError",
+    "Bytes",
+    "Change",
+    "Clock",
+    "ClosedError",
+    "Codec",
+    "CorruptError",
+    "Db",
+    "Delete",
+    "DiskFullError",
+    "Entry",
+    "Error",
+    "Event",
+    "Expire",
+    "ExpireAt",
+    "ForkedError",
+    "InCallbackError",
+    "IncrementOverflowError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidHandleError",
+    "InvalidOptionError",
+    "IoError",
+    "Json",
+    "KEEP",
+    "Key",
+    "KeyTooLongError",
+    "LoaderFailedError",
+    "LockedError",
+    "Memoized",
+    "NEVER",
+    "NoMemoryError",
+    "NotAStoreError",
+    "NotAnIntegerError",
+    "NotTextError",
+    "Pickle",
+    "Pin",
+    "PinnedError",
+    "ReadOnlyError",
+    "Report",
+    "Scan",
+    "Set",
+    "StateError",
+    "StorageError",
+    "SyncFailedError",
+    "Text",
+    "Transferred",
+    "UnsupportedVersionError",
+    "UsageError",
+    "ValueTooLongError",
+    "WrongThreadError",
+    "library_path",
+    "open",
+    "open_in_memory",
+    "salvage",
+    "verify",
+]

@@ -1,0 +1,489 @@
+"""The store as Python sees it: a mapping, and what a mapping has no words for."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
+from ctypes import byref, c_int64, c_size_t, c_uint64, c_void_p
+from types import TracebackType
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
+
+from . import _abi, _batch
+from ._batch import Change, Delete, Key, Set, key_bytes
+from ._codecs import Bytes, CodecName, codec_of
+from ._errors import check
+from ._expiry import Expire, ExpireAt, expiry_of, moment
+from ._handle import Handle, Path
+from ._memoize import Memoized
+from ._options import Clock, Event, OptionValue, milliseconds
+from ._pin import Pin
+from ._scan import Entry, Scan
+from ._store import Store
+
+lib = _abi.lib
+V = TypeVar("V")
+D = TypeVar("D")
+R = TypeVar("R")
+
+_MISSING: Any = object()
+_ABSENT, _FAILED = _abi.ABSENT, _abi.FAILED
+_get_made, _HOST, _size, _SIZES, _SIZES_KNOWN = _abi.get_made, _abi.HOST, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
+
+
+class _Values(ValuesView[V]):
+    _mapping: Db[V]
+
+    def __iter__(self) -> Iterator[V]:
+        decode = self._mapping._decode
+        return self._mapping._scan(lambda key, value, version, at: decode(value))
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == each for each in self)
+
+
+class _Items(ItemsView[bytes, V]):
+    _mapping: Db[V]
+
+    def __iter__(self) -> Iterator[Tuple[bytes, V]]:
+        decode = self._mapping._decode
+        return self._mapping._scan(lambda key, value, version, at: (key, decode(value)))
+
+
+class Db(Store, MutableMapping[bytes, V]):
+    """An open store. Every method may be called from any thread.
+
+    As a mapping it is like `dict`: a key without a value is a KeyError. Keys are bytes, or text that stands for its UTF-8;
+    they come back as bytes. Values are what the codec takes: bytes, unless another is given to `open`.
+    """
+
+    def __init__(
+        self,
+        path: Optional[Path],
+        *,
+        codec: CodecName = "bytes",
+        clock: Optional[Clock] = None,
+        listener: Optional[Callable[[Event], object]] = None,
+        logger: Optional[Callable[[str], object]] = None,
+        **options: OptionValue,
+    ) -> None:
+        found = codec_of(codec)
+        self._encode: Callable[[V], bytes] = found.encode
+        self._decode: Callable[[bytes], V] = found.decode
+        self._is_bytes = type(found) is Bytes
+        self._handle = Handle(path, options, clock, listener, logger)
+        self._at = self._handle.param
+
+    # One key, read.
+
+    @overload
+    def get(self, key: Key, default: None = None) -> Optional[V]: ...
+    @overload
+    def get(self, key: Key, default: Union[V, D]) -> Union[V, D]: ...
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The value of a key, or `default` when it has none. Takes no lock and never waits."""
+        if type(key) is not bytes:
+            key = key_bytes(key)
+        n = len(key)
+        value = _get_made(self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), _HOST)
+        if value is _FAILED:
+            # Too long for that, or a failure, of which this call tells the facts.
+            value = self._owned(lib.kv_get_owned, key, _ABSENT)
+        if value is _ABSENT:
+            return default
+        return value if self._is_bytes else self._decode(value)  # type: ignore[arg-type]
+
+    def _owned(self, call: Callable[..., int], key: bytes, absent: Any = None) -> Any:
+        """What a function gives that stores a copy of ours to free; `absent` when it finds none."""
+        value, length, error = c_void_p(), c_size_t(), c_void_p()
+        status = call(self._at, key, len(key), byref(value), byref(length), byref(error))
+        if check(status, error) == _abi.NOT_FOUND:
+            return absent
+        try:
+            return _abi.bytes_at(value.value, length.value)
+        finally:
+            lib.kv_free(value)
+
+    def __getitem__(self, key: Key) -> V:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return cast(V, value)
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, (bytes, str, bytearray, memoryview)):
+            return False
+        name = key_bytes(key)
+        status = _abi.contains(self._at, name, _size(len(name)), None)
+        if status > 1:
+            status = self._call(lib.kv_contains, name)
+        return status == 0
+
+    contains = __contains__
+
+    def version(self, key: Key) -> Optional[int]:
+        """The version of a key's value, for `compare_and_swap`; None when it has none. Every write of the store gives a
+        higher one."""
+        return self._number(_abi.key_version, lib.kv_key_version, key)
+
+    def ttl(self, key: Key) -> Optional[float]:
+        """How long a key still has, in seconds: infinity when it does not expire, None when it has no value."""
+        ms = self._number(_abi.ttl, lib.kv_ttl, key)
+        return None if ms is None else float("inf") if ms == _abi.TTL_NEVER else ms / 1000
+
+    def _number(self, quick: Callable[..., int], call: Callable[..., int], key: Key) -> Optional[int]:
+        name, number = key_bytes(key), c_uint64()
+        status = quick(self._at, name, _size(len(name)), byref(number), None)
+        if status > 1:
+            # Once more, for the facts.
+            status = self._call(call, name, byref(number))
+        return None if status else number.value
+
+    def _call(self, call: Callable[..., int], name: bytes, *args: Any) -> int:
+        """A call with a key; raises when it fails."""
+        error = c_void_p()
+        return check(call(self._at, name, len(name), *args, byref(error)), error)
+
+    # One key, written.
+
+    def set(
+        self,
+        key: Key,
+        value: V,
+        expire: Expire = None,
+        *,
+        expire_at: Optional[ExpireAt] = None,
+        if_absent: bool = False,
+        if_present: bool = False,
+        if_version: Optional[int] = None,
+    ) -> Optional[int]:
+        """Sets a key, and gives the new version; None when the condition does not hold, and nothing was written.
+
+        `expire`: seconds or a timedelta, NEVER, or KEEP for that of the value which is replaced; None: the store's default.
+        `expire_at`: a moment instead. `if_version=0`: the key has no value.
+
+        Visible to every thread when it returns, and as durable as the option `sync` says.
+        """
+        name = key if type(key) is bytes else key_bytes(key)
+        data = self._encode(value)
+        options = None
+        if expire is not None or expire_at is not None or if_absent or if_present or if_version is not None:
+            if if_absent + if_present + (if_version is not None) > 1:
+                raise TypeError("if_absent, if_present and if_version exclude each other")
+            condition = (
+                _abi.IF_ABSENT
+                if if_absent
+                else _abi.IF_PRESENT
+                if if_present
+                else _abi.ALWAYS
+                if if_version is None
+                else _abi.IF_VERSION
+            )
+            kind, ms = expiry_of(expire, expire_at)
+            options = byref(_abi.SetOptions(condition, kind, ms, if_version or 0))
+        version, error = c_uint64(), c_void_p()
+        status = _abi.set_with(
+            self._at, name, _size(len(name)), data, _size(len(data)), options, byref(version), byref(error)
+        )
+        if status:
+            check(status, error)
+            return None
+        return version.value
+
+    def __setitem__(self, key: Key, value: V) -> None:
+        self.set(key, value)
+
+    def add(self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None) -> bool:
+        """Sets a key if it has no value; False: it has one."""
+        return self.set(key, value, expire, expire_at=expire_at, if_absent=True) is not None
+
+    def replace(self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None) -> bool:
+        """Sets a key if it has a value; False: it has none."""
+        return self.set(key, value, expire, expire_at=expire_at, if_present=True) is not None
+
+    def compare_and_swap(self, key: Key, version: int, value: V) -> Optional[int]:
+        """Sets a key if its value still has a version (0: if it has none), and keeps its expiry. Gives the new version;
+        None when the value is another."""
+        data, new = self._encode(value), c_uint64()
+        status = self._call(lib.kv_compare_and_swap, key_bytes(key), version, data, len(data), byref(new))
+        return None if status else new.value
+
+    def incr(self, key: Key, by: int = 1) -> int:
+        """Adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum.
+
+        Raises NotAnIntegerError, IncrementOverflowError.
+        """
+        if not -(2**63) <= by < 2**63:
+            raise ValueError(f"an increment of {by}: must fit 64 bits")
+        total = c_int64()
+        self._call(lib.kv_increment, key_bytes(key), by, byref(total))
+        return total.value
+
+    increment = incr
+
+    def delete(self, key: Key) -> bool:
+        """Removes a key; False: it had no value. Works on a full disk."""
+        return not self._call(lib.kv_delete, key_bytes(key))
+
+    def __delitem__(self, key: Key) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    @overload
+    def take(self, key: Key, default: None = None) -> Optional[V]: ...
+    @overload
+    def take(self, key: Key, default: Union[V, D]) -> Union[V, D]: ...
+    def take(self, key: Key, default: Any = None) -> Any:
+        """Removes a key and gives its value, or `default` when it has none."""
+        value = self._owned(lib.kv_take, key_bytes(key))
+        return default if value is None else self._decode(value)
+
+    def pop(self, key: Key, default: Any = _MISSING) -> Any:
+        """As `take`; without a default, a key without a value is a KeyError."""
+        value = self.take(key, default)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def popitem(self) -> Tuple[bytes, V]:
+        """Removes some entry and gives it; KeyError when there is none."""
+        while True:
+            key = next(self._scan(lambda key, value, version, at: key, limit=1), None)
+            if key is None:
+                raise KeyError("the store is empty")
+            value = self.take(key, _MISSING)
+            if value is not _MISSING:
+                return key, cast(V, value)
+
+    def setdefault(self, key: Key, default: V = cast(V, None)) -> V:
+        """The value of a key; where it has none, `default`, which is then set. In one step."""
+        while True:
+            value = self.get(key, _MISSING)
+            if value is not _MISSING:
+                return cast(V, value)
+            if self.add(key, default):
+                return default
+
+    # Expiry of one key.
+
+    def expire(self, key: Key, after: Any) -> bool:
+        """Lets a key expire some seconds (or a timedelta) from now; False: it has no value."""
+        return not self._call(lib.kv_expire, key_bytes(key), milliseconds(after))
+
+    def expire_at(self, key: Key, when: ExpireAt) -> bool:
+        """Lets a key expire at a time; False: it has no value."""
+        return not self._call(lib.kv_expire_at, key_bytes(key), moment(when))
+
+    def touch(self, key: Key) -> bool:
+        """Starts the store's default time to live anew for a key; False: it has no value."""
+        return not self._call(lib.kv_touch, key_bytes(key))
+
+    def persist(self, key: Key) -> bool:
+        """Lets a key never expire; False: it has no value."""
+        return not self._call(lib.kv_persist, key_bytes(key))
+
+    # Many keys.
+
+    def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
+        """The values of many keys, in their order, with `default` for those that have none. Each is as of a moment of its
+        own. Crosses into the library once."""
+        values: List[Any] = _batch.get_many(self._at, list(keys))
+        if self._is_bytes:
+            if default is None or None not in values:
+                return values
+            return [default if value is None else value for value in values]
+        decode = self._decode
+        return [default if value is None else decode(value) for value in values]
+
+    def set_many(
+        self,
+        pairs: Union[Mapping[Any, V], Iterable[Tuple[Key, V]]],
+        expire: Expire = None,
+        *,
+        expire_at: Optional[ExpireAt] = None,
+    ) -> None:
+        """Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated:
+        readers may see part of it while it runs. A key that comes twice has the last value."""
+        both = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+        keys, values = [key_bytes(key) for key, _ in both], [self._encode(value) for _, value in both]
+        if expire is None and expire_at is None:
+            _batch.set_many(self._at, keys, values)
+        else:
+            _batch.apply(self._at, [(key, value, expire, expire_at) for key, value in zip(keys, values)])
+
+    def delete_many(self, keys: Iterable[Key]) -> int:
+        """Removes many keys, each on its own, with one wait for durability. Gives how many had a value."""
+        return _batch.delete_many(self._at, _batch.keys_bytes(keys))
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Applies `Set`s and `Delete`s in their order as one batch: as `set_many`."""
+        native: List[Tuple[bytes, Optional[bytes], Expire, Optional[ExpireAt]]] = []
+        for change in changes:
+            if isinstance(change, Delete):
+                native.append((key_bytes(change.key), None, None, None))
+            elif isinstance(change, Set):
+                value = self._encode(change.value)
+                native.append((key_bytes(change.key), value, change.expire, change.expire_at))
+            else:
+                raise TypeError(f"a change is a Set or a Delete, not {type(change).__name__}")
+        _batch.apply(self._at, native)
+
+    def update(self, pairs: Any = (), /, **named: Any) -> None:
+        """As `dict.update`, as one batch."""
+        if not isinstance(pairs, Mapping) and hasattr(pairs, "keys"):
+            pairs = {key: pairs[key] for key in pairs.keys()}
+        both = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+        self.set_many([*both, *named.items()])
+
+    # All keys.
+
+    def _scan(
+        self,
+        make: Callable[[bytes, bytes, int, int], R],
+        prefix: Key = b"",
+        limit: Optional[int] = None,
+        ordered: bool = False,
+    ) -> Scan[R]:
+        return Scan(self._handle, self._at, key_bytes(prefix), limit, ordered, make)
+
+    def scan(self, prefix: Key = b"", *, limit: Optional[int] = None, ordered: bool = False) -> Scan[Entry]:
+        """Walks over the entries whose keys begin with `prefix`, at most `limit`, on request bytewise by key.
+
+        A key that is there and unchanged throughout appears exactly once; no snapshot: each value is as of the moment it is
+        reached. `keys()`, `values()` and `items()` are such walks over all.
+        """
+        decode = self._decode
+
+        def make(key: bytes, value: bytes, version: int, at_ms: int) -> Entry:
+            return Entry(key, decode(value), version, at_ms / 1000 if at_ms else None)
+
+        return self._scan(make, prefix, limit, ordered)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._scan(lambda key, value, version, at: key)
+
+    def keys(self) -> KeysView[bytes]:
+        return KeysView(self)
+
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
+
+    def items(self) -> ItemsView[bytes, V]:
+        return _Items(self)
+
+    def __len__(self) -> int:
+        """How many entries the store has. Those whose time is over count until the background has removed them, about a
+        second."""
+        return self._figure(lib.kv_len)
+
+    def clear(self) -> None:
+        """Removes every entry. Entries written while this runs may go or stay. Waits for every pin that is held."""
+        self._do(lib.kv_clear)
+
+    # Loading.
+
+    def get_or_load(
+        self,
+        key: Key,
+        loader: Callable[[bytes], Optional[V]],
+        default: Any = None,
+        *,
+        expire: Expire = None,
+        expire_at: Optional[ExpireAt] = None,
+    ) -> Any:
+        """The value of a key; where it has none, what `loader(key)` brings, which is then set. A loader that returns None
+        found nothing: `default` is given, and nothing is set.
+
+        One loader runs for a key at a time; others that ask wait for its outcome. It runs in this thread and may use the
+        store, but not close it. What it raises is raised here; those who wait get LoaderFailedError, and so does a loader
+        that asks for its own key.
+        """
+        name = key_bytes(key)
+        return self._load(name, lambda: loader(name), default, expire, expire_at)
+
+    def _load(
+        self,
+        name: bytes,
+        load: Callable[[], Any],
+        default: Any,
+        expire: Expire,
+        expire_at: Optional[ExpireAt],
+        keeps_none: bool = False,
+    ) -> Any:
+        value = self.get(name, _MISSING)
+        if value is not _MISSING:
+            return value
+        raised: List[BaseException] = []
+
+        def run(_: int, key: int, length: int, sink: int) -> int:
+            try:
+                loaded = load()
+                if loaded is None and not keeps_none:
+                    return _abi.NOT_FOUND
+                data = self._encode(loaded)
+                return int(lib.kv_sink_write(sink, data, len(data)))
+            except BaseException as error:
+                raised.append(error)
+                return _abi.LOADER_FAILED
+
+        callback = _abi.Loader(run)
+        kind, ms = expiry_of(expire, expire_at)
+        options = byref(_abi.SetOptions(_abi.ALWAYS, kind, ms, 0))
+
+        def call(at: Any, key: bytes, length: int, *outputs: Any) -> int:
+            return int(lib.kv_get_or_load(at, key, length, options, callback, None, *outputs))
+
+        try:
+            found = self._owned(call, name)
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+        return default if found is None else self._decode(found)
+
+    def memoize(
+        self, *, expire: Expire = None, key: Optional[Callable[..., bytes]] = None
+    ) -> Callable[[Callable[..., R]], Memoized[R]]:
+        """A decorator: the function's results are stored, and it runs only where there is none. One call runs for the same
+        arguments at a time, as `get_or_load`.
+
+        The key is made from the function's name and its arguments, which must be None, bool, int, float, str, bytes, or
+        tuples, lists and dicts of these; `key`: makes it from others.
+        """
+        return lambda function: Memoized(self, function, expire, key)
+
+    # Reading in place.
+
+    def pin(self) -> Pin:
+        """Lets values be read in place: `with db.pin() as pin: pin.get(key)`."""
+        return Pin(self._at, self._handle)
+
+    def __enter__(self) -> Db[V]:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    # Two open stores are never the same, whatever they hold.
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__} at {self._handle.at:#x}>"

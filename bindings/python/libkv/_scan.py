@@ -1,0 +1,115 @@
+"""Walking over many entries."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from contextlib import contextmanager
+from ctypes import byref, c_char_p, c_size_t, c_void_p
+from typing import Any, Callable, Generic, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+
+from . import _abi
+from ._errors import BusyError, check
+
+lib = _abi.lib
+V = TypeVar("V")
+
+# Entries that cross the boundary in one call.
+_PORTION = 512
+_ENTRY = struct.Struct("6Q")
+
+
+class Entry(NamedTuple):
+    """An entry that a scan found, as `Db.scan` gives it."""
+
+    key: bytes
+    value: Any
+    #: For `compare_and_swap`.
+    version: int
+    #: Seconds since 1970; None: it does not expire.
+    expires_at: Optional[float]
+
+
+def options_of(prefix: bytes, limit: Optional[int], ordered: bool) -> Tuple[_abi.ScanOptions, Any]:
+    """Options for the library, and what must outlive them. A limit of `None`: no limit."""
+    keep = c_char_p(prefix)
+    options = _abi.ScanOptions()
+    options.prefix.data, options.prefix.len = c_void_p.from_buffer(keep).value, len(prefix)
+    options.limit, options.ordered = limit or 0, ordered
+    return options, keep
+
+
+class Scan(Generic[V], Iterator[V]):
+    """Entries of a store, one after the other. It holds no guard: it may be kept for long."""
+
+    def __init__(
+        self,
+        owner: Any,
+        handle: Any,
+        prefix: bytes,
+        limit: Optional[int],
+        ordered: bool,
+        make: Callable[[bytes, bytes, int, int], V],
+    ) -> None:
+        self._scan: Optional[int] = None
+        #: Keeps the store open while this is in use.
+        self._owner = owner
+        self._make = make
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit of {limit}")
+        self._portion: Iterator[V] = iter(())
+        self._lock = threading.Lock()
+        if limit == 0:
+            return
+        scan, error = c_void_p(), c_void_p()
+        options, keep = options_of(prefix, limit, ordered)
+        check(lib.kv_scan_open(handle, byref(options), byref(scan), byref(error)), error)
+        del keep
+        self._scan = scan.value
+
+    def __iter__(self) -> Scan[V]:
+        return self
+
+    def __next__(self) -> V:
+        for entry in self._portion:
+            return entry
+        self._portion = iter(self._fetch())
+        for entry in self._portion:
+            return entry
+        self.close()
+        raise StopIteration
+
+    def _fetch(self) -> List[V]:
+        """The next entries: copied before another call with the cursor takes their memory back."""
+        with self._alone():
+            if self._scan is None:
+                return []
+            entries, count, error = c_void_p(), c_size_t(), c_void_p()
+            status = lib.kv_scan_next(self._scan, _PORTION, byref(entries), byref(count), byref(error))
+            check(status, error)
+            portion = _abi.bytes_at(entries.value, count.value * _ENTRY.size)
+            make, memory = self._make, _abi.memory
+            return [
+                make(memory[key : key + key_len], memory[value : value + value_len], version, expires_at_ms)
+                for key, key_len, value, value_len, version, expires_at_ms in _ENTRY.iter_unpack(portion)
+            ]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # Never waits: a forked child may find the lock held by a thread that does not exist there.
+        if not self._lock.acquire(blocking=False):
+            raise BusyError("another thread is using the cursor")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Ends the scan before its end, and gives its memory back."""
+        with self._alone():
+            scan, self._scan, self._portion = self._scan, None, iter(())
+            lib.kv_scan_free(scan)
+
+    def __del__(self, free: Callable[[Optional[int]], int] = lib.kv_scan_free) -> None:
+        if getattr(self, "_scan", None) is not None:
+            free(self._scan)

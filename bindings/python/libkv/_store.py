@@ -1,0 +1,109 @@
+"""A store as a whole: what concerns no key."""
+
+from __future__ import annotations
+
+import json
+from ctypes import byref, c_uint64, c_void_p
+from typing import IO, Any, Callable, Dict, List, Optional, Union, cast
+
+from . import _abi, _transfer
+from ._batch import Key, key_bytes
+from ._errors import check
+from ._handle import Handle, Path, path_bytes
+from ._transfer import Transferred, take_text
+
+lib = _abi.lib
+
+
+class Store:
+    """What `Db` does besides reading and writing entries."""
+
+    _handle: Handle
+    #: The handle as an argument.
+    _at: Any
+
+    def _do(self, call: Callable[..., int]) -> None:
+        error = c_void_p()
+        check(call(self._at, byref(error)), error)
+
+    def _figure(self, call: Callable[..., int], *args: Any) -> int:
+        figure, error = c_uint64(), c_void_p()
+        check(call(self._at, *args, byref(figure), byref(error)), error)
+        return figure.value
+
+    def sync(self) -> None:
+        """Waits until every write that was acknowledged before is on disk."""
+        self._do(lib.kv_sync)
+
+    def compact(self) -> None:
+        """Rewrites the log so that it holds little but what lives. Compaction also runs by itself."""
+        self._do(lib.kv_compact)
+
+    def sweep(self) -> None:
+        """Removes everything that has expired by now, without waiting for the background to get to it."""
+        self._do(lib.kv_sweep)
+
+    def pause(self) -> None:
+        """Stops expiry and compaction until `resume`. Expired entries stay invisible."""
+        self._do(lib.kv_pause)
+
+    def resume(self) -> None:
+        """Lets expiry and compaction run again."""
+        self._do(lib.kv_resume)
+
+    def now(self) -> float:
+        """The store's time, in seconds since 1970: it never runs backwards."""
+        return self._figure(lib.kv_now) / 1000
+
+    def backup(self, to: Path) -> None:
+        """Writes a copy of the store, as of one moment, into a directory that is empty or does not exist."""
+        target = path_bytes(to)
+        self._do(lambda at, error: lib.kv_backup(at, target, error))
+
+    def export(
+        self,
+        to: Union[Path, IO[bytes]],
+        format: str = "ndjson",
+        *,
+        prefix: Key = b"",
+        limit: Optional[int] = None,
+        ordered: bool = False,
+    ) -> Transferred:
+        """Writes entries as text into a file, or a file object that is open for bytes: "ndjson", or "json" for one object
+        (text only, without expiries). Values as the store holds them: no codec is applied. Not a snapshot: see `scan`."""
+        if limit is not None and limit < 1:
+            raise ValueError(f"a limit of {limit}")
+        return _transfer.export(self._at, to, format, key_bytes(prefix), limit, ordered)
+
+    def import_(self, source: Union[Path, IO[bytes]], format: str = "ndjson") -> Transferred:
+        """Sets entries from text, in batches. Entries whose time is over are left out.
+
+        Raises BadImportError with the line; batches before that are set.
+        """
+        return _transfer.import_(self._at, source, format)
+
+    def stats(self) -> Dict[str, int]:
+        """All figures of the store, by name."""
+        return cast(Dict[str, int], json.loads(self.stats_json()))
+
+    def figure(self, name: str) -> int:
+        """One figure of the store by its name, as `stats` has it."""
+        return self._figure(lib.kv_stats_get, name.encode())
+
+    def stats_json(self) -> str:
+        """All figures as one JSON object."""
+        return take_text(lib.kv_stats_json, self._at)
+
+    def stats_prometheus(self) -> str:
+        """All figures in Prometheus' text format, names beginning with kv_."""
+        return take_text(lib.kv_stats_prometheus, self._at)
+
+    def damage(self) -> List[Dict[str, Any]]:
+        """What could not be recovered at open, each with "path", "offset" and "reason"."""
+        return cast(List[Dict[str, Any]], json.loads(take_text(lib.kv_damage_json, self._at)))
+
+    def close(self) -> None:
+        """Ends the store: waits for writes that run, makes all durable, releases the directory. Calls that come later, or
+        run in other threads, raise ClosedError; pins go on until they are released. A second close does nothing."""
+        self._handle.close()
+

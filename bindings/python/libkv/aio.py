@@ -1,0 +1,329 @@
+"""The store for asyncio.
+
+Reads of keys run at once, in the event loop: they wait for nobody, and cost less than a change of threads. Everything else
+runs in an executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+import threading
+from concurrent.futures import Executor
+from types import TracebackType
+from typing import (
+    IO,
+    Any,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Dict,
+    Generic,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
+
+from . import Db, Transferred
+from ._batch import Change, Key, key_bytes
+from ._db import _MISSING
+from ._expiry import Expire, ExpireAt
+from ._handle import Path
+from ._memoize import key_of
+from ._scan import Entry
+
+V = TypeVar("V")
+R = TypeVar("R")
+# Entries of a scan for which the executor is asked once.
+_PORTION = 512
+
+
+async def open(path: Path, *, executor: Optional[Executor] = None, **options: Any) -> AsyncDb[Any]:
+    """As `libkv.open`, in the executor."""
+    return await _open(path, executor, options)
+
+
+async def open_in_memory(*, executor: Optional[Executor] = None, **options: Any) -> AsyncDb[Any]:
+    """As `libkv.open_in_memory`, in the executor."""
+    return await _open(None, executor, options)
+
+
+async def _open(path: Optional[Path], executor: Optional[Executor], options: Dict[str, Any]) -> AsyncDb[Any]:
+    make: Callable[[], Db[Any]] = functools.partial(Db, path, **options)
+    return AsyncDb(await asyncio.get_running_loop().run_in_executor(executor, make), executor)
+
+
+class AsyncDb(Generic[V]):
+    """A store whose methods are awaited. Each is described at `Db`.
+
+    `executor`: where what may wait runs; None: the event loop's own.
+    """
+
+    def __init__(self, db: Db[V], executor: Optional[Executor] = None) -> None:
+        #: The store, for what is not awaited.
+        self.db = db
+        self._executor = executor
+        # Loads of this object that are in flight, so that those who wait for one take no thread each.
+        self._loads: Dict[Tuple[int, bytes], "asyncio.Future[Any]"] = {}
+
+    async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, functools.partial(call, *args, **named))
+
+    async def get(self, key: Key, default: Any = None) -> Any:
+        return self.db.get(key, default)
+
+    async def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
+        return self.db.get_many(keys, default)
+
+    async def contains(self, key: Key) -> bool:
+        return key in self.db
+
+    async def version(self, key: Key) -> Optional[int]:
+        return self.db.version(key)
+
+    async def ttl(self, key: Key) -> Optional[float]:
+        return self.db.ttl(key)
+
+    async def len(self) -> int:
+        return len(self.db)
+
+    async def now(self) -> float:
+        return self.db.now()
+
+    async def set(
+        self,
+        key: Key,
+        value: V,
+        expire: Expire = None,
+        *,
+        expire_at: Optional[ExpireAt] = None,
+        if_absent: bool = False,
+        if_present: bool = False,
+        if_version: Optional[int] = None,
+    ) -> Optional[int]:
+        condition = {"if_absent": if_absent, "if_present": if_present, "if_version": if_version}
+        return await self._run(self.db.set, key, value, expire, expire_at=expire_at, **condition)
+
+    async def add(self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None) -> bool:
+        return await self._run(self.db.add, key, value, expire, expire_at=expire_at)
+
+    async def replace(
+        self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None
+    ) -> bool:
+        return await self._run(self.db.replace, key, value, expire, expire_at=expire_at)
+
+    async def compare_and_swap(self, key: Key, version: int, value: V) -> Optional[int]:
+        return await self._run(self.db.compare_and_swap, key, version, value)
+
+    async def incr(self, key: Key, by: int = 1) -> int:
+        return await self._run(self.db.incr, key, by)
+
+    increment = incr
+
+    async def delete(self, key: Key) -> bool:
+        return await self._run(self.db.delete, key)
+
+    async def take(self, key: Key, default: Any = None) -> Any:
+        return await self._run(self.db.take, key, default)
+
+    async def pop(self, key: Key, default: Any = _MISSING) -> Any:
+        return await self._run(self.db.pop, key, default)
+
+    async def setdefault(self, key: Key, default: V) -> V:
+        return await self._run(self.db.setdefault, key, default)
+
+    async def expire(self, key: Key, after: Any) -> bool:
+        return await self._run(self.db.expire, key, after)
+
+    async def expire_at(self, key: Key, when: ExpireAt) -> bool:
+        return await self._run(self.db.expire_at, key, when)
+
+    async def touch(self, key: Key) -> bool:
+        return await self._run(self.db.touch, key)
+
+    async def persist(self, key: Key) -> bool:
+        return await self._run(self.db.persist, key)
+
+    async def set_many(
+        self,
+        pairs: Union[Mapping[Any, V], Iterable[Tuple[Key, V]]],
+        expire: Expire = None,
+        *,
+        expire_at: Optional[ExpireAt] = None,
+    ) -> None:
+        await self._run(self.db.set_many, pairs, expire, expire_at=expire_at)
+
+    async def delete_many(self, keys: Iterable[Key]) -> int:
+        return await self._run(self.db.delete_many, keys)
+
+    async def apply(self, changes: Iterable[Change]) -> None:
+        await self._run(self.db.apply, changes)
+
+    async def scan(
+        self, prefix: Key = b"", *, limit: Optional[int] = None, ordered: bool = False
+    ) -> AsyncIterator[Entry]:
+        scan = await self._run(self.db.scan, prefix, limit=limit, ordered=ordered)
+        while True:
+            portion = await self._run(lambda: list(itertools.islice(scan, _PORTION)))
+            for entry in portion:
+                yield entry
+            if not portion:
+                return
+
+    async def clear(self) -> None:
+        await self._run(self.db.clear)
+
+    async def sync(self) -> None:
+        await self._run(self.db.sync)
+
+    async def compact(self) -> None:
+        await self._run(self.db.compact)
+
+    async def sweep(self) -> None:
+        await self._run(self.db.sweep)
+
+    async def pause(self) -> None:
+        await self._run(self.db.pause)
+
+    async def resume(self) -> None:
+        await self._run(self.db.resume)
+
+    async def backup(self, to: Path) -> None:
+        await self._run(self.db.backup, to)
+
+    async def export(
+        self,
+        to: Union[Path, IO[bytes]],
+        format: str = "ndjson",
+        *,
+        prefix: Key = b"",
+        limit: Optional[int] = None,
+        ordered: bool = False,
+    ) -> Transferred:
+        return await self._run(self.db.export, to, format, prefix=prefix, limit=limit, ordered=ordered)
+
+    async def import_(self, source: Union[Path, IO[bytes]], format: str = "ndjson") -> Transferred:
+        return await self._run(self.db.import_, source, format)
+
+    async def stats(self) -> Dict[str, int]:
+        return await self._run(self.db.stats)
+
+    async def stats_json(self) -> str:
+        return await self._run(self.db.stats_json)
+
+    async def stats_prometheus(self) -> str:
+        return await self._run(self.db.stats_prometheus)
+
+    async def figure(self, name: str) -> int:
+        return await self._run(self.db.figure, name)
+
+    async def damage(self) -> List[Dict[str, Any]]:
+        return self.db.damage()
+
+    async def close(self) -> None:
+        await self._run(self.db.close)
+
+    async def __aenter__(self) -> AsyncDb[V]:
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        await self.close()
+
+    async def get_or_load(
+        self,
+        key: Key,
+        loader: Callable[[bytes], Union[Optional[V], Awaitable[Optional[V]]]],
+        default: Any = None,
+        *,
+        expire: Expire = None,
+        expire_at: Optional[ExpireAt] = None,
+    ) -> Any:
+        """As `Db.get_or_load`; the loader may be a coroutine function, which runs in this event loop. What it raises is
+        raised in every task that waits here for it. A task that is cancelled leaves the loader to the others."""
+        name = key_bytes(key)
+        return await self._load(name, lambda: loader(name), default, expire, expire_at, keeps_none=False)
+
+    def memoize(
+        self, *, expire: Expire = None, key: Optional[Callable[..., bytes]] = None
+    ) -> Callable[[Callable[..., Awaitable[R]]], Callable[..., Awaitable[R]]]:
+        """As `Db.memoize`, for coroutine functions."""
+
+        def decorate(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+            @functools.wraps(function)
+            async def remembered(*args: Any, **kwargs: Any) -> R:
+                name = key(*args, **kwargs) if key else key_of(function, args, kwargs)
+                load = functools.partial(function, *args, **kwargs)
+                found: R = await self._load(name, load, None, expire, None, keeps_none=True)
+                return found
+
+            return remembered
+
+        return decorate
+
+    async def _load(
+        self,
+        name: bytes,
+        load: Callable[[], Any],
+        default: Any,
+        expire: Expire,
+        expire_at: Optional[ExpireAt],
+        keeps_none: bool,
+    ) -> Any:
+        found = self.db.get(name, _MISSING)
+        if found is _MISSING:
+            loop = asyncio.get_running_loop()
+            place = (id(loop), name)
+            flight = self._loads.get(place)
+            if flight is None:
+                flight = self._loads[place] = loop.create_future()
+                flight.add_done_callback(lambda _: self._loads.pop(place, None))
+                call = functools.partial(self.db._load, name, _bring(load, loop), _MISSING, expire, expire_at, keeps_none)
+                # A thread of its own, not of the executor: loaders that ask the executor for one must find it.
+                threading.Thread(target=_fly, args=(call, flight, loop), name="libkv-load").start()
+            # One task's cancellation is not the others'.
+            found = await asyncio.shield(flight)
+        return default if found is _MISSING else found
+
+
+def _bring(load: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Callable[[], Any]:
+    """The loader as it runs in a thread; what it must await, the event loop awaits."""
+
+    async def finish(loading: Awaitable[Any]) -> Any:
+        return await loading
+
+    def bring() -> Any:
+        loaded = load()
+        if inspect.isawaitable(loaded):
+            return asyncio.run_coroutine_threadsafe(finish(loaded), loop).result()
+        return loaded
+
+    return bring
+
+
+def _fly(call: Callable[[], Any], flight: "asyncio.Future[Any]", loop: asyncio.AbstractEventLoop) -> None:
+    """Makes a call, and tells its outcome to the event loop."""
+    land: Callable[[], None]
+    try:
+        land = functools.partial(flight.set_result, call())
+    except BaseException as error:
+        land = functools.partial(flight.set_exception, error)
+
+    def arrive() -> None:
+        if not flight.done():
+            land()
+
+    try:
+        loop.call_soon_threadsafe(arrive)
+    except RuntimeError:
+        # The loop was closed: nobody waits any more.
+        pass

@@ -1,0 +1,306 @@
+"""The conformance script (tests/conformance/README.md in the repository), as Python executes it.
+
+python conformance.py FILE DIR [LINE CLOCK_MS]
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import libkv
+
+CLOCK_MS = 1_000_000_000_000
+
+
+def unword(word: str) -> bytes:
+    """The bytes that a word stands for."""
+    if word == '""':
+        return b""
+    if word.startswith("@") and "*" in word:
+        count, byte = word[1:].split("*")
+        return bytes([int(byte, 16)]) * int(count)
+    return re.sub(rb"%(..)", lambda found: bytes.fromhex(found[1].decode()), word.encode())
+
+
+def word(data: Optional[bytes], absent: str = "absent") -> str:
+    if data is None:
+        return absent
+    if not data:
+        return '""'
+    if len(data) > 16 and data == data[:1] * len(data):
+        return f"@{len(data)}*{data[0]:02X}"
+    return "".join(chr(byte) if 33 <= byte <= 126 and byte != 37 else f"%{byte:02X}" for byte in data)
+
+
+def words(found: List[str]) -> str:
+    return " ".join(found) or "none"
+
+
+def boolean(is_so: bool) -> str:
+    return "true" if is_so else "false"
+
+
+def status(error: libkv.Error) -> str:
+    """`key_too_long` for KeyTooLongError."""
+    name = type(error).__name__.replace("IncrementOverflow", "Overflow")[: -len("Error")]
+    return "error " + re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+
+
+def expiry(word: str) -> Dict[str, Any]:
+    kind, _, ms = word.partition(":")
+    if kind == "after":
+        return {"expire": int(ms) / 1000}
+    if kind == "at":
+        return {"expire_at": int(ms) / 1000}
+    return {"expire": {"default": None, "never": libkv.NEVER, "keep": libkv.KEEP}[kind]}
+
+
+class Case:
+    """Where a case stands. Each method is an operation, takes its words, and gives the answer."""
+
+    def __init__(self, path: Path, clock_ms: int) -> None:
+        self.path = path
+        self.clock_ms = clock_ms
+        self.clock = libkv.Clock(clock_ms / 1000)
+        self.options: Dict[str, str] = {"background": "false"}
+        self.versions: Dict[str, int] = {}
+        self.store: Optional[libkv.Db[bytes]] = None
+
+    @property
+    def db(self) -> libkv.Db[bytes]:
+        if self.store is None:
+            raise SystemExit("an operation before open")
+        return self.store
+
+    def number(self, word: str) -> int:
+        return self.versions[word[1:]] if word.startswith("$") else int(word)
+
+    def do_option(self, name: str, value: str) -> str:
+        # The library reads an option when a store is opened with it.
+        libkv.open_in_memory(**{name: value}).close()
+        self.options[name] = value
+        return "ok"
+
+    def do_open(self) -> str:
+        self.store = libkv.open(self.path, clock=self.clock, **self.options)
+        return "ok"
+
+    def do_open_in_memory(self) -> str:
+        self.store = libkv.open_in_memory(clock=self.clock, **self.options)
+        return "ok"
+
+    def do_close(self) -> str:
+        self.db.close()
+        return "ok"
+
+    def do_reopen(self) -> str:
+        self.db.close()
+        return self.do_open()
+
+    def do_advance(self, ms: str) -> str:
+        self.clock.advance(int(ms) / 1000)
+        self.clock_ms += int(ms)
+        return ""
+
+    def do_get(self, key: str) -> str:
+        return word(self.db.get(unword(key)))
+
+    do_get_owned = do_get
+
+    def do_get_small(self, key: str, limit: str) -> str:
+        value = self.db.get(unword(key))
+        return f"too_small {len(value)}" if value is not None and len(value) > int(limit) else word(value)
+
+    def do_get_pinned(self, key: str) -> str:
+        with self.db.pin() as pin:
+            value = pin.get(unword(key))
+            return word(None if value is None else bytes(value))
+
+    def do_contains(self, key: str) -> str:
+        return boolean(unword(key) in self.db)
+
+    def do_version(self, key: str, expected: str) -> str:
+        version = self.db.version(unword(key))
+        if version is None:
+            return "absent"
+        self.versions[expected[1:]] = version
+        return expected if expected.startswith("$") else str(version)
+
+    def do_ttl(self, key: str) -> str:
+        ttl = self.db.ttl(unword(key))
+        return "absent" if ttl is None else "never" if ttl == math.inf else str(round(ttl * 1000))
+
+    def do_len(self) -> str:
+        return str(len(self.db))
+
+    def do_set(self, key: str, value: str) -> str:
+        self.db[unword(key)] = unword(value)
+        return "ok"
+
+    def do_set_with(self, key: str, value: str, condition: str, when: str) -> str:
+        kind, _, version = condition.partition(":")
+        conditions: Dict[str, Any] = {} if kind == "always" else {kind: self.number(version) if version else True}
+        return "not_met" if self.db.set(unword(key), unword(value), **conditions, **expiry(when)) is None else "ok"
+
+    def do_add(self, key: str, value: str) -> str:
+        return boolean(self.db.add(unword(key), unword(value)))
+
+    def do_replace(self, key: str, value: str) -> str:
+        return boolean(self.db.replace(unword(key), unword(value)))
+
+    def do_compare_and_swap(self, key: str, version: str, value: str) -> str:
+        swapped = self.db.compare_and_swap(unword(key), self.number(version), unword(value))
+        return "not_met" if swapped is None else "ok"
+
+    def do_increment(self, key: str, by: str) -> str:
+        return str(self.db.incr(unword(key), int(by)))
+
+    def do_expire(self, key: str, ms: str) -> str:
+        return boolean(self.db.expire(unword(key), int(ms) / 1000))
+
+    def do_expire_at(self, key: str, ms: str) -> str:
+        return boolean(self.db.expire_at(unword(key), int(ms) / 1000))
+
+    def do_touch(self, key: str) -> str:
+        return boolean(self.db.touch(unword(key)))
+
+    def do_persist(self, key: str) -> str:
+        return boolean(self.db.persist(unword(key)))
+
+    def do_take(self, key: str) -> str:
+        return word(self.db.take(unword(key)))
+
+    def do_delete(self, key: str) -> str:
+        return boolean(self.db.delete(unword(key)))
+
+    def do_get_many(self, *keys: str) -> str:
+        return words([word(value, "-") for value in self.db.get_many(map(unword, keys))])
+
+    def do_set_many(self, *both: str) -> str:
+        data = list(map(unword, both))
+        self.db.set_many(zip(data[0::2], data[1::2]))
+        return "ok"
+
+    def do_delete_many(self, *keys: str) -> str:
+        return str(self.db.delete_many(map(unword, keys)))
+
+    def do_apply(self, *changes: str) -> str:
+        def change(text: str) -> libkv.Change:
+            kind, *rest = text.split(":", 3)
+            if kind == "delete":
+                return libkv.Delete(unword(rest[0]))
+            return libkv.Set(unword(rest[0]), unword(rest[1]), **expiry(rest[2]))
+
+        self.db.apply(map(change, changes))
+        return "ok"
+
+    def do_get_or_load(self, key: str, loaded: str) -> str:
+        def load(key: bytes) -> Optional[bytes]:
+            if loaded == "!":
+                raise OSError("it fails")
+            return None if loaded == "-" else unword(loaded)
+
+        try:
+            return word(self.db.get_or_load(unword(key), load))
+        except OSError:
+            # Here what the loader raises comes through; those who wait get this.
+            return "error loader_failed"
+
+    def do_scan(self, prefix: str, limit: str) -> str:
+        found = self.db.scan(unword(prefix), limit=int(limit) or None, ordered=True)
+        return words([f"{word(entry.key)}={word(entry.value)}" for entry in found])
+
+    def do_export(self, format: str, prefix: str) -> str:
+        text = io.BytesIO()
+        self.db.export(text, format, prefix=unword(prefix), ordered=True)
+        return words([word(line) for line in text.getvalue().splitlines()])
+
+    def do_import(self, format: str, *lines: str) -> str:
+        text = io.BytesIO(b"".join(unword(line) + b"\n" for line in lines))
+        return str(self.db.import_(text, format).entries)
+
+    def do_clear(self) -> str:
+        self.db.clear()
+        return "ok"
+
+    def do_sweep(self) -> str:
+        self.db.sweep()
+        return "ok"
+
+    def do_sync(self) -> str:
+        self.db.sync()
+        return "ok"
+
+    def do_compact(self) -> str:
+        self.db.compact()
+        return "ok"
+
+    def do_verify(self) -> str:
+        return "ok" if libkv.verify(self.path).ok else "damaged"
+
+    def do_now(self) -> str:
+        return str(round(self.db.now() * 1000))
+
+    def do_figure(self, name: str) -> str:
+        return str(self.db.figure(name))
+
+
+def run(file: str, directory: str, done: int = 0, clock_ms: Optional[int] = None) -> int:
+    """Runs the lines after the first `done`; with a clock, in another process, to the end of the case. Returns how many
+    failed."""
+    lines = Path(file).read_text().splitlines()
+    failures = cases = checked = 0
+    case: Optional[Case] = None
+    if clock_ms is not None:
+        begin = max(at for at in range(done) if lines[at].startswith("case "))
+        case = Case(Path(directory) / lines[begin].split()[1], clock_ms)
+        for line in lines[begin:done]:
+            if line.startswith("option ") and line.endswith(" => ok"):
+                case.options.update([line.split()[1:3]])  # type: ignore[list-item]
+        case.do_open()
+    at = done
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        call, _, expected = line.partition(" => ")
+        name, *arguments = call.split(" ")
+        if not name or name.startswith("#"):
+            continue
+        if name == "case":
+            if clock_ms is not None:
+                break
+            case = Case(Path(directory) / arguments[0], CLOCK_MS)
+            cases += 1
+            continue
+        assert case is not None, "an operation before the first case"
+        if name == "process":
+            case.do_close()
+            other = [sys.executable, __file__, file, directory, str(at), str(case.clock_ms)]
+            failures += subprocess.run(other).returncode != 0
+            while at < len(lines) and not lines[at].startswith("case "):
+                at += 1
+            continue
+        try:
+            if name == "version":
+                arguments.append(expected)
+            got = getattr(case, f"do_{name}")(*arguments)
+        except libkv.Error as error:
+            got = status(error)
+        checked += 1
+        if got != expected:
+            print(f"{file}:{at}: expected {expected}, got {got}")
+            failures += 1
+    if clock_ms is None:
+        print(f"{file}: {cases} cases, {checked} lines")
+    return failures
+
+
+if __name__ == "__main__":
+    file, directory, *rest = sys.argv[1:]
+    sys.exit(1 if run(file, directory, *map(int, rest)) else 0)

@@ -1,0 +1,306 @@
+//! Memory of tables, and the index's only unsafe code. Cited by the SAFETY comments:
+//!
+//! - **X8** A table's buckets and lines live as long as the table. A table is freed no earlier than a grace period after the
+//!   root moved on from it, or with the index: whoever reached it under a guard may use it for as long as the guard is held.
+//!   A later table that an earlier one leads to is left later, so the same guard keeps it too.
+
+use super::table::Table;
+#[cfg(not(loom))]
+use crate::io::Map;
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use crossbeam_epoch::Guard;
+use std::marker::PhantomData;
+#[cfg(not(loom))]
+use std::mem::size_of;
+use std::ptr::{null_mut, NonNull};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+// In models as few as their keys need: each is a place where threads may meet.
+pub(super) const HEAD_SLOTS: usize = if cfg!(loom) { 2 } else { 6 };
+pub(super) const LINE_SLOTS: usize = if cfg!(loom) { 1 } else { 7 };
+
+#[cfg(not(loom))]
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Lines that are allocated at once.
+const CHUNK_LINES_MIN: usize = if cfg!(loom) { 1 } else { 16 };
+const CHUNK_LINES_MAX: usize = 4096;
+
+/// The first cache line of a chain. All zero is an empty one.
+#[repr(C, align(64))]
+#[cfg_attr(loom, derive(Default))]
+pub(super) struct Bucket {
+    pub(super) header: AtomicU64,
+    pub(super) slots: [AtomicU64; HEAD_SLOTS],
+    pub(super) link: Link,
+}
+
+/// A further cache line of a chain.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub(super) struct Line {
+    pub(super) slots: [AtomicU64; LINE_SLOTS],
+    pub(super) link: Link,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Line>() == 64);
+
+/// From one line of a chain to the next; set once.
+#[derive(Default)]
+pub(super) struct Link(AtomicPtr<Line>);
+
+impl Link {
+    pub(super) fn get(&self) -> Option<&Line> {
+        // Acquire: the line is zeroed; pairs with the AcqRel in `get_or_add`.
+        // SAFETY: X8: links lead to lines of the same table, which live as long as the bucket that is borrowed.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The next line, a new one if there was none.
+    pub(super) fn get_or_add<'t>(&'t self, lines: &'t Lines) -> &'t Line {
+        if let Some(line) = self.get() {
+            return line;
+        }
+        let new = lines.take();
+        // AcqRel: publishes the line; pairs with the Acquire in `get`. Who loses leaves its line unused until the table
+        // goes: 64 bytes a race.
+        let added = self.0.compare_exchange(
+            null_mut(),
+            std::ptr::from_ref(new).cast_mut(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        match added {
+            Ok(_) => new,
+            // SAFETY: X8: as in `get`; not null, since the exchange from null failed.
+            Err(found) => unsafe { &*found },
+        }
+    }
+}
+
+/// Buckets in zeroed memory that costs nothing until it is used, on huge pages where the system has them.
+#[cfg(not(loom))]
+pub(super) struct Buckets {
+    map: Map,
+    start: usize,
+    mask: usize,
+}
+
+#[cfg(not(loom))]
+impl Buckets {
+    pub(super) fn new(bits: u32) -> std::io::Result<Buckets> {
+        let bytes = size_of::<Bucket>() << bits;
+        if bytes < HUGE_PAGE_BYTES {
+            return Ok(Buckets { map: Map::anonymous(bytes)?, start: 0, mask: (1 << bits) - 1 });
+        }
+        let map = Map::anonymous(bytes + HUGE_PAGE_BYTES)?;
+        map.prefer_huge_pages();
+        let base = map.base() as usize;
+        let start = base.next_multiple_of(HUGE_PAGE_BYTES) - base;
+        Ok(Buckets { map, start, mask: (1 << bits) - 1 })
+    }
+
+    /// The bucket with this number, modulo their count.
+    pub(super) fn get(&self, number: usize) -> &Bucket {
+        let offset = self.start + (number & self.mask) * size_of::<Bucket>();
+        // SAFETY: the mask keeps the offset inside of the map that `new` made for so many buckets; a map begins on a page
+        // and `start` is a multiple of 64, so it is aligned; zeros are a bucket, and all its fields are atomic.
+        unsafe { &*self.map.base().add(offset).cast::<Bucket>() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.mask + 1
+    }
+}
+
+/// For models: loom's atomics are no plain words, so zeros would not be buckets.
+#[cfg(loom)]
+pub(super) struct Buckets(Box<[Bucket]>);
+
+#[cfg(loom)]
+impl Buckets {
+    pub(super) fn new(bits: u32) -> std::io::Result<Buckets> {
+        Ok(Buckets((0..1 << bits).map(|_| Bucket::default()).collect()))
+    }
+
+    pub(super) fn get(&self, number: usize) -> &Bucket {
+        &self.0[number & (self.0.len() - 1)]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Lines for chains that outgrow their bucket; they are given out and never taken back.
+pub(super) struct Lines {
+    newest: AtomicPtr<Chunk>,
+    chunk_lines: usize,
+}
+
+struct Chunk {
+    used: AtomicUsize,
+    older: *mut Chunk,
+    lines: Box<[Line]>,
+}
+
+impl Lines {
+    pub(super) fn new(buckets: usize) -> Lines {
+        let chunk_lines = (buckets / 64).clamp(CHUNK_LINES_MIN, CHUNK_LINES_MAX);
+        Lines { newest: AtomicPtr::default(), chunk_lines }
+    }
+
+    fn take(&self) -> &Line {
+        loop {
+            // Acquire: the chunk is filled; pairs with the AcqRel below.
+            let newest = self.newest.load(Ordering::Acquire);
+            // SAFETY: X8: chunks are freed with the table only.
+            if let Some(chunk) = unsafe { newest.as_ref() } {
+                // Relaxed: only hands out numbers.
+                if let Some(line) = chunk.lines.get(chunk.used.fetch_add(1, Ordering::Relaxed)) {
+                    return line;
+                }
+            }
+            let lines = std::iter::repeat_with(Line::default).take(self.chunk_lines).collect();
+            let new = Box::into_raw(Box::new(Chunk { used: AtomicUsize::new(0), older: newest, lines }));
+            // AcqRel: publishes the chunk; pairs with the Acquire above.
+            if self.newest.compare_exchange(newest, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // SAFETY: `new` came from `Box::into_raw` above, and the failed exchange shared it with nobody.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+}
+
+// SAFETY: a chunk's `older` is written before the chunk is shared and read only by `drop`, which has it to itself; all
+// else is atomic.
+unsafe impl Send for Lines {}
+// SAFETY: as above.
+unsafe impl Sync for Lines {}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // Acquire: nobody else is left.
+        let mut chunk = self.newest.load(Ordering::Acquire);
+        while !chunk.is_null() {
+            // SAFETY: each chunk came from `Box::into_raw` and hangs on this list exactly once.
+            chunk = unsafe { Box::from_raw(chunk) }.older;
+        }
+    }
+}
+
+/// The table that a table is moved to; set once. Owned by the root's chain, not by the table that leads to it.
+#[derive(Default)]
+pub(super) struct Next(AtomicPtr<Table>);
+
+impl Next {
+    pub(super) fn get<'g>(&'g self, _guard: &'g Guard) -> Option<&'g Table> {
+        // Acquire: the table is made; pairs with the AcqRel in `set`.
+        // SAFETY: X8: the caller reached the table that this stands in under the guard.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// False if it was set before.
+    pub(super) fn set(&self, table: Box<Table>) -> bool {
+        let new = Box::into_raw(table);
+        // AcqRel: publishes the table; pairs with the Acquire in `get`.
+        if self.0.compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return true;
+        }
+        // SAFETY: `new` came from `Box::into_raw` above, and the failed exchange shared it with nobody.
+        drop(unsafe { Box::from_raw(new) });
+        false
+    }
+}
+
+/// The oldest table that is in use; owns it, those that it leads to, and those that were left and not freed yet.
+pub(super) struct Root {
+    table: AtomicPtr<Table>,
+    left: Mutex<Vec<Left>>,
+    owns: PhantomData<Box<Table>>,
+}
+
+/// A table that the root moved on from.
+struct Left {
+    table: NonNull<Table>,
+    /// Every guard under which somebody may be in it has been dropped.
+    is_empty: Arc<AtomicBool>,
+}
+
+// SAFETY: it is the table's owner, and tables may be sent.
+unsafe impl Send for Left {}
+
+impl Root {
+    pub(super) fn new(table: Table) -> Root {
+        let table = AtomicPtr::new(Box::into_raw(Box::new(table)));
+        Root { table, left: Mutex::default(), owns: PhantomData }
+    }
+
+    pub(super) fn get<'g>(&'g self, _guard: &'g Guard) -> &'g Table {
+        // Acquire: pairs with the AcqRel in `advance`.
+        // SAFETY: X8: never null, and the guard was taken before this load.
+        unsafe { &*self.table.load(Ordering::Acquire) }
+    }
+
+    /// Lets the root lead to what `from`, of which everything was moved, leads to. False if somebody else did.
+    pub(super) fn advance<'g>(&'g self, from: &'g Table, guard: &'g Guard) -> bool {
+        let from = NonNull::from(from);
+        // SAFETY: X8: it is the borrow that was passed in.
+        let Some(to) = (unsafe { from.as_ref() }).next.get(guard) else { return false };
+        let to = std::ptr::from_ref(to).cast_mut();
+        // AcqRel: who sees the new root sees every bucket moved; pairs with the Acquire in `get`.
+        if self.table.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        let is_empty = Arc::new(AtomicBool::new(false));
+        let signal = Arc::clone(&is_empty);
+        self.left().push(Left { table: from, is_empty });
+        // Epoch callbacks only signal: whoever runs this one must not have to unmap the table.
+        // Release: whatever was done in the table is over; pairs with the Acquire in `free_left`.
+        guard.defer(move || signal.store(true, std::sync::atomic::Ordering::Release));
+        // An idle thread's garbage would wait for ever.
+        guard.flush();
+        true
+    }
+
+    /// Frees the tables that were left and that nobody can be in any more; true if others have to wait for a grace period.
+    pub(super) fn free_left(&self) -> bool {
+        // Acquire: pairs with the Release in `advance`.
+        let is_empty = |left: &Left| left.is_empty.load(std::sync::atomic::Ordering::Acquire);
+        let (empty, goes_on) = {
+            let mut left = self.left();
+            let (empty, waiting): (Vec<_>, Vec<_>) = left.drain(..).partition(is_empty);
+            let goes_on = !waiting.is_empty();
+            *left = waiting;
+            (empty, goes_on)
+        };
+        for Left { table, .. } in empty {
+            // SAFETY: X8: the pointer came from `Box::into_raw`, `advance` took it off the root exactly once, and a grace
+            // period has passed since.
+            drop(unsafe { Box::from_raw(table.as_ptr()) });
+        }
+        goes_on
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // Acquire: nobody else is left.
+        let mut table = self.table.load(Ordering::Acquire);
+        while !table.is_null() {
+            // SAFETY: X8: `&mut self` says that no guard's borrow of the index is left; tables on the root's chain were not
+            // left, and each is on it once.
+            let owned = unsafe { Box::from_raw(table) };
+            table = owned.next.0.load(Ordering::Acquire);
+        }
+        for Left { table, .. } in self.left().drain(..) {
+            // SAFETY: X8: as above, and no table stands both on the chain and here.
+            drop(unsafe { Box::from_raw(table.as_ptr()) });
+        }
+    }
+}
