@@ -102,8 +102,9 @@ impl Compactor {
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
         // What costs least to copy first: on a full disk that makes room for the rest. Whichever are left when this ends
-        // early, `without_early` keeps those whose masks they need (I6).
-        victims.sort_by_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
+        // early, `without_early` keeps those whose masks they need (I6). Cached: writers change it meanwhile, and a sort
+        // whose order changes panics.
+        victims.sort_by_cached_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
         let born_of_others = extents
             .iter()
