@@ -151,6 +151,14 @@ impl Compactor {
         }
     }
 
+    /// Removes the files of outputs that no manifest lists, when the store ends: their victims still stand.
+    pub(crate) fn end(&mut self, store: &Store) {
+        // A manifest whose sync failed may list them all the same (P7).
+        if !store.log.is_broken() {
+            self.unlisted.drain(..).for_each(|output| drop(store.log.files.remove(&output)));
+        }
+    }
+
     /// Lets outputs take the victims' place (I8).
     fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
         let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
