@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz bench bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -42,12 +42,14 @@ bench-c: need-cargo ## what the C boundary costs, against the crate's own call
 campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
 	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
-	KV_CRASH_KILLS=2000 $(CARGO) test --locked --features $(FEATURES) --test crash
+	KV_CRASH_KILLS=$${KV_CRASH_KILLS:-10000} KV_CRASH_HISTORIES=$${KV_CRASH_HISTORIES:-2000} $(CARGO) test --locked --features $(FEATURES) --test crash
 	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
+	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
+	$(MAKE) test-bugs BUGS=all
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv
@@ -59,6 +61,11 @@ install: need-cargo install-lib ## command, completions, C library and header, u
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
+
+BUGS := fast
+test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it
+	@scripts/need.sh patch=patch
+	tests/bugs/run.sh $(BUGS)
 
 # The C library. Both files in one build; the crate itself stays a plain `lib`, so that `cargo test` links neither.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)

@@ -192,7 +192,8 @@ impl Store {
         loop {
             let Some(slot) = map.find(key) else { return Seen { slot: None, lsn: 0, live: None } };
             let (address, (segment, view)) = (slot.address(), slot.record());
-            if view.word.state() == Some(State::Pending) {
+            let is_left = self.options.faults.has(Fault::PendingNotCommitted);
+            if view.word.state() == Some(State::Pending) && !is_left {
                 segment.resolve(address.offset_bytes(), State::Committed);
             }
             let gone = Seen { slot: Some(slot), lsn: view.lsn, live: None };
@@ -341,7 +342,9 @@ impl Store {
         self.options.hooks.at(Point::Reserved);
         if self.publish_blind(draft, &place, &guard) {
             self.options.hooks.at(Point::Published);
-            place.resolve(State::Committed);
+            if !self.options.faults.has(Fault::AcknowledgedPending) {
+                place.resolve(State::Committed);
+            }
             return Ok(Some(place.lsn));
         }
         self.abort(draft, &place);

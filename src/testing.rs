@@ -26,11 +26,15 @@ pub enum Fault {
     OldTailReused,
     /// I5: an expired record found by a reader is not tagged.
     ExpiredNotTagged,
+    /// I2: a blind write is acknowledged while its record is pending.
+    AcknowledgedPending,
+    /// I4: a record that is found pending is acted on and not committed.
+    PendingNotCommitted,
 }
 
 /// A set of faults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults(u16);
+pub struct Faults(u32);
 
 impl Faults {
     /// Adds one.
@@ -117,11 +121,13 @@ pub use on_disk::*;
 #[cfg(any(test, feature = "testing"))]
 mod on_disk {
     use crate::db::Db;
-    use crate::error::Result;
+    use crate::error::{Error, Result};
+    use crate::io::{Disk, OsDisk};
     use crate::log::{id_in_name, Manifest};
     use crate::options::Options;
     use crate::record::{decode, Draft, Kind, Seed, Word, HEADER_BYTES, KEY_LEN_AT, VALUE_LEN_AT};
     use std::path::{Path, PathBuf};
+    use std::sync::atomic::Ordering;
     use std::sync::Arc;
 
     pub use crate::io::sim::{Call, Choice, Image, Moment, SimDisk};
@@ -136,6 +142,19 @@ mod on_disk {
     /// # Errors
     /// As opening the store, for the manifest.
     pub fn stray_names(disk: &SimDisk, dir: &Path) -> Result<Vec<PathBuf>> {
+        strays(disk, dir, disk.names(dir))
+    }
+
+    /// As [`stray_names`], on the real disk.
+    ///
+    /// # Errors
+    /// As opening the store, for the manifest.
+    pub fn stray_files(dir: &Path) -> Result<Vec<PathBuf>> {
+        let names = OsDisk.list(dir).map_err(|e| Error::io("list", dir, e))?;
+        strays(&OsDisk, dir, names.into_iter().map(|entry| entry.name.into()).collect())
+    }
+
+    fn strays(disk: &dyn Disk, dir: &Path, names: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
         let manifest = Manifest::load(disk, dir)?;
         let is_listed = |name: &PathBuf| {
             let id = id_in_name(name);
@@ -143,7 +162,7 @@ mod on_disk {
         };
         let known = ["MANIFEST-0", "MANIFEST-1", "LOCK"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
-        Ok(disk.names(dir).into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
+        Ok(names.into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
     }
 
     /// Reads a record at the start of `bytes` and tells how many of them it takes; `None`: there is none.
@@ -173,6 +192,16 @@ mod on_disk {
     /// Leaves a reservation that nobody fills, as a thread does that dies in between.
     pub fn leave_hole(db: &Db, bytes: u64) {
         db.log().active(&crossbeam_epoch::pin()).leave_hole(bytes.next_multiple_of(8));
+    }
+
+    /// Leaves the frame of a batch of one whose member is filled and which itself is not, as a thread does that dies in
+    /// between. Whether there was room for it.
+    pub fn leave_open_batch(db: &Db, key: &[u8], value: &[u8]) -> bool {
+        let guard = crossbeam_epoch::pin();
+        let member = Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key, value };
+        let Ok(frame) = db.log().append_batch(&[member], &guard, |_| ()) else { return false };
+        let at = usize::try_from(frame.offset).unwrap_or(usize::MAX);
+        frame.segment.map().word(at).map(|word| word.store(0, Ordering::Release)).is_some()
     }
 
     /// Leaves a record that is filled and never decided. Whether there was room for it.

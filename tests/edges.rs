@@ -135,6 +135,25 @@ fn a_delete_outlives_a_compaction_that_could_not_read_the_segment_of_what_it_hid
 }
 
 #[test]
+fn p5_compaction_gives_a_damaged_record_no_good_checksum_i7() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_bytes(SEGMENT_BYTES).background(false).sync(Sync::Never);
+    let db = options.clone().open(dir.path()).unwrap();
+    (0..2500).for_each(|n| db.set(&key(n), &[1; 24]).unwrap());
+    (0..500).for_each(|n| db.set(&key(n * 2), &[2; 24]).unwrap());
+    db.sync().unwrap();
+    // The value of an entry that lives, in the first segment, which is sealed.
+    let (first, at) = (dir.path().join("0000000000000001.seg"), HEADER_PAGE_BYTES + RECORD_BYTES + 45);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&first).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &[3], at).unwrap();
+    db.compact().unwrap();
+    db.close().unwrap();
+    let report = kv::verify(dir.path()).unwrap();
+    let found: Vec<_> = report.damage.iter().map(|d| (d.path.clone(), d.offset)).collect();
+    assert_eq!(found, [(first, HEADER_PAGE_BYTES + RECORD_BYTES)]);
+}
+
+#[test]
 fn a_loader_whose_error_panics_when_it_is_printed_leaves_its_key_free() {
     struct Unprintable;
     impl std::fmt::Display for Unprintable {

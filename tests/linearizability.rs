@@ -5,15 +5,21 @@
 
 #[path = "support/history.rs"]
 mod history;
+#[path = "support/journal.rs"]
+#[allow(dead_code)] // Cutting calls off is for histories that processes die in.
+mod journal;
 #[path = "support/register.rs"]
 mod register;
 #[path = "support/wgl.rs"]
 mod wgl;
+#[path = "support/words.rs"]
+#[allow(dead_code)] // Words in files are, too.
+mod words;
 
-use history::{jitter, record, with_traffic, Mix, Plan, Random};
-use kv::testing::{Fault, Faults};
+use history::{record, with_traffic, yield_at, Mix, Plan, Random};
+use kv::testing::{Fault, Faults, Hooks};
 use kv::{Db, ManualClock, Options};
-use register::{Did, Key, Op};
+use register::{Ask, Did, Key, Op};
 use std::sync::Arc;
 use wgl::{is_linearizable, overlaps, Call};
 
@@ -38,8 +44,11 @@ fn seed() -> u64 {
 
 /// A store in memory or, for every second number, in a directory, which lives as long as the second part.
 fn store(number: u64, clock: &Arc<ManualClock>, faults: Faults) -> (Db, Option<tempfile::TempDir>) {
-    let options =
-        Options::new().segment_bytes(SEGMENT_BYTES).clock(clock.clone()).faults(faults).hooks(jitter());
+    let options = Options::new()
+        .segment_bytes(SEGMENT_BYTES)
+        .clock(clock.clone())
+        .faults(faults)
+        .hooks(Hooks::new(yield_at));
     if number % 2 == 0 {
         return (options.in_memory().unwrap(), None);
     }
@@ -63,17 +72,21 @@ fn single_key_operations_are_linearizable_while_the_log_rolls_and_compacts_and_t
     for number in 0..histories.div_ceil(HISTORIES_A_STORE) {
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let (db, _dir) = store(number, &clock, Faults::default());
-        with_traffic(&db, &clock, || {
-            for at in 0..HISTORIES_A_STORE {
-                let plan = Plan::random(&mut random, Mix::Everything);
-                let keys = record(&db, &clock, &plan, &format!("history-{at}-key-"), random.next());
-                for calls in &keys {
-                    assert!(is_linearizable::<Key>(calls), "KV_SEED={seed}\n{}", describe(calls));
-                    pairs += overlaps(calls);
-                    calls_all += calls.len();
+        with_traffic(
+            &db,
+            |by| clock.advance(by),
+            || {
+                for at in 0..HISTORIES_A_STORE {
+                    let plan = Plan::random(&mut random, Mix::Everything);
+                    let keys = record(&db, &clock, &plan, &format!("history-{at}-key-"), random.next());
+                    for calls in &keys {
+                        assert!(is_linearizable::<Key>(calls), "KV_SEED={seed}\n{}", describe(calls));
+                        pairs += overlaps(calls);
+                        calls_all += calls.len();
+                    }
                 }
-            }
-        });
+            },
+        );
         let stats = db.stats().unwrap();
         assert!(stats.index_entries > 1000, "the map had no reason to grow: {stats:?}");
         compactions += stats.compactions;
@@ -180,6 +193,36 @@ fn the_checker_refuses_what_no_order_explains() {
     // A version that does not grow, and one that changes without a write.
     assert!(!check(&[(0, 1, set(1, 16)), (2, 3, set(2, 8))]));
     assert!(!check(&[(0, 1, set(1, 8)), (2, 3, get(1, 16))]));
+}
+
+#[test]
+fn the_checker_knows_that_a_call_without_an_answer_took_place_by_its_end_or_never() {
+    let cut_off = |ask| Did::CutOff(ask);
+    let set_100 = || cut_off(Ask::Set { value: 100, deadline_ms: 0 });
+    for found in [get(5, 8), get(100, 16)] {
+        assert!(check(&[(0, 1, set(5, 8)), (2, 9, set_100()), (10, 11, found.clone()), (12, 13, found)]));
+    }
+    // Seen and then gone; not seen and then there; there before it began.
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 9, set_100()), (3, 4, get(100, 16)), (10, 11, get(5, 8))]));
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 9, set_100()), (10, 11, get(5, 8)), (12, 13, get(100, 16))]));
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 3, get(100, 16)), (4, 9, set_100())]));
+    // It took place once.
+    let add_3 = || cut_off(Ask::Increment { by: 3 });
+    assert!(check(&[(0, 1, set(5, 8)), (2, 9, add_3()), (10, 11, get(8, 16))]));
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 9, add_3()), (10, 11, get(11, 16))]));
+    // Conditions hold for it as for any.
+    let swap = |expected| cut_off(Ask::CompareAndSwap { expected, value: 7 });
+    assert!(check(&[(0, 1, set(5, 8)), (2, 9, swap(8)), (10, 11, get(7, 16))]));
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 9, swap(4)), (10, 11, get(7, 16))]));
+    assert!(!check(&[
+        (0, 1, set(5, 8)),
+        (2, 9, cut_off(Ask::Add { value: 7, deadline_ms: 0 })),
+        (10, 11, get(7, 16))
+    ]));
+    for ask in [Ask::Delete, Ask::Take] {
+        assert!(check(&[(0, 1, set(5, 8)), (2, 9, cut_off(ask)), (10, 11, Did::Get(None))]));
+    }
+    assert!(!check(&[(0, 1, set(5, 8)), (2, 9, cut_off(Ask::Get)), (10, 11, Did::Get(None))]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Each mechanism that keeps a promise over a crash is taken out, and the loss is seen.
 
-use kv::testing::{leave_hole, leave_pending, on, Choice, Fault, Faults, SimDisk};
+use kv::testing::{leave_hole, leave_open_batch, leave_pending, on, Choice, Fault, Faults, SimDisk};
 use kv::{Db, Error, Options, Sync};
 use std::sync::Arc;
 
@@ -84,6 +84,12 @@ fn records_behind_one_that_was_never_filled_are_found() {
 fn records_behind_one_that_was_never_decided_are_found_and_that_one_is_dropped() {
     let pending = |db: &Db| assert!(leave_pending(db, b"pending", b"x"));
     assert!(is_there_behind_a_hole(Faults::default(), pending));
+}
+
+#[test]
+fn members_of_a_batch_that_was_never_finished_do_not_count() {
+    let open_batch = |db: &Db| assert!(leave_open_batch(db, b"pending", b"x"));
+    assert!(is_there_behind_a_hole(Faults::default(), open_batch));
 }
 
 /// A store goes on after a crash that left a hole; what it then acknowledges as synced must survive a loss of power.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,9 +126,10 @@ func TestEveryFunctionOfTheHeaderIsBound(t *testing.T) {
 	if len(functions) < 50 {
 		t.Fatalf("%d functions", len(functions))
 	}
+	// The status is what the call has returned; the others make objects of an interpreter.
+	needless := []string{"kv_error_status", "kv_get_made", "kv_get_many_made"}
 	for _, function := range functions {
-		// The status is what the call has returned.
-		if function != "kv_error_status" && !regexp.MustCompile(`\b`+function+`\(`).MatchString(sources.String()) {
+		if !slices.Contains(needless, function) && !regexp.MustCompile(`\b`+function+`\(`).MatchString(sources.String()) {
 			t.Errorf("%s is not bound", function)
 		}
 	}

@@ -150,14 +150,6 @@ impl Compactor {
         }
     }
 
-    /// Removes the files of outputs that no manifest lists, when the store ends: their victims still stand.
-    pub(crate) fn end(&mut self, store: &Store) {
-        // A manifest whose sync failed may list them all the same (P7).
-        if !store.log.is_broken() {
-            self.unlisted.drain(..).for_each(|output| drop(store.log.files.remove(&output)));
-        }
-    }
-
     /// Lets outputs take the victims' place (I8).
     fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
         let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
@@ -210,6 +202,22 @@ impl Compactor {
             }
         }
         Ok(())
+    }
+}
+
+impl Compactor {
+    /// Removes the files of outputs that no manifest lists: the store closes, and what they were copied from is listed still.
+    pub(crate) fn give_up(&mut self, store: &Store) {
+        // What stands on disk is in doubt, the manifest too: they stay for the next open to judge (P7).
+        if store.log.is_broken() {
+            return;
+        }
+        for output in self.unlisted.drain(..) {
+            if let Err(error) = store.log.files.remove(&output) {
+                // A leftover: the next open removes it.
+                store.say(&format!("compaction: {error}"));
+            }
+        }
     }
 }
 

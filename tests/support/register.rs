@@ -6,6 +6,87 @@
 
 use super::wgl::Object;
 
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Get,
+    Set {
+        value: i64,
+        deadline_ms: u64,
+    },
+    /// Sets where there is nothing.
+    Add {
+        value: i64,
+        deadline_ms: u64,
+    },
+    /// `expected` 0: absent.
+    CompareAndSwap {
+        expected: u64,
+        value: i64,
+    },
+    Increment {
+        by: i64,
+    },
+    Delete,
+    Take,
+    /// Deadline 0: persist.
+    ExpireAt {
+        deadline_ms: u64,
+    },
+}
+
+impl Ask {
+    /// The same as three numbers.
+    pub fn words(self) -> [u64; 3] {
+        match self {
+            Ask::Get => [0, 0, 0],
+            Ask::Set { value, deadline_ms } => [1, value as u64, deadline_ms],
+            Ask::Add { value, deadline_ms } => [2, value as u64, deadline_ms],
+            Ask::CompareAndSwap { expected, value } => [3, value as u64, expected],
+            Ask::Increment { by } => [4, by as u64, 0],
+            Ask::Delete => [5, 0, 0],
+            Ask::Take => [6, 0, 0],
+            Ask::ExpireAt { deadline_ms } => [7, 0, deadline_ms],
+        }
+    }
+
+    pub fn of([kind, value, number]: [u64; 3]) -> Ask {
+        let value = value as i64;
+        match kind {
+            0 => Ask::Get,
+            1 => Ask::Set { value, deadline_ms: number },
+            2 => Ask::Add { value, deadline_ms: number },
+            3 => Ask::CompareAndSwap { expected: number, value },
+            4 => Ask::Increment { by: value },
+            5 => Ask::Delete,
+            6 => Ask::Take,
+            7 => Ask::ExpireAt { deadline_ms: number },
+            _ => panic!("{kind} is no call"),
+        }
+    }
+
+    /// The call with what it was told: value, version and deadline of a read, the version of a write, the sum of an
+    /// increment, the value that was taken; nothing where nothing was found or done.
+    pub fn answered(self, answer: Option<[u64; 3]>) -> Did {
+        let first = answer.map(|[first, ..]| first);
+        let version = || first.expect("it takes place whatever stands there");
+        match self {
+            Ask::Get => {
+                Did::Get(answer.map(|[value, version, deadline_ms]| (value as i64, version, deadline_ms)))
+            }
+            Ask::Set { value, deadline_ms } => Did::Set { value, deadline_ms, version: version() },
+            Ask::Add { value, deadline_ms } => Did::Add { value, deadline_ms, version: first },
+            Ask::CompareAndSwap { expected, value } => {
+                Did::CompareAndSwap { expected, value, version: first }
+            }
+            Ask::Increment { by } => Did::Increment { by, sum: version() as i64 },
+            Ask::Delete => Did::Delete { found: answer.is_some() },
+            Ask::Take => Did::Take(first.map(|value| value as i64)),
+            Ask::ExpireAt { deadline_ms } => Did::ExpireAt { deadline_ms, found: answer.is_some() },
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub value: i64,
@@ -55,6 +136,8 @@ pub enum Did {
         deadline_ms: u64,
         found: bool,
     },
+    /// The process died before the call returned: it took place, or it never will.
+    CutOff(Ask),
 }
 
 #[derive(Debug, Clone)]
@@ -142,6 +225,32 @@ impl Register {
                 Some(e) if e.deadline_ms == deadline_ms => unchanged(),
                 Some(e) => self.with(e.value, deadline_ms, None),
             },
+            Did::CutOff(ask) => self.after_effect(ask),
+        }
+    }
+
+    /// After a call of which nobody knows the answer, when it took place.
+    fn after_effect(&self, ask: Ask) -> Option<Register> {
+        let deadline_now_ms = self.entry.as_ref().map_or(0, |e| e.deadline_ms);
+        match ask {
+            Ask::Get => Some(self.clone()),
+            Ask::Set { value, deadline_ms } => self.with(value, deadline_ms, None),
+            Ask::Add { value, deadline_ms } if self.entry.is_none() => self.with(value, deadline_ms, None),
+            Ask::Add { .. } => None,
+            Ask::CompareAndSwap { expected, value } => {
+                let found = if expected == 0 {
+                    self.entry.is_none().then(|| self.clone())
+                } else {
+                    self.learn(expected)
+                };
+                found?.with(value, deadline_now_ms, None)
+            }
+            Ask::Increment { by } => {
+                let before = self.entry.as_ref().map_or(0, |e| e.value);
+                self.with(before + by, deadline_now_ms, None)
+            }
+            Ask::Delete | Ask::Take => Some(self.without()),
+            Ask::ExpireAt { deadline_ms } => self.with(self.entry.as_ref()?.value, deadline_ms, None),
         }
     }
 }
@@ -153,6 +262,10 @@ impl Object for Key {
     type Op = Op;
 
     fn step(state: &Register, op: &Op) -> Vec<Register> {
-        state.found(op).iter().filter_map(|found| found.after(&op.did)).collect()
+        let mut after: Vec<_> = state.found(op).iter().filter_map(|found| found.after(&op.did)).collect();
+        if let Did::CutOff(_) = op.did {
+            after.push(state.clone());
+        }
+        after
     }
 }

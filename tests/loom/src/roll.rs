@@ -102,20 +102,29 @@ impl Segment {
         }
     }
 
-    /// Writers whose records stand in the chain from the start; the chain must reach `end`.
-    fn chain(&self) -> Vec<u64> {
+    /// Goes from the start to the first record that is not written, as the log thread does; where that is, and whose records
+    /// stand before it.
+    fn walk(&self) -> (u64, Vec<u64>) {
         let end = self.tail.end(CAPACITY_BYTES);
         let (mut at, mut writers) = (0, Vec::new());
         while at < end {
             let unit = (at / UNIT_BYTES) as usize;
             let word = LiveWord(&self.words[unit]).load();
-            assert_ne!(word.0, 0, "a gap at {at} of {end}");
+            if word.0 == 0 {
+                break;
+            }
             // SAFETY: M2: the word was found written.
             let body = self.bodies[unit].with(|at| unsafe { *at });
             at += body.bytes;
             writers.extend((word.kind() == Some(Kind::Put)).then_some(body.writer));
         }
-        assert_eq!(at, end, "the chain ends elsewhere than the tail");
+        (at, writers)
+    }
+
+    /// Writers whose records stand in the chain from the start; it must reach the tail.
+    fn chain(&self) -> Vec<u64> {
+        let (end, writers) = self.walk();
+        assert_eq!(end, self.tail.end(CAPACITY_BYTES), "a gap, or an end elsewhere than the tail");
         writers
     }
 }
@@ -215,6 +224,16 @@ fn a_segment_must_be_prepared_before_it_is_offered() {
 #[should_panic(expected = "written twice")]
 fn only_the_reservation_that_crosses_the_end_may_pad() {
     roll(Some(Fault::EveryonePads));
+}
+
+#[test]
+fn whoever_walks_the_log_beside_a_writer_reads_whole_records() {
+    let write = |log: &Log| {
+        log.append(UNIT_BYTES, 1, |_| true);
+        log.append(UNIT_BYTES, 2, |_| true);
+    };
+    let walk = |log: &Log| assert!([1, 2].starts_with(&log.segments[0].walk().1));
+    check(3, || Log::new(None), vec![Box::new(write), Box::new(walk)], |log| log.assert_holds(vec![1, 2]));
 }
 
 /// The first segment takes one writer's records only (P7); the other's must go on to the next.

@@ -1,0 +1,116 @@
+//! Eight writers and the compactor are killed at a random moment, again and again, over one store that is never cleaned.
+//! `KV_CRASH_KILLS` sets how often.
+
+use super::board::{Board, THREADS};
+use super::calls::{one_call, verify, Tally};
+use super::child::{self, number, setting};
+use super::common::{count, seed, Rng};
+use kv::testing::stray_files;
+use kv::{Options, Sync};
+use std::path::Path;
+use std::process::Child;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub fn options(sync: &str, segment_bytes: u64) -> Options {
+    let sync = match sync {
+        "always" => Sync::Always,
+        "every" => Sync::Every(Duration::from_millis(5)),
+        _ => Sync::Never,
+    };
+    Options::new().sync(sync).segment_bytes(segment_bytes)
+}
+
+/// Writes until it is killed.
+pub fn child() {
+    let board = Board::open(Path::new(&setting("KV_CRASH_BOARD")));
+    let db = options(&setting("KV_CRASH_SYNC"), number("KV_CRASH_SEGMENT_BYTES"));
+    let db = db.open(setting("KV_CRASH_DIR")).unwrap();
+    let seed = number("KV_CRASH_CHILD_SEED");
+    board.set_ready();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (db, board) = (&db, &board);
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed ^ (thread as u64 + 1) << 40);
+                loop {
+                    one_call(db, board, thread, &mut rng);
+                }
+            });
+        }
+        loop {
+            db.compact().unwrap();
+            board.compactions().fetch_add(1, Ordering::SeqCst);
+        }
+    });
+}
+
+/// Lets a child live for a random while and kills it.
+fn live_and_die(mut child: Child, board: &Board, rng: &mut Rng, tally: &mut Tally) {
+    let dies_young = rng.one_in(5);
+    if !dies_young {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !board.is_ready() {
+            assert!(child.try_wait().unwrap().is_none(), "the child could not open the store");
+            assert!(Instant::now() < deadline, "the child does not open the store");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let life_us = if dies_young { 2000 + rng.below(8000) } else { rng.below(80_000) };
+    std::thread::sleep(Duration::from_micros(life_us));
+    child.kill().unwrap();
+    child::wait_until_killed(child);
+    tally.in_recovery += u64::from(!board.is_ready());
+    board.clear_ready();
+}
+
+pub fn run() {
+    let mut rng = Rng::new(seed("KV_CRASH_SEED"));
+    let kills = count("KV_CRASH_KILLS", 200);
+    let temporary = tempfile::tempdir().unwrap();
+    let (dir, board_path) = (temporary.path().join("store"), temporary.path().join("board"));
+    let board = Board::create(&board_path);
+    let mut tally = Tally::default();
+    let began = Instant::now();
+    for kill in 0..kills {
+        let sync = ["always", "every", "never"][rng.below(3) as usize];
+        let segment_bytes = (64 << 10) << rng.below(3);
+        let settings = [
+            ("KV_CRASH_DIR", dir.display().to_string()),
+            ("KV_CRASH_BOARD", board_path.display().to_string()),
+            ("KV_CRASH_SYNC", sync.to_string()),
+            ("KV_CRASH_SEGMENT_BYTES", segment_bytes.to_string()),
+            ("KV_CRASH_CHILD_SEED", rng.next().to_string()),
+        ];
+        let child = child::command("kills", &settings).spawn().unwrap();
+        live_and_die(child, &board, &mut rng, &mut tally);
+        let db = options(sync, segment_bytes).open(&dir);
+        let db = db.unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        verify(&db, &board, &mut tally);
+        match rng.below(4) {
+            0 => {
+                db.close().unwrap();
+                let report = kv::verify(&dir).unwrap();
+                assert!(report.is_sound(), "kill {kill}: {report:?}");
+                let stray = stray_files(&dir).unwrap();
+                assert!(stray.is_empty(), "kill {kill}: {stray:?} belong to nothing");
+            }
+            1 => {
+                db.compact().unwrap();
+                verify(&db, &board, &mut Tally::default());
+            }
+            _ => db.abandon(),
+        }
+    }
+    let compactions = board.compactions().load(Ordering::SeqCst);
+    println!(
+        "{kills} kills in {:.1} s: {} of them before the store was open; {} calls of the busiest thread, {compactions} \
+         compactions; {} calls were cut off, {} of which had taken effect",
+        began.elapsed().as_secs_f32(),
+        tally.in_recovery,
+        tally.calls,
+        tally.in_flight,
+        tally.took_effect
+    );
+    assert!(tally.calls > kills * 10 && compactions > kills / 40, "the children did next to nothing");
+}
