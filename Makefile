@@ -22,7 +22,7 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz ## everything that CI runs
+test: lint test-rust test-loom test-bugs test-c test-go test-python test-hosts test-fuzz ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

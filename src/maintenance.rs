@@ -125,7 +125,7 @@ impl Maintenance {
             }
             self.inbox.signal.sleep(self.sleep_limit());
         }
-        self.compactor.give_up(&self.store);
+        self.compactor.end(&self.store);
         self.inbox.shut();
     }
 

@@ -1,7 +1,8 @@
 //! P1, P2 and P4 for one thread: random sequences of every operation, with reopens, crashes, compaction, sweeps and a
 //! moving clock among them, against a plain map. P8 is checked wherever the log is idle.
 //!
-//! `KV_CASES` changes the number of sequences. A failure prints the `KV_SEED` and `KV_CASES` that replay it.
+//! `KV_CASES` changes the number of sequences, `KV_SHRINKS` how often one that fails is made smaller. A failure prints the
+//! `KV_SEED` and `KV_CASES` that replay it.
 
 #[path = "support/checks.rs"]
 mod checks;
@@ -62,7 +63,7 @@ fn run_block(seed: u64, cases: u64, totals: &sequence::Totals) -> Option<String>
         cases: cases as u32,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(seed),
-        max_shrink_iters: 20_000,
+        max_shrink_iters: number("KV_SHRINKS").unwrap_or(20_000) as u32,
         ..Config::default()
     };
     let result = TestRunner::new(config).run(&sequence::sequence(), |sequence| {

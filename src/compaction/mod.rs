@@ -102,8 +102,9 @@ impl Compactor {
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
         // What costs least to copy first: on a full disk that makes room for the rest. Whichever are left when this ends
-        // early, `without_early` keeps those whose masks they need (I6).
-        victims.sort_by_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
+        // early, `without_early` keeps those whose masks they need (I6). Cached: writers change it meanwhile, and a sort
+        // whose order changes panics.
+        victims.sort_by_cached_key(|victim| victim.end().saturating_sub(victim.account.dead_bytes()));
         let is_victim = |segment: &Segment| victims.iter().any(|v| v.header().id == segment.header().id);
         let born_of_others = extents
             .iter()
@@ -147,6 +148,14 @@ impl Compactor {
                 Ok(())
             }
             (Err(error), _) | (Ok(()), Some(error)) => Err(error),
+        }
+    }
+
+    /// Removes the files of outputs that no manifest lists, when the store ends: their victims still stand.
+    pub(crate) fn end(&mut self, store: &Store) {
+        // A manifest whose sync failed may list them all the same (P7).
+        if !store.log.is_broken() {
+            self.unlisted.drain(..).for_each(|output| drop(store.log.files.remove(&output)));
         }
     }
 
@@ -202,22 +211,6 @@ impl Compactor {
             }
         }
         Ok(())
-    }
-}
-
-impl Compactor {
-    /// Removes the files of outputs that no manifest lists: the store closes, and what they were copied from is listed still.
-    pub(crate) fn give_up(&mut self, store: &Store) {
-        // What stands on disk is in doubt, the manifest too: they stay for the next open to judge (P7).
-        if store.log.is_broken() {
-            return;
-        }
-        for output in self.unlisted.drain(..) {
-            if let Err(error) = store.log.files.remove(&output) {
-                // A leftover: the next open removes it.
-                store.say(&format!("compaction: {error}"));
-            }
-        }
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn last_resort(extents: &[Extent], store: &Store) -> Option<Choice> {
 /// Chooses victims; `None` when the log is as small as it has to be.
 pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
     let at_once = measure.segment_bytes * SEGMENTS_AT_ONCE;
-    let mut all: Vec<&Arc<Segment>> = candidates(extents).collect();
+    let all: Vec<&Arc<Segment>> = candidates(extents).collect();
     let small: Vec<_> = all
         .iter()
         .copied()
@@ -125,8 +125,11 @@ pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
         account.dead_bytes().saturating_sub(if freed { 0 } else { account.mask_bytes() })
     };
     let worth = |segment: &Segment| gain(segment) * 100 / segment.end().max(1);
-    all.sort_by_key(|segment| std::cmp::Reverse(worth(segment)));
-    let best: Vec<_> = all.iter().copied().filter(|s| worth(s) >= GAIN_PERCENT_MIN).map(Arc::clone).collect();
+    let best: Vec<_> = highest_first(&all, |segment| worth(segment))
+        .into_iter()
+        .filter(|(worth, _)| *worth >= GAIN_PERCENT_MIN)
+        .map(|(_, segment)| Arc::clone(segment))
+        .collect();
     if !best.is_empty() {
         // As many as their live records fill one segment.
         let mut live = 0;
@@ -141,6 +144,14 @@ pub(crate) fn pick(measure: &Measure, extents: &[Extent]) -> Option<Choice> {
         return Some(Choice { victims, uses_reserve: false });
     }
     rotation(all, at_once)
+}
+
+/// With each one's measure, which is taken once: it changes while others write, and an order that changes while it is sorted
+/// by makes the sort panic.
+fn highest_first<T: Copy>(all: &[T], measure: impl Fn(T) -> u64) -> Vec<(u64, T)> {
+    let mut measured: Vec<_> = all.iter().map(|one| (measure(*one), *one)).collect();
+    measured.sort_by_key(|(measure, _)| std::cmp::Reverse(*measure));
+    measured
 }
 
 /// The oldest segments, while there is one that is older than some mask.
@@ -166,4 +177,23 @@ fn limit(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Arc<Segment>> {
             std::mem::take(&mut first) || bytes <= bytes_max
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::highest_first;
+    use std::cell::Cell;
+
+    #[test]
+    fn segments_are_ordered_while_what_they_are_ordered_by_changes() {
+        let all: Vec<u64> = (0..200).collect();
+        let drift = Cell::new(0);
+        // A measure that is never the same twice.
+        let ordered = highest_first(&all, |one| {
+            drift.set(drift.get() + 7919);
+            (one + drift.get()) % 211
+        });
+        assert!(ordered.windows(2).all(|pair| pair[0].0 >= pair[1].0));
+        assert_eq!(drift.get() / 7919, all.len() as u64, "measured once each");
+    }
 }
