@@ -6,7 +6,7 @@ target=$(realpath "$1")
 export PATH=$target/tools/bin:$PATH
 if ! command -v cargo-cinstall >/dev/null; then
     echo "installing cargo-c"
-    cargo install --quiet --locked cargo-c --root "$target/tools"
+    cargo install --quiet --locked cargo-c --version 0.10.24 --root "$target/tools"
 fi
 cd "$root"
 rm -rf "$target/cinstall"
