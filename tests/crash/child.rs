@@ -9,6 +9,12 @@ pub fn role() -> Option<String> {
     let role = std::env::var(ROLE).ok()?;
     // SAFETY: a plain system call; an orphan would write for ever.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // Also a panic in a thread of the store's own ends the child, so that the parent sees it.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     Some(role)
 }
 
