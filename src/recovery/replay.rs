@@ -3,9 +3,9 @@
 use super::load::{Found, Loaded, Source};
 use super::Damage;
 use crate::index::{Address, PREFETCHED_KEYS};
-use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
-use crate::record::{Draft, Kind, Record, State};
-use crate::store::Store;
+use crate::log::{members, scan, Condition, Scanned, Segment, Sighting};
+use crate::record::{Kind, Record, State};
+use crate::store::{Change, Map, Store};
 use crate::testing::Fault;
 use crossbeam_epoch::Guard;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -207,10 +207,13 @@ impl<'s> ReplayOne<'s> {
 
     fn offer_all(&mut self, group: &mut Group<'_>) {
         let entries = group.entries.get(..group.len).unwrap_or_default();
-        self.store.map(&group.guard).prefetch(entries.iter().flatten().map(|(_, record)| record.key));
+        let map = self.store.map(&group.guard);
+        map.prefetch(entries.iter().flatten().map(|(_, record)| record.key));
+        let mut change = Change::default();
         for (at, record) in entries.iter().flatten() {
-            self.offer(*at, record, &group.guard);
+            self.offer(*at, record, &map, &mut change);
         }
+        self.store.count(&change);
         group.len = 0;
         group.groups += 1;
         if group.groups % UNDER_ONE_GUARD == 0 {
@@ -218,25 +221,22 @@ impl<'s> ReplayOne<'s> {
         }
     }
 
-    fn offer(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
-        let draft = Draft {
-            kind: record.kind,
-            flags: record.flags,
-            codec: record.codec,
-            lsn: record.lsn,
-            expire_at_ms: record.expire_at_ms,
-            key: record.key,
-            value: record.value,
-        };
-        let place = Place { segment: self.segment, offset: at, lsn: record.lsn };
+    fn offer(&mut self, at: u64, record: &Record<'_>, map: &Map<'_>, change: &mut Change) {
+        let account = &self.segment.account;
         let is_mask = record.kind == Kind::Tombstone || record.expire_at_ms != 0;
         if is_mask {
-            self.segment.account.saw_mask(record.lsn);
+            account.saw_mask(record.lsn);
         }
-        if !self.store.publish_blind(&draft, &place, guard) {
-            self.segment.account.charge(record.bytes);
-        } else if is_mask {
-            self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
+        let address = Address::new(self.segment.number(), at);
+        match address.map(|address| map.publish_over_older(record.key, address, record.lsn)) {
+            Some(Ok(old)) => {
+                change.count(record.kind, record.bytes, old);
+                if is_mask {
+                    let view = self.segment.view(at);
+                    self.sightings.extend(view.and_then(|view| Sighting::of(self.segment, at, &view)));
+                }
+            }
+            _ => account.charge(record.bytes),
         }
     }
 }
