@@ -6,11 +6,11 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "libkv needs Rust 1.85 or newer with cargo: https://rustup.rs, or 'apt-get install rustup'"; exit 1; }
@@ -22,12 +22,14 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
+test: lint test-rust test-loom test-protocol test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
+	$(CARGO) fmt --check --manifest-path tests/protocol/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
+	$(CARGO) clippy --locked --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol -- -D warnings
 
 test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
@@ -47,6 +49,7 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
 	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
+	KV_MODEL_MINUTES=$${KV_MODEL_MINUTES:-60} $(MAKE) test-protocol
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
 	$(MAKE) test-bugs BUGS=all
@@ -61,6 +64,9 @@ install: need-cargo install-lib ## command, completions, C library and header, u
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
+
+test-protocol: need-cargo ## every state of a model of the protocol, and each rule taken out
+	$(CARGO) run --locked --release --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol
 
 BUGS := fast
 test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it
