@@ -10,7 +10,7 @@ use crate::store::{New, Step, Store};
 use crate::testing::{Fault, Point};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Upper bound of a sleep while hints wait: a wall clock that is set ahead is noticed within this.
@@ -112,7 +112,8 @@ pub(crate) struct Maintenance {
 
 /// Segments whose values the open left unread.
 struct Unread {
-    segments: Vec<Arc<Segment>>,
+    /// Not shares: what is compacted away has to give its space back.
+    segments: Vec<Weak<Segment>>,
     /// Where in the last of them.
     at: u64,
     is_sound: bool,
@@ -125,7 +126,7 @@ const UNREAD_PORTION_BYTES: u64 = 256 << 10;
 
 impl Unread {
     fn new(sealed: &[Arc<Segment>]) -> Unread {
-        let segments = sealed.iter().filter(|segment| segment.is_unread()).cloned().collect();
+        let segments = sealed.iter().filter(|segment| segment.is_unread()).map(Arc::downgrade).collect();
         Unread { segments, at: FIRST_RECORD_AT, is_sound: true, next: Instant::now() }
     }
 
@@ -133,9 +134,8 @@ impl Unread {
     fn look(&mut self, store: &Store) {
         let began = Instant::now();
         let Some(segment) = self.segments.last().filter(|_| began >= self.next) else { return };
-        // Nobody else has it any more: it was compacted away.
-        let is_gone = Arc::strong_count(segment) == 1;
-        if !is_gone {
+        let segment = segment.upgrade();
+        if let Some(segment) = &segment {
             self.at = segment.check_records(self.at, UNREAD_PORTION_BYTES, |offset| {
                 self.is_sound = false;
                 // Relaxed: a hint to the picker.
@@ -143,8 +143,8 @@ impl Unread {
                 store.say(&Error::corrupt(segment.path(), offset, "checksum mismatch").to_string());
             });
         }
-        if is_gone || self.at >= segment.end() {
-            if self.is_sound {
+        if segment.as_ref().is_none_or(|segment| self.at >= segment.end()) {
+            if let Some(segment) = segment.filter(|_| self.is_sound) {
                 segment.set_unread(false);
             }
             self.segments.pop();

@@ -111,7 +111,7 @@ impl<'db> Pin<'db> {
     /// The value of `key`, in place: no copy unless it is stored compressed. Absent and expired keys give `None`.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
         self.fork.check()?;
         find(&self.store, key, &self.guard)
@@ -181,7 +181,7 @@ impl Db {
     /// A copy of the value of `key`; `None` when it is absent or expired. Takes no lock and never waits.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Closed`],
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Closed`],
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = crossbeam_epoch::pin();
