@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-shuttle test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -22,11 +22,12 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
+test: lint test-rust test-loom test-shuttle test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
+	$(CARGO) fmt --check --all --manifest-path tests/shuttle/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 
 test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
@@ -61,6 +62,9 @@ install: need-cargo install-lib ## command, completions, C library and header, u
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
+
+test-shuttle: need-cargo ## the whole engine under a scheduler (KV_SHUTTLE_ITERATIONS schedules a test)
+	$(CARGO) test --locked --release --manifest-path tests/shuttle/Cargo.toml --target-dir $(TARGET_DIR)/shuttle -- --nocapture
 
 BUGS := fast
 test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it
