@@ -277,25 +277,22 @@ impl Store {
 
     /// Counts a publication: what came and what went.
     fn settle(&self, draft: &Draft<'_>, old: Option<Slot<'_>>) {
-        let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len()) as i64;
-        let is_put = draft.kind == Kind::Put;
-        let mut entries = i64::from(is_put);
-        let mut live_bytes = if is_put { bytes } else { 0 };
-        if let Some(slot) = old {
-            let (address, (segment, view)) = (slot.address(), slot.record());
-            segment.account.charge(view.bytes());
+        if let (Some(slot), true) = (&old, draft.kind != Kind::Put) {
+            let (address, (_, view)) = (slot.address(), slot.record());
             if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-                entries -= 1;
-                live_bytes -= view.bytes() as i64;
-                if !is_put {
-                    self.tell(&view, Cause::Deleted);
-                }
+                self.tell(&view, Cause::Deleted);
             }
         }
-        if entries != 0 {
-            self.counters.entries.add(entries);
+        let mut change = Change::default();
+        change.count(draft.kind, crate::record::record_bytes(draft.key.len(), draft.value.len()), old);
+        self.count(&change);
+    }
+
+    pub(crate) fn count(&self, change: &Change) {
+        if change.entries != 0 {
+            self.counters.entries.add(change.entries);
         }
-        self.counters.live_bytes.add(live_bytes);
+        self.counters.live_bytes.add(change.live_bytes);
     }
 
     /// A record that lost its race: it never counts, and its bytes are dead (I2).
@@ -462,6 +459,31 @@ impl Store {
             pause_us = (pause_us * 2).min(2_000);
         }
         true
+    }
+}
+
+/// What publications change in what the store holds.
+#[derive(Default)]
+pub(crate) struct Change {
+    entries: i64,
+    live_bytes: i64,
+}
+
+impl Change {
+    /// A record of so many bytes took the place of `old`, whose bytes are dead now.
+    pub(crate) fn count(&mut self, kind: Kind, bytes: u64, old: Option<Slot<'_>>) {
+        if kind == Kind::Put {
+            self.entries += 1;
+            self.live_bytes += bytes as i64;
+        }
+        if let Some(slot) = old {
+            let (address, (segment, view)) = (slot.address(), slot.record());
+            segment.account.charge(view.bytes());
+            if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
+                self.entries -= 1;
+                self.live_bytes -= view.bytes() as i64;
+            }
+        }
     }
 }
 

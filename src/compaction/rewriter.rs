@@ -321,9 +321,7 @@ impl<'s> Rewriter<'s> {
             output.cell().raise_time(self.store.stored_time_ms.load(Ordering::Acquire));
             output.set_sealed(used_bytes);
             files.trim(output, used_bytes);
-            if let Some(file) = output.file() {
-                file.sync().map_err(|e| Error::io("sync", output.path(), e))?;
-            }
+            output.sync()?;
         }
         if !self.outputs.is_empty() {
             files.sync_names()?;

@@ -8,6 +8,7 @@ use super::cell::Cell;
 use super::chain::{Link, Next};
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
 use super::tail::{Reserved, TailOffset};
+use crate::error::{Error, Result};
 use crate::io::{prefetch, File, Map};
 use crate::record::{
     fill_body, flags, frame_body, record_bytes, Draft, Kind, LiveWord, Seed, State, Word, EXPIRE_AT,
@@ -155,6 +156,12 @@ impl Segment {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the file's bytes durable; nothing to do in memory.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        file.sync().map_err(|e| Error::io("sync", &self.path, e))
     }
 
     pub(crate) fn file(&self) -> Option<&dyn File> {

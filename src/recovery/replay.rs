@@ -2,17 +2,17 @@
 
 use super::load::{Found, Loaded, Source};
 use super::Damage;
-use crate::index::Address;
-use crate::log::{members, scan, Condition, Place, Scanned, Segment, Sighting};
-use crate::record::{Draft, Kind, Record, State};
-use crate::store::Store;
+use crate::index::{Address, PREFETCHED_KEYS};
+use crate::log::{members, scan, Condition, Scanned, Segment, Sighting};
+use crate::record::{Kind, Record, State};
+use crate::store::{Change, Map, Store};
 use crate::testing::Fault;
 use crossbeam_epoch::Guard;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Records that are replayed under one guard.
-const UNDER_ONE_GUARD: u32 = 1024;
+/// Groups of records that are replayed under one guard.
+const UNDER_ONE_GUARD: u32 = 64;
 
 #[derive(Default)]
 pub(super) struct Replayed {
@@ -143,6 +143,14 @@ struct ReplayOne<'s> {
     end: u64,
 }
 
+/// Entries that go into the index together: what takes the time of one is waiting for memory, and a group waits once.
+struct Group<'b> {
+    entries: [Option<(u64, Record<'b>)>; PREFETCHED_KEYS],
+    len: usize,
+    guard: Guard,
+    groups: u32,
+}
+
 impl<'s> ReplayOne<'s> {
     fn new(store: &'s Store, segment: &'s Arc<Segment>, clear_lsn: &'s AtomicU64) -> Self {
         let end = crate::log::FIRST_RECORD_AT;
@@ -153,32 +161,30 @@ impl<'s> ReplayOne<'s> {
         let segment = self.segment;
         // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
         let bytes = unsafe { segment.map().slice(0, segment.map().bytes()) }.unwrap_or_default();
-        let mut guard = crossbeam_epoch::pin();
-        let mut looked = 0u32;
-        scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
-            looked = looked.wrapping_add(1);
-            if looked % UNDER_ONE_GUARD == 0 {
-                guard.repin();
-            }
+        let mut group =
+            Group { entries: Default::default(), len: 0, guard: crossbeam_epoch::pin(), groups: 0 };
+        let scanned = scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
             self.end = at + record.bytes;
             if record.state == State::Committed {
                 self.offsets.push(at);
-                self.take(at, record, &guard);
+                self.take(at, record, &mut group);
             } else {
                 segment.account.charge(record.bytes);
             }
-        })
+        });
+        self.offer_all(&mut group);
+        scanned
     }
 
-    fn take(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
+    fn take<'b>(&mut self, at: u64, record: &Record<'b>, group: &mut Group<'b>) {
         let account = &self.segment.account;
         match record.kind {
-            Kind::Put | Kind::Tombstone => self.offer(at, record, guard),
+            Kind::Put | Kind::Tombstone => self.collect(at, record, group),
             Kind::Batch => {
                 account.charge(crate::record::record_bytes(0, 0));
                 // The scan has checked the frame's members.
                 let _ =
-                    members(self.segment.header(), at, record, |at, member| self.offer(at, member, guard));
+                    members(self.segment.header(), at, record, |at, member| self.collect(at, member, group));
             }
             Kind::Clear => {
                 account.saw_mask(record.lsn);
@@ -189,25 +195,48 @@ impl<'s> ReplayOne<'s> {
         }
     }
 
-    fn offer(&mut self, at: u64, record: &Record<'_>, guard: &Guard) {
-        let draft = Draft {
-            kind: record.kind,
-            flags: record.flags,
-            codec: record.codec,
-            lsn: record.lsn,
-            expire_at_ms: record.expire_at_ms,
-            key: record.key,
-            value: record.value,
-        };
-        let place = Place { segment: self.segment, offset: at, lsn: record.lsn };
+    fn collect<'b>(&mut self, at: u64, record: &Record<'b>, group: &mut Group<'b>) {
+        if let Some(free) = group.entries.get_mut(group.len) {
+            *free = Some((at, *record));
+            group.len += 1;
+        }
+        if group.len == PREFETCHED_KEYS {
+            self.offer_all(group);
+        }
+    }
+
+    fn offer_all(&mut self, group: &mut Group<'_>) {
+        let entries = group.entries.get(..group.len).unwrap_or_default();
+        let map = self.store.map(&group.guard);
+        map.prefetch(entries.iter().flatten().map(|(_, record)| record.key));
+        let mut change = Change::default();
+        for (at, record) in entries.iter().flatten() {
+            self.offer(*at, record, &map, &mut change);
+        }
+        self.store.count(&change);
+        group.len = 0;
+        group.groups += 1;
+        if group.groups % UNDER_ONE_GUARD == 0 {
+            group.guard.repin();
+        }
+    }
+
+    fn offer(&mut self, at: u64, record: &Record<'_>, map: &Map<'_>, change: &mut Change) {
+        let account = &self.segment.account;
         let is_mask = record.kind == Kind::Tombstone || record.expire_at_ms != 0;
         if is_mask {
-            self.segment.account.saw_mask(record.lsn);
+            account.saw_mask(record.lsn);
         }
-        if !self.store.publish_blind(&draft, &place, guard) {
-            self.segment.account.charge(record.bytes);
-        } else if is_mask {
-            self.sightings.extend(place.view().and_then(|view| Sighting::of(self.segment, at, &view)));
+        let address = Address::new(self.segment.number(), at);
+        match address.map(|address| map.publish_over_older(record.key, address, record.lsn)) {
+            Some(Ok(old)) => {
+                change.count(record.kind, record.bytes, old);
+                if is_mask {
+                    let view = self.segment.view(at);
+                    self.sightings.extend(view.and_then(|view| Sighting::of(self.segment, at, &view)));
+                }
+            }
+            _ => account.charge(record.bytes),
         }
     }
 }
@@ -224,6 +253,24 @@ pub(super) fn drop_masks(store: &Store, sightings: &[Sighting]) {
             store.forget_cleared(&map, address, record);
         }
     }
+}
+
+/// Takes deletes out of the index of a store that nobody reads yet, and out of `sightings`.
+pub(super) fn drop_tombstones(store: &Store, sightings: &mut Vec<Sighting>) {
+    let guard = crossbeam_epoch::pin();
+    let map = store.map(&guard);
+    sightings.retain(|sighting| {
+        let address = Address::new(sighting.segment, sighting.offset);
+        let found = address.and_then(|address| Some((address, store.at(address, &guard)?)));
+        let Some((address, (segment, view))) = found else { return true };
+        if view.word.kind() != Some(Kind::Tombstone) {
+            return true;
+        }
+        if map.remove(view.key, address) {
+            segment.account.charge_mask(view.bytes());
+        }
+        false
+    });
 }
 
 /// Entries older than the newest clear are gone (I14).
