@@ -48,6 +48,8 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
 	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
+	KV_SOAK_SECONDS=$${KV_SOAK_SECONDS:-600} KV_SOAK_OPENS=$${KV_SOAK_OPENS:-10000} KV_SOAK_READER_SECONDS=$${KV_SOAK_READER_SECONDS:-60} $(CARGO) test --locked --features $(FEATURES) --test soak
+	KV_SHUTTLE_ITERATIONS=$${KV_SHUTTLE_ITERATIONS:-20000} $(MAKE) test-shuttle
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
 	$(MAKE) test-bugs BUGS=all
