@@ -127,7 +127,7 @@ pub fn run() {
     // A segment is a descriptor and a map; an arena is what the allocator may take once more.
     let is_flat = |n: usize, slack: u64| second[n] <= first[n] + slack;
     assert!(
-        is_flat(DISK, APART_SEGMENTS * SEGMENT_BYTES >> 10) && is_flat(SEGMENTS, APART_SEGMENTS),
+        is_flat(DISK, (APART_SEGMENTS * SEGMENT_BYTES) >> 10) && is_flat(SEGMENTS, APART_SEGMENTS),
         "it grows"
     );
     assert!(is_flat(DESCRIPTORS, APART_SEGMENTS) && is_flat(MAPS, APART_SEGMENTS + 2), "it grows");

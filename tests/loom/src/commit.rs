@@ -99,7 +99,7 @@ impl Log {
 fn commit(fault: Option<Fault>) {
     let threads: Vec<crate::Thread<Log>> =
         vec![Box::new(Log::write), Box::new(Log::write), Box::new(move |log| log.keep(fault))];
-    check(2, Log::new, threads, |_| ());
+    check(1, Log::new, threads, |_| ());
 }
 
 #[test]
