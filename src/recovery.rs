@@ -430,7 +430,7 @@ fn start_tail_over(
         if !victims.is_empty() {
             let mut others = sealed.iter().filter(|segment| !holds(victims, segment.header().id));
             let born_of_others = lowest_born(&mut others);
-            let mut tidied = tidy::rewrite(store, victims, base_lsn, born_of_others, &mut made)?;
+            let mut tidied = tidy::rewrite(store, sealed, victims, base_lsn, born_of_others, &mut made)?;
             outputs.append(&mut tidied.outputs);
             sightings.append(&mut tidied.sightings);
             spent = tidied.spent;

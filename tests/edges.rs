@@ -173,6 +173,13 @@ fn a_loader_whose_error_panics_when_it_is_printed_leaves_its_key_free() {
 /// while that is compacted away, the next run does not begin earlier.
 #[test]
 fn p4_time_does_not_leave_with_a_segment_that_holds_nothing_more() {
+    // What else the log thread has synced by then differs from one round to the next.
+    for _ in 0..20 {
+        time_outlives_its_segment();
+    }
+}
+
+fn time_outlives_its_segment() {
     const BEGAN_MS: u64 = 1_700_000_000_000;
     let disk = SimDisk::new();
     let clock = Arc::new(ManualClock::new(BEGAN_MS));

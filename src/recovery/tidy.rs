@@ -40,15 +40,20 @@ pub(super) struct Tidied {
     pub(super) sightings: Vec<Sighting>,
 }
 
-/// Copies what the victims still hold into outputs that are born at `born`. Without room for that the victims stay: it is no
-/// reason not to open.
+/// Copies what the victims still hold into outputs that are born at `born`. Without room for that beside what is held back for
+/// a full disk the victims stay: it is no reason not to open.
 pub(super) fn rewrite(
     store: &Store,
+    sealed: &[Arc<Segment>],
     victims: &[Arc<Segment>],
     born: u64,
     born_of_others: u64,
     made: &mut Vec<Arc<Segment>>,
 ) -> Result<Tidied> {
+    let largest = sealed.iter().map(|segment| segment.end()).max().unwrap_or(0);
+    if !store.log.files.hold_back(largest.min(store.options.segment_bytes)) {
+        return Ok(Tidied { outputs: Vec::new(), spent: Vec::new(), sightings: Vec::new() });
+    }
     let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes(victims, store), false);
     let (spent, failed) = rewrite_all(&mut rewriter, victims, born_of_others, store, Pace::Asked, &mut || {});
     if let Some(error) = failed {
