@@ -130,10 +130,10 @@ impl Unread {
         Unread { segments, at: FIRST_RECORD_AT, is_sound: true, next: Instant::now() }
     }
 
-    /// Looks at the next portion, if it is time. Damage is told once; whoever asks for such a value is told too.
+    /// Looks at the next portion. Damage is told once; whoever asks for such a value is told too.
     fn look(&mut self, store: &Store) {
         let began = Instant::now();
-        let Some(segment) = self.segments.last().filter(|_| began >= self.next) else { return };
+        let Some(segment) = self.segments.last() else { return };
         let segment = segment.upgrade();
         if let Some(segment) = &segment {
             self.at = segment.check_records(self.at, UNREAD_PORTION_BYTES, |offset| {
@@ -180,10 +180,27 @@ impl Maintenance {
             if self.store.log.is_closing() {
                 break;
             }
-            self.inbox.signal.sleep(self.sleep_limit());
+            self.rest();
         }
         self.compactor.end(&self.store);
         self.inbox.shut();
+    }
+
+    /// Sleeps until there is work for a round, and looks at unread values meanwhile.
+    fn rest(&mut self) {
+        loop {
+            let limit = self.sleep_limit();
+            let next = self.unread.next().filter(|_| !self.inbox.is_paused());
+            let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+            let Some(wait) = wait.filter(|wait| limit.is_none_or(|limit| *wait < limit)) else {
+                self.inbox.signal.sleep(limit);
+                return;
+            };
+            if self.inbox.signal.sleep(Some(wait)) || self.store.log.is_closing() {
+                return;
+            }
+            self.unread.look(&self.store);
+        }
     }
 
     fn take_sightings(&mut self) {
@@ -204,9 +221,6 @@ impl Maintenance {
         // Paused or not: a mask in the index costs memory, and its removal nothing that a pause is meant to save.
         if self.sweeper.forget_masks(&self.store) && !paused {
             self.compact_if_needed();
-        }
-        if !paused {
-            self.unread.look(&self.store);
         }
         // Relaxed: a statistic.
         self.inbox.hints.store(self.sweeper.hints() as u64, Ordering::Relaxed);
@@ -229,8 +243,8 @@ impl Maintenance {
         let now_ms = self.store.clock.now_ms();
         let wheel = self.sweeper.next_wake_ms().map(|at| Duration::from_millis(at.saturating_sub(now_ms)));
         let wheel = wheel.map(|wait| wait.clamp(Duration::from_millis(1), SLEEP_MAX));
-        let waits = self.retry_at.into_iter().chain(self.unread.next());
-        wheel.into_iter().chain(waits.map(|at| at.saturating_duration_since(Instant::now()))).min()
+        let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        wheel.into_iter().chain(retry).min()
     }
 
     fn carry_out(&mut self, task: Task) {

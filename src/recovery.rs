@@ -435,6 +435,10 @@ fn start_tail_over(
             sightings.append(&mut tidied.sightings);
             spent = tidied.spent;
         }
+        if outputs.is_empty() && store.stored_time_ms.load(Ordering::Acquire) > 0 {
+            // I15: no output has it, and what goes may have been the only one that did.
+            tail.sync()?;
+        }
         log.files.sync_names()?;
         let mut next = manifest.clone();
         next.generation += 1;
