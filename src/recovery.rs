@@ -443,7 +443,7 @@ fn start_tail_over(
         next.segments.retain(|listed| holds(sealed, listed.id) && !holds(&spent, listed.id));
         next.segments.extend(outputs.iter().map(|segment| sealed_listing(segment)));
         next.segments.push(listed(&tail));
-        log.files.store_manifest(&next)?;
+        log.files.store_manifest_whole(&next)?;
         Ok(Fresh { manifest: next, outputs, spent, tail, sightings })
     })();
     if result.as_ref().is_err_and(|error| !Manifest::may_count(error)) {

@@ -155,6 +155,12 @@ impl Files {
         manifest.store(directory.disk.as_ref(), &directory.path)
     }
 
+    /// As `store_manifest`, for the first one of an open.
+    pub(crate) fn store_manifest_whole(&self, manifest: &Manifest) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        manifest.store_whole(directory.disk.as_ref(), &directory.path)
+    }
+
     /// Removes the file of a segment that no durable manifest lists.
     pub(crate) fn remove(&self, segment: &Segment) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };

@@ -6,7 +6,7 @@
 use super::bytes::{Reader, Writer};
 use super::header::FORMAT_VERSION;
 use crate::error::{Error, Result};
-use crate::io::{Access, Disk};
+use crate::io::{Access, Disk, File};
 use std::path::{Path, PathBuf};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"libkvman";
@@ -126,37 +126,51 @@ impl Manifest {
         dir.join(if generation % 2 == 0 { NAMES[0] } else { NAMES[1] })
     }
 
-    /// Writes this generation durably; the file of the generation before stays as it is. The first write of either file
-    /// gets its name when it is whole on disk: no other generation stands in for it yet.
+    /// Writes this generation durably; the file of the generation before, which is on disk, stays as it is.
     pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = Manifest::path(dir, self.generation);
-        let bytes = self.encode().ok_or_else(|| Error::corrupt(&path, 0, "too many segments to list"))?;
-        let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
-        let room_bytes = ahead_bytes.next_multiple_of(GROWTH_BYTES);
-        let draft = path.with_extension(DRAFT);
-        let (file, is_new) = match disk.open(&path, Access::ReadWrite) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // An attempt before this one may have left it.
-                let _ = disk.remove(&draft);
-                (disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?, true)
-            }
+        let file = match disk.open(&path, Access::ReadWrite) {
+            Ok(file) => file,
+            // No other generation stands in for the first one of a file.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.store_whole(disk, dir),
             Err(error) => return Err(Error::io("open", &path, error)),
         };
+        self.write(file.as_ref(), &path)
+    }
+
+    /// As `store`, but the file gets its name when it is whole on disk. So does an open, which cannot know whether the
+    /// generation that it found is: the process before may have died ahead of its sync, or that may have failed. Then
+    /// the file that is replaced here holds the only one that is.
+    pub(crate) fn store_whole(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        let path = Manifest::path(dir, self.generation);
+        let draft = path.with_extension(DRAFT);
+        // An attempt before this one may have left it.
+        let _ = disk.remove(&draft);
+        let (_, room_bytes) = self.bytes_and_room(&draft)?;
+        let file = disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?;
+        self.write(file.as_ref(), &draft)?;
+        disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
+        disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))
+    }
+
+    /// Bytes, and those that a file of them should have.
+    fn bytes_and_room(&self, path: &Path) -> Result<(Vec<u8>, u64)> {
+        let bytes = self.encode().ok_or_else(|| Error::corrupt(path, 0, "too many segments to list"))?;
+        let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
+        Ok((bytes, ahead_bytes.next_multiple_of(GROWTH_BYTES)))
+    }
+
+    fn write(&self, file: &dyn File, path: &Path) -> Result<()> {
+        let (bytes, room_bytes) = self.bytes_and_room(path)?;
         // Once the bytes are written the generation may count, so nothing but the sync may fail from there on.
-        let held_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
-        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        let held_bytes = file.bytes().map_err(|e| Error::io("stat", path, e))?;
+        file.write_at(0, &bytes).map_err(|e| Error::io("write", path, e))?;
         let held_bytes = held_bytes.max(bytes.len() as u64);
         if let Some(missing) = room_bytes.checked_sub(held_bytes).filter(|missing| *missing > 0) {
             // Best effort: room for the next entries, while the disk has some.
             let _ = file.write_at(held_bytes, &vec![0; missing as usize]);
         }
-        file.sync().map_err(|e| Error::io("sync", &path, e))?;
-        if is_new {
-            disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
-            disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
-        }
-        Ok(())
+        file.sync().map_err(|e| Error::io("sync", path, e))
     }
 
     /// Whether a file of this name is a manifest that was never finished.
