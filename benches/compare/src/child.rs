@@ -31,7 +31,7 @@ pub const KEYS_A_CALL: usize = 16;
 /// Operations between two looks at the clock.
 const CHUNK: usize = 16;
 /// Entries in one batch of a load.
-const LOAD_ENTRIES: usize = 1_000;
+const LOAD_ENTRIES: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {

@@ -13,6 +13,8 @@ pub struct Scale {
     pub keys: u64,
     /// With values of 4 KiB.
     pub large_keys: u64,
+    /// Where writes are synced.
+    pub synced_keys: u64,
     pub run_ms: u64,
     pub sync_run_ms: u64,
     pub churn_ms: u64,
@@ -23,11 +25,12 @@ pub struct Scale {
 impl Scale {
     pub fn from_env() -> Scale {
         if std::env::var_os("KV_BENCH_QUICK").is_some() {
-            let (keys, large_keys) = (20_000, 1_000);
+            let (keys, large_keys, synced_keys) = (20_000, 1_000, 1_000);
             return Scale {
                 rounds: 1,
                 keys,
                 large_keys,
+                synced_keys,
                 run_ms: 5,
                 sync_run_ms: 20,
                 churn_ms: 2_000,
@@ -38,6 +41,7 @@ impl Scale {
             rounds: 3,
             keys: 1_000_000,
             large_keys: 50_000,
+            synced_keys: 10_000,
             run_ms: 300,
             sync_run_ms: 1_000,
             churn_ms: 8_000,
@@ -165,7 +169,7 @@ pub fn synced(results: &mut Results, scale: &Scale, value_bytes: usize) {
     let part = part(Level::PowerLoss, value_bytes);
     eprintln!("{part}");
     let root = tempfile::tempdir().expect("a directory");
-    let mut runners = loaded(Level::PowerLoss, root.path(), scale.large_keys, value_bytes);
+    let mut runners = loaded(Level::PowerLoss, root.path(), scale.synced_keys, value_bytes);
     for round in 0..scale.rounds {
         for threads in [1, 2, 32] {
             let task =

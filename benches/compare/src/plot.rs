@@ -46,7 +46,12 @@ pub fn draw(results: &Results, out: &Path) {
     plotters::style::register_font("sans-serif", FontStyle::Normal, font).ok().expect("a font");
     let (svg, png) = (out.join("benchmarks.svg"), out.join("benchmarks.png"));
     draw_all(results, SVGBackend::new(&svg, SIZE).into_drawing_area()).expect("a drawing");
-    draw_all(results, BitMapBackend::new(&png, SIZE).into_drawing_area()).expect("a drawing");
+    let mut pixels = vec![0; SIZE.0 as usize * SIZE.1 as usize * 3];
+    draw_all(results, BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area()).expect("a drawing");
+    let mut encoder = png::Encoder::new(std::fs::File::create(png).expect("a file"), SIZE.0, SIZE.1);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::High);
+    encoder.write_header().and_then(|mut image| image.write_image_data(&pixels)).expect("an image");
 }
 
 fn draw_all<B: DrawingBackend>(results: &Results, area: DrawingArea<B, Shift>) -> Drawn

@@ -23,8 +23,6 @@ pub struct Target {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub host: Vec<String>,
-    pub keys: u64,
-    pub large_keys: u64,
     pub figures: Vec<Figure>,
     pub targets: Vec<Target>,
 }

@@ -65,9 +65,11 @@ impl Session for &Fjall {
     }
 
     fn load(&mut self, entries: &[(Key, &[u8])]) {
+        let mut batch = self.db.batch();
         for (key, value) in entries {
-            self.entries.insert(&key[..], *value).expect("an insert");
+            batch.insert(&self.entries, &key[..], *value);
         }
+        batch.commit().expect("a batch");
         self.persist();
     }
 }
