@@ -66,6 +66,6 @@ impl Session for &Rocks {
         for (key, value) in entries {
             batch.put(key, value);
         }
-        self.db.write_opt(&batch, &self.write).expect("a batch");
+        self.db.write_opt(batch, &self.write).expect("a batch");
     }
 }
