@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -22,11 +22,13 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
+test: lint test-rust test-loom test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
+	$(CARGO) fmt --check --all --manifest-path tests/shuttle/Cargo.toml
+	$(CARGO) fmt --check --all --manifest-path tests/races/Cargo.toml
 	$(CARGO) fmt --check --manifest-path benches/core/Cargo.toml
 	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
@@ -71,6 +73,8 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
 	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
+	KV_SOAK_SECONDS=$${KV_SOAK_SECONDS:-600} KV_SOAK_OPENS=$${KV_SOAK_OPENS:-10000} KV_SOAK_READER_SECONDS=$${KV_SOAK_READER_SECONDS:-60} $(CARGO) test --locked --features $(FEATURES) --test soak
+	KV_SHUTTLE_ITERATIONS=$${KV_SHUTTLE_ITERATIONS:-20000} $(MAKE) test-shuttle
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
 	$(MAKE) test-bugs BUGS=all
@@ -85,6 +89,12 @@ install: need-cargo install-lib ## command, completions, C library and header, u
 
 test-loom: need-cargo ## loom models: every interleaving of the lock-free protocols
 	$(CARGO) test --locked --release --manifest-path tests/loom/Cargo.toml --target-dir $(TARGET_DIR)/loom
+
+test-shuttle: need-cargo ## the whole engine under a scheduler (KV_SHUTTLE_ITERATIONS schedules a test)
+	$(CARGO) test --locked --release --manifest-path tests/shuttle/Cargo.toml --target-dir $(TARGET_DIR)/shuttle -- --nocapture
+
+test-sanitizers: need-cargo ## AddressSanitizer over the concurrency tests, ThreadSanitizer over the models on real threads
+	scripts/sanitizers.sh $(TARGET_DIR)
 
 BUGS := fast
 test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it

@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 mod load;
 mod replay;
+mod tidy;
 
 use load::{Loaded, Source, Unlisted};
-use replay::{drop_masks, replay, Replayed};
+use replay::{drop_masks, drop_tombstones, replay, Replayed};
 
 const LOCK: &str = "LOCK";
 /// Entries that the index is sized for at open, at most: a manifest's counts may be hostile, or mostly overwritten.
@@ -314,19 +315,30 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
     if store.options.faults.has(Fault::OldTailReused) {
         return reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings);
     }
-    let survivors = replayed.survivors;
-    match start_tail_over(&store, &manifest, &sealed, &rewritten, &survivors) {
-        Ok((next, outputs, tail, mut seen)) => {
-            for old in rewritten {
-                let _ = store.log.files.remove(&old);
+    let mut sightings = replayed.sightings;
+    let victims = if store.options.background { tidy::choose(&store, &sealed) } else { Vec::new() };
+    if !victims.is_empty() {
+        // Nobody reads yet, so they need no grace period (I5), and the victims' masks may go with them.
+        drop_tombstones(&store, &mut sightings);
+    }
+    match start_tail_over(&store, &manifest, &sealed, &victims, &rewritten, &replayed.survivors) {
+        Ok(mut fresh) => {
+            for old in rewritten.iter().chain(&fresh.spent) {
+                let _ = store.log.files.remove(old);
                 drop(store.log.table.remove(old.number()));
                 store.log.table.release(old.number());
             }
-            let mut sightings = replayed.sightings;
-            sightings.append(&mut seen);
-            let sealed = sealed.into_iter().chain(outputs).collect();
-            let tail = Some(tail);
-            Ok(Recovered { store, manifest: next, sealed, tail, lock: None, damage, sightings, survey })
+            sightings.append(&mut fresh.sightings);
+            Ok(Recovered {
+                sealed: fresh.sealed(sealed),
+                store,
+                manifest: fresh.manifest,
+                tail: Some(fresh.tail),
+                lock: None,
+                damage,
+                sightings,
+                survey,
+            })
         }
         Err(error) if error.is_disk_full() => {
             store.read_only = Some(format!("no space to recover for writing: {error}"));
@@ -348,13 +360,36 @@ fn read_only_state(
     Recovered { store, manifest, sealed, tail: None, lock: None, damage, sightings: Vec::new(), survey }
 }
 
-type Fresh = (Manifest, Vec<Arc<Segment>>, Arc<Segment>, Vec<Sighting>);
+/// What a store goes on with.
+struct Fresh {
+    manifest: Manifest,
+    outputs: Vec<Arc<Segment>>,
+    /// Sealed segments that were rewritten too.
+    spent: Vec<Arc<Segment>>,
+    tail: Arc<Segment>,
+    sightings: Vec<Sighting>,
+}
 
-/// Copies the survivors of `old` into outputs, makes a fresh tail, and lists both in one manifest without `old` (I17).
+impl Fresh {
+    /// Those of `sealed` that stay, and the outputs.
+    fn sealed(&self, mut sealed: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
+        sealed.retain(|segment| !holds(&self.spent, segment.header().id));
+        sealed.extend(self.outputs.iter().cloned());
+        sealed
+    }
+}
+
+fn holds(segments: &[Arc<Segment>], id: u64) -> bool {
+    segments.iter().any(|segment| segment.header().id == id)
+}
+
+/// Copies the survivors of `old`, and what `victims` hold, into outputs, makes a fresh tail, and lists both in one manifest
+/// without what was copied (I17).
 fn start_tail_over(
     store: &Store,
     manifest: &Manifest,
     sealed: &[Arc<Segment>],
+    victims: &[Arc<Segment>],
     old: &[Arc<Segment>],
     survivors: &[(u16, Vec<u64>)],
 ) -> Result<Fresh> {
@@ -376,8 +411,12 @@ fn start_tail_over(
         log.table.insert(&tail);
         log.start_at(&tail);
         tail.cell().raise_time(store.stored_time_ms.load(Ordering::Acquire));
-        let born_of_others = sealed.iter().map(|s| s.header().born).chain([base_lsn]).min().unwrap_or(0);
-        let mut rewriter = Rewriter::new(store, base_lsn, born_of_others, output_bytes(store, old), false);
+        let lowest_born = |segments: &mut dyn Iterator<Item = &Arc<Segment>>| {
+            segments.map(|segment| segment.header().born).min().unwrap_or(base_lsn).min(base_lsn)
+        };
+        // The victims count as staying here: without the room to copy them they do.
+        let mut rewriter =
+            Rewriter::new(store, base_lsn, lowest_born(&mut sealed.iter()), room_for(store, old), false);
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
                 Some(segment) => rewriter.rewrite_these(segment, offsets),
@@ -386,17 +425,26 @@ fn start_tail_over(
         });
         made.extend(rewriter.outputs().iter().cloned());
         copied?;
-        let (outputs, sightings) = rewriter.finish()?;
+        let (mut outputs, mut sightings) = rewriter.finish()?;
+        let mut spent = Vec::new();
+        if !victims.is_empty() {
+            let mut others = sealed.iter().filter(|segment| !holds(victims, segment.header().id));
+            let born_of_others = lowest_born(&mut others);
+            let mut tidied = tidy::rewrite(store, sealed, victims, base_lsn, born_of_others, &mut made)?;
+            outputs.append(&mut tidied.outputs);
+            sightings.append(&mut tidied.sightings);
+            spent = tidied.spent;
+        }
         log.files.sync_names()?;
         let mut next = manifest.clone();
         next.generation += 1;
         next.next_segment_id = log.next_id();
         next.next_base_lsn = tail.end_lsn();
-        next.segments.retain(|l| sealed.iter().any(|segment| segment.header().id == l.id));
+        next.segments.retain(|listed| holds(sealed, listed.id) && !holds(&spent, listed.id));
         next.segments.extend(outputs.iter().map(|segment| sealed_listing(segment)));
         next.segments.push(listed(&tail));
-        log.files.store_manifest(&next)?;
-        Ok((next, outputs, tail, sightings))
+        log.files.store_manifest_whole(&next)?;
+        Ok(Fresh { manifest: next, outputs, spent, tail, sightings })
     })();
     if result.as_ref().is_err_and(|error| !Manifest::may_count(error)) {
         // Nothing lists them; what cannot be removed is a leftover. They stay mapped: the index may lead to them.
@@ -405,7 +453,7 @@ fn start_tail_over(
     result
 }
 
-fn output_bytes(store: &Store, old: &[Arc<Segment>]) -> u64 {
+fn room_for(store: &Store, old: &[Arc<Segment>]) -> u64 {
     // No larger than those were: compaction must be able to copy it on a full disk.
     let largest = old.iter().map(|segment| segment.capacity_bytes()).max().unwrap_or(0);
     largest.min(store.options.segment_bytes).max(store.log.files.reserve_bytes.min(64 << 10))
@@ -420,10 +468,17 @@ fn start_tail(
     survivors: &[(u16, Vec<u64>)],
     damage: Vec<Damage>,
 ) -> Result<Recovered> {
-    let (manifest, outputs, tail, sightings) = start_tail_over(&store, &manifest, &sealed, &old, survivors)?;
-    let sealed = sealed.into_iter().chain(outputs).collect();
-    let (tail, survey) = (Some(tail), Survey::default());
-    Ok(Recovered { store, manifest, sealed, tail, lock: None, damage, sightings, survey })
+    let fresh = start_tail_over(&store, &manifest, &sealed, &[], &old, survivors)?;
+    Ok(Recovered {
+        sealed: fresh.sealed(sealed),
+        store,
+        manifest: fresh.manifest,
+        tail: Some(fresh.tail),
+        lock: None,
+        damage,
+        sightings: fresh.sightings,
+        survey: Survey::default(),
+    })
 }
 
 /// I17 taken out: goes on in the old tail, behind what was found there.

@@ -1,8 +1,8 @@
 //! Each mechanism that keeps a promise over a crash is taken out, and the loss is seen.
 
-use kv::testing::{leave_hole, leave_open_batch, leave_pending, on, Choice, Fault, Faults, SimDisk};
+use kv::testing::{leave_hole, leave_open_batch, leave_pending, on, Call, Choice, Fault, Faults, SimDisk};
 use kv::{Db, Error, Options, Sync};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const DIR: &str = "store";
 
@@ -120,4 +120,55 @@ fn an_old_tail_is_rewritten_not_appended_to() {
     assert!(survives_power_loss_after_a_crash(Faults::default()));
     let without = Faults::default().with(Fault::OldTailReused);
     assert!(!survives_power_loss_after_a_crash(without), "the loss was not seen");
+}
+
+/// A sync fails, the store is opened again by another process, and power is lost in that opening: what the first one
+/// wrote may be in the system's memory only, so what the opening writes over must not be all that is on the disk.
+#[test]
+fn power_lost_in_the_opening_after_a_sync_that_failed_loses_nothing_acknowledged() {
+    const KEYS: u32 = 120;
+    let mut images = 0;
+    for failing in 0.. {
+        let disk = SimDisk::new();
+        let db = options(&disk, Sync::Never).open(DIR).unwrap();
+        disk.fail(Call::Sync, libc::EIO, failing, 1);
+        let mut synced = 0;
+        for round in 1..=3u8 {
+            let wrote = (0..KEYS).try_for_each(|n| db.set(&key(n), &[round; 400]));
+            if wrote.and_then(|()| db.sync()).is_ok() {
+                synced = round;
+            }
+            let _ = db.compact();
+        }
+        let has_failed = disk.failed() > 0;
+        db.abandon();
+        drop(db);
+        if !has_failed {
+            assert!(failing > 10 && images > 1000, "{failing} syncs, {images} images");
+            return;
+        }
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let (into, of) = (Arc::clone(&taken), Arc::downgrade(&disk));
+        disk.watch(move |call, _| {
+            if let (Call::Write | Call::Sync | Call::Rename | Call::SyncDir, Some(disk)) =
+                (call, of.upgrade())
+            {
+                let all = Choice::ALL.map(|choice| (choice, disk.lose_power(choice, failing)));
+                into.lock().unwrap().extend(all);
+            }
+        });
+        let db = options(&disk, Sync::Never).open(DIR).unwrap();
+        disk.unwatch();
+        db.abandon();
+        for (choice, image) in taken.lock().unwrap().drain(..) {
+            images += 1;
+            let told = format!("sync {failing} failed, then {choice:?}");
+            let db = options(&image.start(), Sync::Never).open(DIR);
+            let db = db.unwrap_or_else(|error| panic!("{told}: {error}\n{image:?}"));
+            for n in 0..KEYS {
+                let found = db.get(&key(n)).unwrap().map_or(0, |value| value[0]);
+                assert!(found >= synced, "{told}: key {n} is of round {found}, {synced} was synced");
+            }
+        }
+    }
 }

@@ -114,3 +114,46 @@ fn opening_and_closing_does_not_leave_a_segment_each_time() {
     }
     assert_eq!(db.len(), 60);
 }
+
+/// A reader in another store holds back every grace period, so no compaction comes to its end: the opens have to do it.
+#[test]
+fn p8_a_store_that_is_only_opened_for_moments_stays_small_and_keeps_everything() {
+    let other = Db::in_memory().unwrap();
+    let _pin = other.pin();
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = std::collections::BTreeMap::new();
+    std::thread::scope(|scope| {
+        // Not this thread: one that holds a pin is refused what would wait for it.
+        let run = scope.spawn(|| {
+            for n in 0..400u64 {
+                let db = Options::new().sync(Sync::Never).open(dir.path()).unwrap();
+                for of_session in 0..20u64 {
+                    let gone = key(n << 32 | of_session);
+                    db.set(&gone, &[1; 200]).unwrap();
+                    db.delete(&gone).unwrap();
+                    let again = key(of_session);
+                    db.set(&again, &n.to_le_bytes()).unwrap();
+                    model.insert(again, n);
+                }
+                let stays = key(n << 32 | 1 << 16);
+                db.set(&stays, &n.to_le_bytes()).unwrap();
+                model.insert(stays, n);
+                if n % 3 == 0 {
+                    db.abandon();
+                } else {
+                    db.close().unwrap();
+                }
+                let segments = kv::verify(dir.path()).unwrap().segments;
+                assert!(segments <= 24, "{segments} segments after {n} sessions");
+            }
+        });
+        run.join().unwrap();
+    });
+    let db = Db::open(dir.path()).unwrap();
+    assert_eq!(db.len(), model.len());
+    for (key, n) in &model {
+        assert_eq!(db.get(key).unwrap().as_deref(), Some(&n.to_le_bytes()[..]));
+    }
+    let bytes = allocated_bytes(dir.path());
+    assert!(bytes <= 4 << 20, "{bytes} bytes for {} entries", model.len());
+}

@@ -3,7 +3,7 @@
 mod picker;
 mod rewriter;
 
-pub(crate) use picker::{pick, Choice, Measure};
+pub(crate) use picker::{output_bytes, pick, Choice, Measure};
 pub(crate) use rewriter::{Rewriter, Trouble};
 
 use crate::error::{Error, Result};
@@ -116,29 +116,13 @@ impl Compactor {
             .unwrap_or(0);
         let output_bytes = picker::output_bytes(&victims, store);
         let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes, choice.uses_reserve);
-        let mut spent = Vec::new();
-        let mut failed = None;
-        for victim in &victims {
-            match rewrite(&mut rewriter, victim, born_of_others, store, pace, between) {
-                Ok(freed_lsn) => spent.push((Arc::clone(victim), freed_lsn)),
-                Err(Trouble::Damage(error)) => {
-                    // Relaxed: a hint to the picker.
-                    victim.damaged.store(true, Ordering::Relaxed);
-                    store.say(&format!("compaction: {error}"));
-                }
-                Err(Trouble::Failed(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        let spent = without_early(spent, &victims);
+        let (spent, failed) = rewrite_all(&mut rewriter, &victims, born_of_others, store, pace, between);
         store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
         let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
         sightings.append(&mut seen);
         outputs.append(&mut self.unlisted);
-        let result = self.replace(store, outputs, &spent);
+        let result = self.replace(store, &extents, outputs, &spent);
         // The last that holds the victims' files open: their space comes back here.
         drop((extents, victims, spent));
         give_back(store);
@@ -160,7 +144,13 @@ impl Compactor {
     }
 
     /// Lets outputs take the victims' place (I8).
-    fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
+    fn replace(
+        &mut self,
+        store: &Store,
+        extents: &[Extent],
+        outputs: Vec<Arc<Segment>>,
+        spent: &[Arc<Segment>],
+    ) -> Result<()> {
         let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
         if hurried {
             spent.iter().for_each(|victim| drop(store.log.files.remove(victim)));
@@ -175,6 +165,9 @@ impl Compactor {
         let replaced =
             if hurried { Ok(()) } else { store.log.wait_synced_while_open(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
+            if outputs.is_empty() {
+                keep_time(store, extents)?;
+            }
             let add = outputs.clone();
             store.log.ask(|reply| Request::Replace { add, remove, reply })?
         });
@@ -182,14 +175,6 @@ impl Compactor {
             // The index refers to them: they stay, and are listed with the next compaction.
             self.unlisted = outputs;
             return Err(error);
-        }
-        // I15: a time that a reader stored in a victim's cell when it was the active one.
-        {
-            let guard = crossbeam_epoch::pin();
-            let stored_ms = store.stored_time_ms.load(Ordering::Acquire);
-            if stored_ms > 0 {
-                store.log.active(&guard).cell().raise_time(stored_ms);
-            }
         }
         let mut reclaimed = 0;
         for victim in spent {
@@ -212,6 +197,46 @@ impl Compactor {
         }
         Ok(())
     }
+}
+
+/// I15: puts a time that may stand in the victims' cells only into a segment that stays, on disk, before they go. Outputs have
+/// it from their `finish`.
+fn keep_time(store: &Store, extents: &[Extent]) -> Result<()> {
+    let stored_ms = store.stored_time_ms.load(Ordering::Acquire);
+    // Only this thread lets a segment go that holds records, so the tail of the listing stays.
+    let Some(tail) = extents.iter().find(|extent| !extent.is_sealed).filter(|_| stored_ms > 0) else {
+        return Ok(());
+    };
+    tail.segment.cell().raise_time(stored_ms);
+    tail.segment.sync().inspect_err(|error| store.log.break_down(error))
+}
+
+/// Rewrites one victim after the other. Returns those that may go, and what ended it early.
+pub(crate) fn rewrite_all(
+    rewriter: &mut Rewriter<'_>,
+    victims: &[Arc<Segment>],
+    born_of_others: u64,
+    store: &Store,
+    pace: Pace,
+    between: Between<'_>,
+) -> (Vec<Arc<Segment>>, Option<Error>) {
+    let mut spent = Vec::new();
+    let mut failed = None;
+    for victim in victims {
+        match rewrite(rewriter, victim, born_of_others, store, pace, between) {
+            Ok(freed_lsn) => spent.push((Arc::clone(victim), freed_lsn)),
+            Err(Trouble::Damage(error)) => {
+                // Relaxed: a hint to the picker.
+                victim.damaged.store(true, Ordering::Relaxed);
+                store.say(&format!("compaction: {error}"));
+            }
+            Err(Trouble::Failed(error)) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    (without_early(spent, victims), failed)
 }
 
 /// The rewritten victims that may go: a mask that was left out of one, for nothing older would stay, keeps it when another

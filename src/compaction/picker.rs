@@ -59,7 +59,7 @@ pub(crate) fn segment_bytes(live_bytes: u64, store: &Store) -> u64 {
 }
 
 /// Room for what lives in the victims, up to a segment.
-pub(super) fn output_bytes(victims: &[Arc<Segment>], store: &Store) -> u64 {
+pub(crate) fn output_bytes(victims: &[Arc<Segment>], store: &Store) -> u64 {
     let live: u64 = victims.iter().map(|v| live_bytes(v) + v.account.mask_bytes()).sum();
     // An output may be a victim on a full disk.
     let max = store.options.segment_bytes.min(store.log.files.copied_bytes_max());
@@ -77,8 +77,17 @@ impl Measure {
         }
     }
 
+    fn bytes_max(&self) -> u64 {
+        self.live_bytes / 100 * LIMIT_PERCENT + self.segment_bytes / 2
+    }
+
     fn is_over(&self) -> bool {
-        self.sealed_bytes > self.live_bytes / 100 * LIMIT_PERCENT + self.segment_bytes / 2
+        self.sealed_bytes > self.bytes_max()
+    }
+
+    /// Twice too large: compactions were cut off again and again.
+    pub(crate) fn is_far_over(&self) -> bool {
+        self.sealed_bytes / 2 > self.bytes_max()
     }
 }
 
@@ -167,6 +176,7 @@ fn rotation(mut all: Vec<&Arc<Segment>>, at_once: u64) -> Option<Choice> {
     Some(Choice { victims: limit(oldest, at_once), uses_reserve: false })
 }
 
+/// The first of them up to so many bytes, and one in any case.
 fn limit(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Arc<Segment>> {
     let mut bytes = 0;
     let mut first = true;

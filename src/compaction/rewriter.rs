@@ -178,7 +178,7 @@ impl<'s> Rewriter<'s> {
                     let address = entry.address();
                     let is_put = view.word.kind() == Some(Kind::Put);
                     if is_put && !address.is_expired() && store.is_past(view.expire_at_ms, guard) {
-                        store.tag_expired(&map, address, view);
+                        store.tag_expired(&map, address, (victim, *view));
                         continue;
                     }
                     let is_mask = address.is_expired() || !is_put;
@@ -321,9 +321,7 @@ impl<'s> Rewriter<'s> {
             output.cell().raise_time(self.store.stored_time_ms.load(Ordering::Acquire));
             output.set_sealed(used_bytes);
             files.trim(output, used_bytes);
-            if let Some(file) = output.file() {
-                file.sync().map_err(|e| Error::io("sync", output.path(), e))?;
-            }
+            output.sync()?;
         }
         if !self.outputs.is_empty() {
             files.sync_names()?;

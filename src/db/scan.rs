@@ -75,7 +75,9 @@ impl Iterator for Scan {
                     return Some(Ok(Entry { key: key.into_vec(), value, version, expires_at_ms }));
                 }
                 Err(error) => {
-                    self.left = 0;
+                    // One value that is damaged does not end it.
+                    let goes_on = matches!(error, crate::Error::Corrupt { .. });
+                    self.left = if goes_on { self.left - 1 } else { 0 };
                     return Some(Err(error));
                 }
             }

@@ -111,6 +111,7 @@ impl Seal {
         if view.word.state() == Some(State::Committed) {
             self.committed = self.committed.saturating_add(1);
         }
+        self.heads_crc = segment.heads_crc(self.heads_crc, offset, view);
         self.highest_lsn = self.highest_lsn.max(view.lsn);
         self.latest_expiry_ms = self.latest_expiry_ms.max(view.expire_at_ms);
         if view.may_mask() {
@@ -454,7 +455,7 @@ impl Keeper {
         for tail in self.tail.iter().take(complete) {
             // L1: a segment that was filled to its last byte is complete and still the active one.
             self.log.leave(&tail.segment);
-            sync_file(&tail.segment)?;
+            tail.segment.sync()?;
             self.log.note_synced(tail.segment.end_lsn());
         }
         // Taken out only now: what could not be synced is still the log's, for reads and backups.
@@ -522,7 +523,7 @@ impl Keeper {
         if lsn > self.log.synced_lsn.load(Ordering::Acquire) {
             for tail in &self.tail {
                 if tail.segment.header().base_lsn < lsn {
-                    sync_file(&tail.segment)?;
+                    tail.segment.sync()?;
                 }
             }
             if let Some(tail) = self.tail.front() {
@@ -620,14 +621,14 @@ impl Keeper {
                 continue;
             }
             tail.segment.cell().raise_time((self.stored_time)());
-            sync_file(&tail.segment)?;
+            tail.segment.sync()?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
             sealed.push(tail);
         }
         if let (true, Some(last)) = (sealed.is_empty(), self.sealed.last()) {
             // I15: the time stood in the cell of a tail that goes because it holds no record.
             last.cell().raise_time((self.stored_time)());
-            sync_file(last)?;
+            last.sync()?;
         }
         self.store(next)?;
         // Cut off only once the manifest says where they end: an unsealed file that is short is damage.
@@ -640,11 +641,6 @@ impl Keeper {
         self.log.files.give_back_reserves();
         self.log.files.sync_names()
     }
-}
-
-fn sync_file(segment: &Segment) -> Result<()> {
-    let Some(file) = segment.file() else { return Ok(()) };
-    file.sync().map_err(|e| Error::io("sync", segment.path(), e))
 }
 
 fn set_seal(segments: &mut [Listed], id: u64, seal: Seal) {

@@ -6,7 +6,7 @@
 use super::bytes::{Reader, Writer};
 use super::header::FORMAT_VERSION;
 use crate::error::{Error, Result};
-use crate::io::{Access, Disk};
+use crate::io::{Access, Disk, File};
 use std::path::{Path, PathBuf};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"libkvman";
@@ -14,7 +14,7 @@ const NAMES: [&str; 2] = ["MANIFEST-0", "MANIFEST-1"];
 /// What is added to a name while the file is not whole.
 const DRAFT: &str = "new";
 const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
-const ENTRY_BYTES: usize = 8 * 9;
+const ENTRY_BYTES: usize = 8 * 10;
 const CRC_BYTES: usize = 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
 const GROWTH_BYTES: u64 = 4 << 10;
@@ -34,6 +34,8 @@ pub(crate) struct Seal {
     pub(crate) highest_lsn: u64,
     /// Latest expiry of a record in it, Unix milliseconds; 0 when none expires.
     pub(crate) latest_expiry_ms: u64,
+    /// Of the records without their values, so that an open need not read those (`record::heads_crc`).
+    pub(crate) heads_crc: u32,
 }
 
 /// One segment in the manifest.
@@ -80,6 +82,7 @@ impl Manifest {
             page.u32(seal.committed);
             page.u64(seal.highest_lsn);
             page.u64(seal.latest_expiry_ms);
+            page.u64(u64::from(seal.heads_crc));
         }
         Some(page.finish())
     }
@@ -123,37 +126,51 @@ impl Manifest {
         dir.join(if generation % 2 == 0 { NAMES[0] } else { NAMES[1] })
     }
 
-    /// Writes this generation durably; the file of the generation before stays as it is. The first write of either file
-    /// gets its name when it is whole on disk: no other generation stands in for it yet.
+    /// Writes this generation durably; the file of the generation before, which is on disk, stays as it is.
     pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = Manifest::path(dir, self.generation);
-        let bytes = self.encode().ok_or_else(|| Error::corrupt(&path, 0, "too many segments to list"))?;
-        let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
-        let room_bytes = ahead_bytes.next_multiple_of(GROWTH_BYTES);
-        let draft = path.with_extension(DRAFT);
-        let (file, is_new) = match disk.open(&path, Access::ReadWrite) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // An attempt before this one may have left it.
-                let _ = disk.remove(&draft);
-                (disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?, true)
-            }
+        let file = match disk.open(&path, Access::ReadWrite) {
+            Ok(file) => file,
+            // No other generation stands in for the first one of a file.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.store_whole(disk, dir),
             Err(error) => return Err(Error::io("open", &path, error)),
         };
+        self.write(file.as_ref(), &path)
+    }
+
+    /// As `store`, but the file gets its name when it is whole on disk. So does an open, which cannot know whether the
+    /// generation that it found is: the process before may have died ahead of its sync, or that may have failed. Then
+    /// the file that is replaced here holds the only one that is.
+    pub(crate) fn store_whole(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        let path = Manifest::path(dir, self.generation);
+        let draft = path.with_extension(DRAFT);
+        // An attempt before this one may have left it.
+        let _ = disk.remove(&draft);
+        let (_, room_bytes) = self.bytes_and_room(&draft)?;
+        let file = disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?;
+        self.write(file.as_ref(), &draft)?;
+        disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
+        disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))
+    }
+
+    /// Bytes, and those that a file of them should have.
+    fn bytes_and_room(&self, path: &Path) -> Result<(Vec<u8>, u64)> {
+        let bytes = self.encode().ok_or_else(|| Error::corrupt(path, 0, "too many segments to list"))?;
+        let ahead_bytes = (bytes.len() + ENTRIES_AHEAD * ENTRY_BYTES) as u64;
+        Ok((bytes, ahead_bytes.next_multiple_of(GROWTH_BYTES)))
+    }
+
+    fn write(&self, file: &dyn File, path: &Path) -> Result<()> {
+        let (bytes, room_bytes) = self.bytes_and_room(path)?;
         // Once the bytes are written the generation may count, so nothing but the sync may fail from there on.
-        let held_bytes = file.bytes().map_err(|e| Error::io("stat", &path, e))?;
-        file.write_at(0, &bytes).map_err(|e| Error::io("write", &path, e))?;
+        let held_bytes = file.bytes().map_err(|e| Error::io("stat", path, e))?;
+        file.write_at(0, &bytes).map_err(|e| Error::io("write", path, e))?;
         let held_bytes = held_bytes.max(bytes.len() as u64);
         if let Some(missing) = room_bytes.checked_sub(held_bytes).filter(|missing| *missing > 0) {
             // Best effort: room for the next entries, while the disk has some.
             let _ = file.write_at(held_bytes, &vec![0; missing as usize]);
         }
-        file.sync().map_err(|e| Error::io("sync", &path, e))?;
-        if is_new {
-            disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
-            disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
-        }
-        Ok(())
+        file.sync().map_err(|e| Error::io("sync", path, e))
     }
 
     /// Whether a file of this name is a manifest that was never finished.
@@ -206,6 +223,7 @@ fn decode_listed(page: &mut Reader<'_>) -> Option<Listed> {
         committed: page.u32()?,
         highest_lsn: page.u64()?,
         latest_expiry_ms: page.u64()?,
+        heads_crc: u32::try_from(page.u64()?).unwrap_or(0),
     };
     Some(Listed { id, base_lsn, born, capacity_bytes, seal: is_sealed.then_some(seal) })
 }
@@ -243,6 +261,7 @@ mod tests {
                 committed: 8,
                 highest_lsn: (id << 20) + 4900,
                 latest_expiry_ms: id,
+                heads_crc: id as u32,
             }),
         };
         Manifest {

@@ -1,0 +1,66 @@
+//! What the compactor would do at once, done by the open itself: a store that is only ever opened for moments has no
+//! compaction that comes to its end, and its segments would pile up.
+
+use crate::compaction::{output_bytes, pick, rewrite_all, Measure, Pace, Rewriter};
+use crate::error::Result;
+use crate::limits::SEGMENT_BYTES_FIRST;
+use crate::log::{Extent, Seal, Segment, Sighting};
+use crate::store::Store;
+use std::sync::Arc;
+
+/// Victims that an open rewrites, in bytes: a few milliseconds. More only if compactions were cut off again and again.
+const BYTES_MAX: u64 = 4 * SEGMENT_BYTES_FIRST;
+
+/// Victims among the sealed segments; most often none.
+pub(super) fn choose(store: &Store, sealed: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+    let extent = |segment: &Arc<Segment>| Extent {
+        segment: Arc::clone(segment),
+        used_bytes: segment.end(),
+        is_sealed: true,
+        seal: Seal::default(),
+    };
+    let extents: Vec<Extent> = sealed.iter().map(extent).collect();
+    let measure = Measure::of(&extents, store);
+    let Some(mut choice) = pick(&measure, &extents) else { return Vec::new() };
+    let mut bytes = 0;
+    if !measure.is_far_over() {
+        choice.victims.retain(|victim| {
+            bytes += victim.end();
+            bytes <= BYTES_MAX
+        });
+    }
+    choice.victims
+}
+
+/// What rewriting the victims gave.
+pub(super) struct Tidied {
+    pub(super) outputs: Vec<Arc<Segment>>,
+    /// The victims that may go.
+    pub(super) spent: Vec<Arc<Segment>>,
+    pub(super) sightings: Vec<Sighting>,
+}
+
+/// Copies what the victims still hold into outputs that are born at `born`. Without room for that beside what is held back for
+/// a full disk the victims stay: it is no reason not to open.
+pub(super) fn rewrite(
+    store: &Store,
+    sealed: &[Arc<Segment>],
+    victims: &[Arc<Segment>],
+    born: u64,
+    born_of_others: u64,
+    made: &mut Vec<Arc<Segment>>,
+) -> Result<Tidied> {
+    let largest = sealed.iter().map(|segment| segment.end()).max().unwrap_or(0);
+    if !store.log.files.hold_back(largest.min(store.options.segment_bytes)) {
+        return Ok(Tidied { outputs: Vec::new(), spent: Vec::new(), sightings: Vec::new() });
+    }
+    let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes(victims, store), false);
+    let (spent, failed) = rewrite_all(&mut rewriter, victims, born_of_others, store, Pace::Asked, &mut || {});
+    if let Some(error) = failed {
+        store.say(&format!("open: {error}"));
+    }
+    made.extend(rewriter.outputs().iter().cloned());
+    store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
+    let (outputs, sightings) = rewriter.finish()?;
+    Ok(Tidied { outputs, spent, sightings })
+}
