@@ -6,11 +6,11 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-protocol test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "libkv needs Rust 1.85 or newer with cargo: https://rustup.rs, or 'apt-get install rustup'"; exit 1; }
@@ -22,21 +22,47 @@ run: need-cargo ## build a release and run the main job on this machine's packag
 	$(CARGO) build --release --locked --features cli --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
-test: lint test-rust test-loom test-protocol test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
+test: lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
 
 lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/loom/Cargo.toml
 	$(CARGO) fmt --check --manifest-path tests/protocol/Cargo.toml
+	$(CARGO) fmt --check --all --manifest-path tests/shuttle/Cargo.toml
+	$(CARGO) fmt --check --all --manifest-path tests/races/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/core/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 	$(CARGO) clippy --locked --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol -- -D warnings
+	$(CARGO) clippy --locked --all-targets --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core -- -D warnings
+	@# Without RocksDB, which takes many minutes to compile.
+	$(CARGO) clippy --locked --all-targets --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare -- -D warnings
 
 test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
 	scripts/examples.sh $(TARGET_DIR)/debug/examples
 
-bench: need-cargo ## the promised ratios, measured in one run against their peers
-	$(CARGO) bench --locked --bench targets
+# RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts.
+COMPARE_FEATURES := rocksdb
+PARTS :=
+bench: need-cargo ## libkv against its peers and its targets, into docs/benchmarks.md (KV_BENCH_QUICK=1: a minute, no figures)
+	@scripts/need.sh c++=g++ redis-server=redis-server /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
+	@ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 || scripts/need.sh libclang=libclang-dev
+	$(CARGO) run --release --locked --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare \
+		--features "$(COMPARE_FEATURES)" -- $(TARGET_DIR)/benchmarks $(PARTS)
+	@if [ -z "$$KV_BENCH_QUICK$(PARTS)" ]; then cp $(TARGET_DIR)/benchmarks/benchmarks.{md,svg,png} docs/; \
+	else echo "the page is $(TARGET_DIR)/benchmarks/benchmarks.md; docs/ is left as it is"; fi
+
+bench-core: need-cargo ## time of the core operations
+	$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench times
+
+# The runner must be of the library's version.
+GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' benches/core/Cargo.toml)
+bench-instructions: need-cargo ## instructions of the core operations, compared with the last run; fails when one grew by 5 %
+	@scripts/need.sh valgrind=valgrind
+	$(CARGO) install -q --locked --target-dir $(TARGET_DIR)/tools/build --root $(TARGET_DIR)/tools --version $(GUNGRAUN) gungraun-runner
+	GUNGRAUN_RUNNER=$(abspath $(TARGET_DIR))/tools/bin/gungraun-runner \
+		$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench instructions
 
 bench-c: need-cargo ## what the C boundary costs, against the crate's own call
 	$(CARGO) bench --locked --features ffi --bench boundary
@@ -50,6 +76,8 @@ campaign: need-cargo ## the random suites for longer than CI has time for
 	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
 	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
 	KV_MODEL_MINUTES=$${KV_MODEL_MINUTES:-60} $(MAKE) test-protocol
+	KV_SOAK_SECONDS=$${KV_SOAK_SECONDS:-600} KV_SOAK_OPENS=$${KV_SOAK_OPENS:-10000} KV_SOAK_READER_SECONDS=$${KV_SOAK_READER_SECONDS:-60} $(CARGO) test --locked --features $(FEATURES) --test soak
+	KV_SHUTTLE_ITERATIONS=$${KV_SHUTTLE_ITERATIONS:-20000} $(MAKE) test-shuttle
 	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
 	scripts/cinstall.sh $(TARGET_DIR)
 	$(MAKE) test-bugs BUGS=all
@@ -67,6 +95,12 @@ test-loom: need-cargo ## loom models: every interleaving of the lock-free protoc
 
 test-protocol: need-cargo ## every state of a model of the protocol, and each rule taken out
 	$(CARGO) run --locked --release --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol
+
+test-shuttle: need-cargo ## the whole engine under a scheduler (KV_SHUTTLE_ITERATIONS schedules a test)
+	$(CARGO) test --locked --release --manifest-path tests/shuttle/Cargo.toml --target-dir $(TARGET_DIR)/shuttle -- --nocapture
+
+test-sanitizers: need-cargo ## AddressSanitizer over the concurrency tests, ThreadSanitizer over the models on real threads
+	scripts/sanitizers.sh $(TARGET_DIR)
 
 BUGS := fast
 test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it

@@ -24,7 +24,7 @@ pub enum Cause {
 pub struct Event {
     /// Its key.
     pub key: Vec<u8>,
-    /// Its last value.
+    /// Its last value; empty if that cannot be read any more, which the logger is told.
     pub value: Vec<u8>,
     /// Its version, as [`crate::Db::version`] gave it.
     pub version: u64,

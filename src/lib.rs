@@ -10,6 +10,11 @@
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("libkv maps its files and needs a 64-bit little-endian target");
 
+// `tests/shuttle` compiles the engine over a standard library whose threads, locks and atomics a scheduler owns.
+#[cfg(kv_shuttle)]
+#[macro_use]
+extern crate scheduled_std as std;
+
 /// The README's example compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

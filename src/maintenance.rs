@@ -1,15 +1,16 @@
-//! The maintenance thread: everything that waits for grace periods. Mask removal, expiry, compaction, clear, unmapping.
+//! The maintenance thread: everything that waits for grace periods. Mask removal, expiry, compaction, clear, unmapping; and a
+//! look at the values that the open left unread.
 
 use crate::compaction::{Between, Compactor, Pace};
 use crate::error::{Error, Result};
 use crate::expiry::Sweeper;
-use crate::log::{Request, Sighting, Signal};
+use crate::log::{Request, Segment, Sighting, Signal, FIRST_RECORD_AT};
 use crate::record::{Draft, Kind, State};
 use crate::store::{New, Step, Store};
 use crate::testing::{Fault, Point};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Upper bound of a sleep while hints wait: a wall clock that is set ahead is noticed within this.
@@ -106,14 +107,70 @@ pub(crate) struct Maintenance {
     sweeper: Sweeper,
     compactor: Compactor,
     retry_at: Option<Instant>,
+    unread: Unread,
+}
+
+/// Segments whose values the open left unread.
+struct Unread {
+    /// Not shares: what is compacted away has to give its space back.
+    segments: Vec<Weak<Segment>>,
+    /// Where in the last of them.
+    at: u64,
+    is_sound: bool,
+    /// When the next portion may be looked at: half of the time, so that it stays off the foreground's tail latency.
+    next: Instant,
+}
+
+/// Bytes of values that are looked at in one go.
+const UNREAD_PORTION_BYTES: u64 = 256 << 10;
+
+impl Unread {
+    fn new(sealed: &[Arc<Segment>]) -> Unread {
+        let segments = sealed.iter().filter(|segment| segment.is_unread()).map(Arc::downgrade).collect();
+        Unread { segments, at: FIRST_RECORD_AT, is_sound: true, next: Instant::now() }
+    }
+
+    /// Looks at the next portion. Damage is told once; whoever asks for such a value is told too.
+    fn look(&mut self, store: &Store) {
+        let began = Instant::now();
+        let Some(segment) = self.segments.last() else { return };
+        let segment = segment.upgrade();
+        if let Some(segment) = &segment {
+            self.at = segment.check_records(self.at, UNREAD_PORTION_BYTES, |offset| {
+                self.is_sound = false;
+                // Relaxed: a hint to the picker.
+                segment.damaged.store(true, Ordering::Relaxed);
+                store.say(&Error::corrupt(segment.path(), offset, "checksum mismatch").to_string());
+            });
+        }
+        if segment.as_ref().is_none_or(|segment| self.at >= segment.end()) {
+            if let Some(segment) = segment.filter(|_| self.is_sound) {
+                segment.set_unread(false);
+            }
+            self.segments.pop();
+            (self.at, self.is_sound) = (FIRST_RECORD_AT, true);
+        }
+        self.next = Instant::now() + began.elapsed();
+    }
+
+    fn next(&self) -> Option<Instant> {
+        (!self.segments.is_empty()).then_some(self.next)
+    }
 }
 
 impl Maintenance {
-    pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>) -> Maintenance {
+    pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>, sealed: &[Arc<Segment>]) -> Maintenance {
         let sweeper = Sweeper::new(store.clock.now_ms());
         let waker = Arc::clone(&inbox);
         store.index.on_move(move || waker.wake());
-        Maintenance { store, inbox, sweeper, compactor: Compactor::default(), retry_at: None }
+        Maintenance {
+            store,
+            inbox,
+            sweeper,
+            compactor: Compactor::default(),
+            retry_at: None,
+            unread: Unread::new(sealed),
+        }
     }
 
     /// Works until the store closes.
@@ -123,10 +180,27 @@ impl Maintenance {
             if self.store.log.is_closing() {
                 break;
             }
-            self.inbox.signal.sleep(self.sleep_limit());
+            self.rest();
         }
         self.compactor.end(&self.store);
         self.inbox.shut();
+    }
+
+    /// Sleeps until there is work for a round, and looks at unread values meanwhile.
+    fn rest(&mut self) {
+        loop {
+            let limit = self.sleep_limit();
+            let next = self.unread.next().filter(|_| !self.inbox.is_paused());
+            let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+            let Some(wait) = wait.filter(|wait| limit.is_none_or(|limit| *wait < limit)) else {
+                self.inbox.signal.sleep(limit);
+                return;
+            };
+            if self.inbox.signal.sleep(Some(wait)) || self.store.log.is_closing() {
+                return;
+            }
+            self.unread.look(&self.store);
+        }
     }
 
     fn take_sightings(&mut self) {

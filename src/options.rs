@@ -32,7 +32,8 @@ pub enum OpenMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recover {
-    /// Fails with [`Error::Corrupt`].
+    /// Fails with [`Error::Corrupt`]; a value that is damaged by itself fails whoever asks for it, since an open does not read
+    /// the values of segments that were complete.
     Strict,
     /// Keeps what is intact and lists the rest in [`Db::damage`]. A lost delete may bring its key back.
     Salvage,

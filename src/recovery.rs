@@ -430,10 +430,14 @@ fn start_tail_over(
         if !victims.is_empty() {
             let mut others = sealed.iter().filter(|segment| !holds(victims, segment.header().id));
             let born_of_others = lowest_born(&mut others);
-            let mut tidied = tidy::rewrite(store, victims, base_lsn, born_of_others, &mut made)?;
+            let mut tidied = tidy::rewrite(store, sealed, victims, base_lsn, born_of_others, &mut made)?;
             outputs.append(&mut tidied.outputs);
             sightings.append(&mut tidied.sightings);
             spent = tidied.spent;
+        }
+        if outputs.is_empty() && store.stored_time_ms.load(Ordering::Acquire) > 0 {
+            // I15: no output has it, and what goes may have been the only one that did.
+            tail.sync()?;
         }
         log.files.sync_names()?;
         let mut next = manifest.clone();

@@ -8,7 +8,7 @@ use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Record, Records};
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
-use crate::record::{restore, Draft, Kind, State, HEADER_BYTES};
+use crate::record::{flags, restore, Draft, Kind, State};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
@@ -207,18 +207,19 @@ impl Store {
                 return gone;
             }
             // Whoever tagged it, or wrote instead: look again.
-            self.tag_expired(&map, address, &view);
+            self.tag_expired(&map, address, (segment, view));
         }
     }
 
     /// Turns an expired record into a mask (I5); false if its key leads elsewhere by now.
-    pub(crate) fn tag_expired(&self, map: &Map<'_>, address: Address, view: &View<'_>) -> bool {
+    pub(crate) fn tag_expired(&self, map: &Map<'_>, address: Address, record: Found<'_>) -> bool {
+        let (_, view) = record;
         if !map.redirect(view.key, address, address.expired()) {
             return false;
         }
-        self.count_gone(view);
+        self.count_gone(&view);
         self.counters.expired.add(1);
-        self.tell(view, Cause::Expired);
+        self.tell(address, record, Cause::Expired);
         true
     }
 
@@ -227,25 +228,49 @@ impl Store {
         self.counters.live_bytes.add(-(view.bytes() as i64));
     }
 
-    fn tell(&self, view: &View<'_>, cause: Cause) {
+    fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
         if self.events.is_on() {
-            let value = self.value_of(view).map(Cow::into_owned).unwrap_or_default();
+            let view = record.1;
+            let value = self.value_of(address, record).map(Cow::into_owned).unwrap_or_else(|error| {
+                self.say(&error.to_string());
+                Vec::new()
+            });
             self.events.tell(Event { key: view.key.to_vec(), value, version: view.lsn, cause });
         }
     }
 
     /// The value of a record, decompressed.
-    pub(crate) fn value_of<'g>(&self, view: &View<'g>) -> Result<Cow<'g, [u8]>> {
-        let max = self.options.value_bytes_max as usize;
-        restore(view.word.flags(), view.value, max).map_err(|fault| {
-            let guard = crossbeam_epoch::pin();
-            let place = self.log.table.place_of(view.key, &guard);
-            Error::Corrupt {
-                path: place.map_or_else(|| "memory".into(), |(segment, _)| segment.path().into()),
-                offset: place.map_or(view.lsn, |(_, key_at)| key_at - HEADER_BYTES as u64),
-                reason: format!("key of {} bytes: {fault}", view.key.len()),
-            }
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for one that is not what was written: the open may have left it unread.
+    #[inline]
+    pub(crate) fn value_of<'g>(&self, address: Address, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
+        let (segment, view) = record;
+        segment.check_unread(address.offset_bytes(), &view)?;
+        // Plain values are the common case: no detour through the decompressor.
+        if view.word.flags() & flags::ZSTD == 0 {
+            return Ok(Cow::Borrowed(view.value));
+        }
+        restore(view.word.flags(), view.value, self.options.value_bytes_max as usize).map_err(|fault| {
+            let reason = format!("key of {} bytes: {fault}", view.key.len());
+            Error::corrupt(segment.path(), address.offset_bytes(), reason)
         })
+    }
+
+    /// As `value_of`, of what stands for a key; empty if nothing does.
+    #[inline]
+    pub(crate) fn value_seen<'g>(&self, seen: &Seen<'g>) -> Result<Cow<'g, [u8]>> {
+        match seen.slot.filter(|_| seen.live.is_some()) {
+            Some(slot) => self.value_of(slot.address(), slot.record()),
+            None => Ok(Cow::Borrowed(&[])),
+        }
+    }
+
+    /// Refuses what stands for a key if the open left it unread and it is not what was written.
+    pub(crate) fn check_seen(&self, seen: &Seen<'_>) -> Result<()> {
+        let Some(slot) = seen.slot.filter(|_| seen.live.is_some()) else { return Ok(()) };
+        let (segment, view) = slot.record();
+        segment.check_unread(slot.address().offset_bytes(), &view)
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
@@ -280,7 +305,7 @@ impl Store {
         if let (Some(slot), true) = (&old, draft.kind != Kind::Put) {
             let (address, (_, view)) = (slot.address(), slot.record());
             if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-                self.tell(&view, Cause::Deleted);
+                self.tell(address, slot.record(), Cause::Deleted);
             }
         }
         let mut change = Change::default();
@@ -386,7 +411,10 @@ impl Store {
                 };
                 let value = match &new.value {
                     NewValue::Given => given,
-                    NewValue::Kept => seen.live.map_or(&[][..], |view| view.value),
+                    NewValue::Kept => {
+                        self.check_seen(&seen)?;
+                        seen.live.map_or(&[][..], |view| view.value)
+                    }
                     NewValue::Made(bytes) => bytes,
                 };
                 value_bytes = value.len();
@@ -432,7 +460,7 @@ impl Store {
         segment.account.charge(view.bytes());
         if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
             self.count_gone(&view);
-            self.tell(&view, Cause::Deleted);
+            self.tell(address, record, Cause::Deleted);
         }
         true
     }

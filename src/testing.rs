@@ -103,14 +103,14 @@ thread_local! {
 /// LSN of the record that the calling thread appended last, 0 if it has appended none.
 #[cfg(any(test, feature = "testing"))]
 pub fn last_lsn() -> u64 {
-    LAST_LSN.get()
+    LAST_LSN.with(std::cell::Cell::get)
 }
 
 /// The calling thread has appended a record, or the frame of a batch.
 #[inline]
 pub(crate) fn appended(lsn: u64) {
     #[cfg(any(test, feature = "testing"))]
-    LAST_LSN.set(lsn);
+    LAST_LSN.with(|last| last.set(lsn));
     let _ = lsn;
 }
 

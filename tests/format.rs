@@ -46,8 +46,8 @@ mod reader {
         base_lsn: u64,
         born: u64,
         capacity: u64,
-        /// Used bytes, records, committed.
-        seal: Option<(usize, u32, u32)>,
+        /// Used bytes, records, committed, checksum of the heads.
+        seal: Option<(usize, u32, u32, u64)>,
     }
 
     fn manifest(dir: &Path) -> Manifest {
@@ -58,17 +58,18 @@ mod reader {
             }
             assert_eq!(u32_at(&bytes, 8), 1, "version");
             let n = u32_at(&bytes, 12) as usize;
-            let end = 56 + 72 * n;
+            let end = 56 + 80 * n;
             if u32_at(&bytes, end) != crc(&[&bytes[..end]]) {
                 return None;
             }
-            let listed = bytes[56..end].chunks_exact(72).map(|entry| Listed {
+            let listed = bytes[56..end].chunks_exact(80).map(|entry| Listed {
                 id: u64_at(entry, 0),
                 base_lsn: u64_at(entry, 8),
                 born: u64_at(entry, 16),
                 capacity: u64_at(entry, 24),
-                seal: (u64_at(entry, 32) == 1)
-                    .then(|| (u64_at(entry, 40) as usize, u32_at(entry, 48), u32_at(entry, 52))),
+                seal: (u64_at(entry, 32) == 1).then(|| {
+                    (u64_at(entry, 40) as usize, u32_at(entry, 48), u32_at(entry, 52), u64_at(entry, 72))
+                }),
             });
             let listed = listed.collect();
             Some(Manifest { generation: u64_at(&bytes, 32), uuid: bytes[16..32].to_vec(), listed })
@@ -107,7 +108,7 @@ mod reader {
             let said = [32, 40, 48, 56].map(|at| u64_at(&bytes, at));
             assert_eq!(said, [listed.id, listed.base_lsn, listed.born, listed.capacity]);
             match listed.seal {
-                Some((used, _, _)) => assert!((used..=listed.capacity as usize).contains(&bytes.len())),
+                Some((used, ..)) => assert!((used..=listed.capacity as usize).contains(&bytes.len())),
                 None => assert_eq!(bytes.len() as u64, listed.capacity),
             }
             let stat = std::fs::metadata(&path).unwrap();
@@ -148,16 +149,18 @@ mod reader {
         }
 
         fn sealed<'s>(&'s self, visit: &mut impl FnMut(Record<'s>)) {
-            let (used, records, committed) = self.listed.seal.unwrap();
-            let (mut at, mut counted) = (FIRST_RECORD_AT, (0, 0));
+            let (used, records, committed, heads_crc) = self.listed.seal.unwrap();
+            let (mut at, mut counted, mut heads) = (FIRST_RECORD_AT, (0, 0), Vec::new());
             while at < used {
                 let record = self.record(at).expect("a sealed segment has no gap");
                 assert_ne!(record.kind, 5, "a pad behind the used bytes only");
                 counted = (counted.0 + 1, counted.1 + u32::from(record.state == COMMITTED));
+                self.heads(at, &record, &mut heads);
                 self.counts(at, record, visit);
                 at += record.bytes;
             }
             assert_eq!((at, counted), (used, (records, committed)));
+            assert_eq!(u64::from(crc(&[&heads])), heads_crc);
         }
 
         /// Whether the log may go on in the next segment.
@@ -184,6 +187,18 @@ mod reader {
                 }
             }
             true
+        }
+
+        /// Each record without its value, and behind a frame its members without theirs.
+        fn heads(&self, at: usize, record: &Record<'_>, heads: &mut Vec<u8>) {
+            heads.extend_from_slice(&self.bytes[at..at + HEADER_BYTES]);
+            heads.extend_from_slice(record.key);
+            let mut member_at = at + HEADER_BYTES;
+            while record.kind == 3 && member_at < at + HEADER_BYTES + record.value.len() {
+                let member = parse(&self.bytes[member_at..], self.salt()).expect("a good member");
+                self.heads(member_at, &member, heads);
+                member_at += member.bytes;
+            }
         }
 
         fn counts<'s>(&'s self, at: usize, record: Record<'s>, visit: &mut impl FnMut(Record<'s>)) {

@@ -113,6 +113,74 @@ fn a_flipped_bit_is_named_by_file_and_offset_and_the_rest_is_salvaged() {
     assert!(matches!(db.ttl(b"hour").unwrap(), Some(kv::Ttl::Remaining(_))));
 }
 
+/// P5: an open reads no values; none is given that is not the one that was written.
+#[test]
+fn p5_a_value_that_the_open_left_unread_is_checked_before_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = store(dir.path());
+    let hurt = segments(&path)[1].clone();
+    flip(&hurt, 4096 + 100);
+    for background in [false, true] {
+        let (said, heard) = std::sync::mpsc::channel();
+        let logger = move |line: &str| drop(said.send(line.to_string()));
+        let db = options().background(background).logger(logger).open(&path).unwrap();
+        assert_eq!(db.len(), 2001);
+        if background {
+            // The maintenance thread finds it without being asked.
+            let line = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert!(line.contains(&hurt.display().to_string()) && line.contains("checksum"), "{line}");
+        }
+        let refused: Vec<String> = (0..2000)
+            .map(|number| format!("key {number:04}"))
+            .filter(|key| match db.get(key.as_bytes()) {
+                Ok(value) => value != Some(vec![b'v'; 200]),
+                Err(Error::Corrupt { path, offset, .. }) => (path, offset) == (hurt.clone(), 4096),
+                Err(error) => panic!("{error}"),
+            })
+            .collect();
+        let [key] = &refused[..] else { panic!("{refused:?}") };
+        let key = key.as_bytes();
+        let refuses =
+            |result: Result<(), Error>| assert!(matches!(result, Err(Error::Corrupt { .. })), "{result:?}");
+        refuses(db.get_many(&[key]).map(drop));
+        refuses(db.take(key).map(drop));
+        refuses(db.increment(key, 1).map(drop));
+        refuses(db.persist(b"hour").and_then(|_| db.expire(key, Duration::from_secs(1))).map(drop));
+        refuses(db.scan(ScanOptions::new()).unwrap().try_for_each(|entry| entry.map(drop)));
+        refuses(db.compact().and_then(|()| db.get(key).map(drop)));
+        assert!(db.contains(key).unwrap());
+        db.close().unwrap();
+    }
+    // What is wrong with it does not keep it from being replaced, or deleted.
+    let db = options().open(&path).unwrap();
+    let key = (0..2000)
+        .map(|number| format!("key {number:04}"))
+        .find(|key| db.get(key.as_bytes()).is_err())
+        .unwrap();
+    assert!(db.delete(key.as_bytes()).unwrap());
+    db.set(key.as_bytes(), b"new").unwrap();
+    assert_eq!(db.get(key.as_bytes()).unwrap().as_deref(), Some(&b"new"[..]));
+    db.close().unwrap();
+}
+
+/// P5: keys, deadlines and lengths are what an open goes by.
+#[test]
+fn p5_a_flipped_bit_outside_of_values_is_refused_by_the_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = store(dir.path());
+    let hurt = segments(&path)[1].clone();
+    let sound = fs::read(&hurt).unwrap();
+    for at in (0..40).chain([240, 241, 250]) {
+        flip(&hurt, 4096 + at);
+        let error = options().open(&path).unwrap_err();
+        let named =
+            matches!(&error, Error::Corrupt { path, offset, .. } if *path == hurt && *offset < 4096 + 512);
+        assert!(named, "byte {at}: {error}");
+        fs::write(&hurt, &sound).unwrap();
+    }
+    options().open(&path).unwrap();
+}
+
 #[test]
 fn a_segment_that_is_cut_off_or_gone_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -101,8 +101,11 @@ func TestBackupVerifyAndSalvageFindWhatWasWritten(t *testing.T) {
 	if report.Damage[0].Path == "" || report.Damage[0].Reason == "" {
 		t.Fatalf("%+v", report.Damage)
 	}
-	_, err = kv.Open(backup)
+	unread, err := kv.Open(backup)
+	ok(t, err)
+	_, err = unread.Get([]byte("k"))
 	fails(t, err, kv.ErrCorrupt)
+	ok(t, unread.Close())
 	lines := make(chan string, 100)
 	db, err = kv.Open(backup, kv.WithRecover(kv.RecoverSalvage), kv.WithLogger(func(line string) { lines <- line }))
 	ok(t, err)

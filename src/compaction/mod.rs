@@ -121,8 +121,11 @@ impl Compactor {
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
         let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
         sightings.append(&mut seen);
+        if outputs.is_empty() {
+            keep_time(store, &extents)?;
+        }
         outputs.append(&mut self.unlisted);
-        let result = self.replace(store, &extents, outputs, &spent);
+        let result = self.replace(store, outputs, &spent);
         // The last that holds the victims' files open: their space comes back here.
         drop((extents, victims, spent));
         give_back(store);
@@ -144,13 +147,7 @@ impl Compactor {
     }
 
     /// Lets outputs take the victims' place (I8).
-    fn replace(
-        &mut self,
-        store: &Store,
-        extents: &[Extent],
-        outputs: Vec<Arc<Segment>>,
-        spent: &[Arc<Segment>],
-    ) -> Result<()> {
+    fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
         let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
         if hurried {
             spent.iter().for_each(|victim| drop(store.log.files.remove(victim)));
@@ -165,9 +162,6 @@ impl Compactor {
         let replaced =
             if hurried { Ok(()) } else { store.log.wait_synced_while_open(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
-            if outputs.is_empty() {
-                keep_time(store, extents)?;
-            }
             let add = outputs.clone();
             store.log.ask(|reply| Request::Replace { add, remove, reply })?
         });

@@ -178,7 +178,7 @@ impl<'s> Rewriter<'s> {
                     let address = entry.address();
                     let is_put = view.word.kind() == Some(Kind::Put);
                     if is_put && !address.is_expired() && store.is_past(view.expire_at_ms, guard) {
-                        store.tag_expired(&map, address, view);
+                        store.tag_expired(&map, address, (victim, *view));
                         continue;
                     }
                     let is_mask = address.is_expired() || !is_put;

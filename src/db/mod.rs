@@ -116,6 +116,7 @@ impl Db {
         if let Some(tail) = tail {
             inbox.put(&mut { sightings });
             let (sink, time) = (Arc::clone(&inbox), Arc::clone(&store.stored_time_ms));
+            let maintenance = Maintenance::new(Arc::clone(&store), inbox, &sealed);
             let keeper = Keeper::new(Start {
                 log: Arc::clone(&store.log),
                 manifest,
@@ -128,7 +129,6 @@ impl Db {
             });
             let named = |name: &str| std::thread::Builder::new().name(name.into());
             threads.keeper = Some(named("kv-log").spawn(move || keeper.run()).map_err(spawn_failed)?);
-            let maintenance = Maintenance::new(store, inbox);
             let spawned = named("kv-maintenance").spawn(move || maintenance.run());
             match spawned {
                 Ok(thread) => threads.maintenance = Some(thread),

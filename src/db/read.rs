@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::fork::Generation;
 use crate::index::PREFETCHED_KEYS;
 use crate::options::check_key;
-use crate::record::flags;
 use crate::store::Store;
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
@@ -112,7 +111,7 @@ impl<'db> Pin<'db> {
     /// The value of `key`, in place: no copy unless it is stored compressed. Absent and expired keys give `None`.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Forked`].
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
         self.fork.check()?;
         find(&self.store, key, &self.guard)
@@ -140,17 +139,13 @@ impl<'db> Pin<'db> {
 
 fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
     check_key(key)?;
-    let Some(view) = store.look(key, guard).live else {
+    let seen = store.look(key, guard);
+    let Some(view) = seen.live else {
         store.counters.misses.count();
         return Ok(None);
     };
     store.counters.hits.count();
-    // Plain values are the common case: no detour through the decompressor.
-    let bytes = if view.word.flags() & flags::ZSTD == 0 {
-        Cow::Borrowed(view.value)
-    } else {
-        store.value_of(&view)?
-    };
+    let bytes = store.value_seen(&seen)?;
     Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }))
 }
 
@@ -186,7 +181,7 @@ impl Db {
     /// A copy of the value of `key`; `None` when it is absent or expired. Takes no lock and never waits.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a compressed value that cannot be read; [`Error::Closed`],
+    /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Closed`],
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = crossbeam_epoch::pin();

@@ -154,8 +154,9 @@ fn copy_entry(from: &Db, to: &Db, key: &[u8]) -> Result<bool> {
     let (from, to) = (from.store()?, to.store()?);
     let (word, expire_at_ms, value) = {
         let guard = crossbeam_epoch::pin();
-        let Some(view) = from.look(key, &guard).live else { return Ok(false) };
-        from.value_of(&view)?;
+        let seen = from.look(key, &guard);
+        let Some(view) = seen.live else { return Ok(false) };
+        from.value_seen(&seen)?;
         // A copy: the write below may wait, and nobody waits with a guard in hand.
         (view.word, view.expire_at_ms, view.value.to_vec())
     };

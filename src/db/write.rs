@@ -240,7 +240,7 @@ impl Db {
         let written = store.write(key, |seen| {
             let value = match &seen.live {
                 None => 0,
-                Some(view) => parse_integer(&store.value_of(view)?)?,
+                Some(_) => parse_integer(&store.value_seen(seen)?)?,
             };
             let sum = value.checked_add(delta).ok_or(Error::Overflow { value, delta })?;
             let codec = seen.live.map_or(0, |view| view.word.codec());
@@ -286,7 +286,7 @@ impl Db {
     pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         self.remove(key, |seen| match &seen.live {
-            Some(view) => Ok(store.value_of(view)?.into_owned()),
+            Some(_) => Ok(store.value_seen(seen)?.into_owned()),
             None => Ok(Vec::new()),
         })
     }

@@ -108,9 +108,9 @@ fn find<'g>(store: &Store, spot: Spot, guard: &'g Guard) -> Option<(&'g Segment,
 
 /// Tags the record if it is its key's newest and its time is over; true if it is a mask now.
 fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
-    let Some((_, view, address)) = find(store, spot, guard) else { return false };
+    let Some((segment, view, address)) = find(store, spot, guard) else { return false };
     let map = store.map(guard);
-    store.is_past(view.expire_at_ms, guard) && store.tag_expired(&map, address, &view)
+    store.is_past(view.expire_at_ms, guard) && store.tag_expired(&map, address, (segment, view))
         || map.find(view.key).is_some_and(|slot| slot.address() == address.expired())
 }
 

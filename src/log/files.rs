@@ -167,11 +167,11 @@ impl Files {
         directory.disk.remove(segment.path()).map_err(|e| Error::io("remove", segment.path(), e))
     }
 
-    /// Holds back `bytes` for compaction from now on, while the disk has so much.
-    pub(crate) fn hold_back(&self, bytes: u64) {
+    /// Holds back `bytes` for compaction from now on, while the disk has so much; whether it has.
+    pub(crate) fn hold_back(&self, bytes: u64) -> bool {
         // Relaxed: this and what is held are sizes, which order nothing.
         self.wanted_bytes.store(bytes.max(self.reserve_bytes), Ordering::Relaxed);
-        self.refill_reserves();
+        self.refill_reserves()
     }
 
     /// The largest segment whose records compaction can copy though the disk is full.
@@ -183,11 +183,14 @@ impl Files {
     }
 
     /// Holds space back where it is not yet, for compaction first. Best effort: on a full disk what is lacking stays so until
-    /// the next attempt.
-    pub(crate) fn refill_reserves(&self) {
-        let held = self.refill(Reserve::Compaction, self.wanted_bytes.load(Ordering::Relaxed));
+    /// the next attempt. Returns whether all of it is held.
+    pub(crate) fn refill_reserves(&self) -> bool {
+        let wanted_bytes = self.wanted_bytes.load(Ordering::Relaxed);
+        let held = self.refill(Reserve::Compaction, wanted_bytes);
         self.held_bytes.store(held.as_ref().map_or(0, |bytes| *bytes), Ordering::Relaxed);
-        let _ = held.and_then(|_| self.refill(Reserve::Tombstones, self.reserve_bytes));
+        held.is_ok_and(|held_bytes| {
+            self.refill(Reserve::Tombstones, self.reserve_bytes).is_ok() && held_bytes >= wanted_bytes
+        })
     }
 
     /// Holds `bytes` back, or what the disk still has of that. Returns how much.

@@ -111,6 +111,7 @@ impl Seal {
         if view.word.state() == Some(State::Committed) {
             self.committed = self.committed.saturating_add(1);
         }
+        self.heads_crc = segment.heads_crc(self.heads_crc, offset, view);
         self.highest_lsn = self.highest_lsn.max(view.lsn);
         self.latest_expiry_ms = self.latest_expiry_ms.max(view.expire_at_ms);
         if view.may_mask() {

@@ -14,7 +14,7 @@ const NAMES: [&str; 2] = ["MANIFEST-0", "MANIFEST-1"];
 /// What is added to a name while the file is not whole.
 const DRAFT: &str = "new";
 const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
-const ENTRY_BYTES: usize = 8 * 9;
+const ENTRY_BYTES: usize = 8 * 10;
 const CRC_BYTES: usize = 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
 const GROWTH_BYTES: u64 = 4 << 10;
@@ -34,6 +34,8 @@ pub(crate) struct Seal {
     pub(crate) highest_lsn: u64,
     /// Latest expiry of a record in it, Unix milliseconds; 0 when none expires.
     pub(crate) latest_expiry_ms: u64,
+    /// Of the records without their values, so that an open need not read those (`record::heads_crc`).
+    pub(crate) heads_crc: u32,
 }
 
 /// One segment in the manifest.
@@ -80,6 +82,7 @@ impl Manifest {
             page.u32(seal.committed);
             page.u64(seal.highest_lsn);
             page.u64(seal.latest_expiry_ms);
+            page.u64(u64::from(seal.heads_crc));
         }
         Some(page.finish())
     }
@@ -220,6 +223,7 @@ fn decode_listed(page: &mut Reader<'_>) -> Option<Listed> {
         committed: page.u32()?,
         highest_lsn: page.u64()?,
         latest_expiry_ms: page.u64()?,
+        heads_crc: u32::try_from(page.u64()?).unwrap_or(0),
     };
     Some(Listed { id, base_lsn, born, capacity_bytes, seal: is_sealed.then_some(seal) })
 }
@@ -257,6 +261,7 @@ mod tests {
                 committed: 8,
                 highest_lsn: (id << 20) + 4900,
                 latest_expiry_ms: id,
+                heads_crc: id as u32,
             }),
         };
         Manifest {

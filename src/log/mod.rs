@@ -24,7 +24,7 @@ pub(crate) use files::{
 pub(crate) use header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
 pub(crate) use keeper::{sealed_listing, Ending, Extent, Keeper, Request, Sighting, Start};
 pub(crate) use manifest::{Listed, Manifest, Seal};
-pub(crate) use scan::{members, scan, Condition, Scanned};
+pub(crate) use scan::{members, scan, Condition, Reads, Scanned};
 pub(crate) use segment::{Segment, View};
 pub(crate) use signal::Signal;
 pub(crate) use table::Table;

@@ -1,17 +1,31 @@
 //! Finds the records in a segment's bytes, which may be torn or hostile.
 
 use super::header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
-use crate::record::{decode, flags, Fault, Kind, Record, Seed, State, ALIGN_BYTES, HEADER_BYTES, LSN_AT};
+use crate::record::{
+    decode, decode_head, flags, heads_crc, Fault, Kind, Record, Seed, State, Word, ALIGN_BYTES, HEADER_BYTES,
+    LSN_AT, WORD_BYTES,
+};
 
 /// What is known about the bytes, and with it what a gap in them means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// Sealed: records without a gap up to here; anything else is damage.
     Sealed { used_bytes: u64 },
+    /// The same, but values are not read: that the rest is what was written shows in `heads_crc` alone, once all was visited.
+    Heads { used_bytes: u64 },
     /// The process died: a gap is a record that was never filled; what follows it counts (I12).
     ProcessDied,
     /// Power was lost, or another process is writing: nothing from the first gap on counts (I12).
     Cut,
+}
+
+impl Condition {
+    pub(crate) fn reads(self, header: &SegmentHeader) -> Reads {
+        match self {
+            Condition::Heads { .. } => Reads::Heads,
+            _ => Reads::All(Seed::from_salt(header.salt)),
+        }
+    }
 }
 
 /// What a scan found beside the records it visited.
@@ -19,6 +33,8 @@ pub(crate) enum Condition {
 pub(crate) struct Scanned {
     pub(crate) records: u32,
     pub(crate) committed: u32,
+    /// Of sealed records without their values (`record::heads_crc`).
+    pub(crate) heads_crc: u32,
     /// The chain reaches the segment's end: the log may go on in the next segment.
     pub(crate) is_complete: bool,
     /// Offset and reason of each place where bytes are not what was written.
@@ -34,11 +50,13 @@ pub(crate) fn scan<'b>(
     synced_lsn: u64,
     mut visit: impl FnMut(u64, &Record<'b>),
 ) -> Scanned {
-    let scanner = Scanner { bytes, header, seed: Seed::from_salt(header.salt) };
-    let end = match condition {
-        Condition::Sealed { used_bytes } => used_bytes.min(bytes.len() as u64),
-        _ => bytes.len() as u64,
+    let reads = condition.reads(header);
+    let scanner = Scanner { bytes, header, reads };
+    let sealed_at = match condition {
+        Condition::Sealed { used_bytes } | Condition::Heads { used_bytes } => Some(used_bytes),
+        Condition::ProcessDied | Condition::Cut => None,
     };
+    let end = sealed_at.unwrap_or(u64::MAX).min(bytes.len() as u64);
     let mut found = Scanned::default();
     let mut at = FIRST_RECORD_AT;
     while at + HEADER_BYTES as u64 <= end {
@@ -50,6 +68,9 @@ pub(crate) fn scan<'b>(
             Ok(record) if condition != Condition::Cut || record.state != State::Pending => {
                 found.records += 1;
                 found.committed += u32::from(record.state == State::Committed);
+                if sealed_at.is_some() {
+                    found.heads_crc = scanner.heads_crc(found.heads_crc, at, &record);
+                }
                 visit(at, &record);
                 at += record.bytes;
                 continue;
@@ -59,13 +80,11 @@ pub(crate) fn scan<'b>(
         };
         let is_synced = header.kind == SegmentKind::Tail && header.base_lsn + at < synced_lsn;
         let is_gap = scanner.word(at) == 0;
-        if is_synced
-            || matches!(condition, Condition::Sealed { .. })
-            || (!is_gap && condition != Condition::Cut)
-        {
+        if is_synced || sealed_at.is_some() || (!is_gap && condition != Condition::Cut) {
             found.damage.push((at, fault));
         }
-        if condition == Condition::Cut {
+        // Without checksums anything looks like a record.
+        if condition == Condition::Cut || reads == Reads::Heads {
             return found;
         }
         match scanner.resync(at + ALIGN_BYTES as u64, end) {
@@ -74,7 +93,7 @@ pub(crate) fn scan<'b>(
         }
     }
     found.is_complete = true;
-    if let Condition::Sealed { used_bytes } = condition {
+    if let Some(used_bytes) = sealed_at {
         if at != used_bytes {
             found.damage.push((at.min(end), format!("records end at {at}, the manifest says {used_bytes}")));
         }
@@ -82,18 +101,35 @@ pub(crate) fn scan<'b>(
     found
 }
 
-/// Calls `visit` with the offset of each member of a frame.
+/// What of a record is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// All, against its checksum.
+    All(Seed),
+    /// Not its value, and so not its checksum.
+    Heads,
+}
+
+impl Reads {
+    fn decode(self, bytes: &[u8]) -> Result<Record<'_>, Fault> {
+        match self {
+            Reads::All(seed) => decode(bytes, seed),
+            Reads::Heads => decode_head(bytes).map(|(record, _)| record),
+        }
+    }
+}
+
+/// Calls `visit` with the offset of each member of a frame, which a scan has checked.
 pub(crate) fn members<'b>(
-    header: &SegmentHeader,
     at: u64,
     frame: &Record<'b>,
+    reads: Reads,
     mut visit: impl FnMut(u64, &Record<'b>),
 ) -> Result<(), Fault> {
-    let seed = Seed::from_salt(header.salt);
     let mut rest = frame.value;
     let mut member_at = at + HEADER_BYTES as u64;
     while !rest.is_empty() {
-        let member = decode(rest, seed)?;
+        let member = reads.decode(rest)?;
         let advance = usize::try_from(member.bytes).unwrap_or(usize::MAX);
         rest = rest.get(advance..).ok_or(Fault::ShortHeader)?;
         visit(member_at, &member);
@@ -105,10 +141,22 @@ pub(crate) fn members<'b>(
 struct Scanner<'b, 'h> {
     bytes: &'b [u8],
     header: &'h SegmentHeader,
-    seed: Seed,
+    reads: Reads,
 }
 
 impl<'b> Scanner<'b, '_> {
+    /// Adds the record at `at`, and a frame's members, to a checksum of heads.
+    fn heads_crc(&self, crc: u32, at: u64, record: &Record<'b>) -> u32 {
+        let fixed =
+            usize::try_from(at).ok().and_then(|at| self.bytes.get(at + WORD_BYTES..at + HEADER_BYTES));
+        let mut crc = heads_crc(crc, Word(self.word(at)), fixed.unwrap_or_default(), record.key);
+        if record.kind == Kind::Batch {
+            // What is no member was found before.
+            let _ = members(at, record, Reads::Heads, |at, member| crc = self.heads_crc(crc, at, member));
+        }
+        crc
+    }
+
     fn word(&self, at: u64) -> u64 {
         self.field(at).unwrap_or(0)
     }
@@ -121,7 +169,7 @@ impl<'b> Scanner<'b, '_> {
     fn record_at(&self, at: u64, end: u64) -> Result<Record<'b>, String> {
         let range = usize::try_from(at).ok().zip(usize::try_from(end).ok());
         let bytes = range.and_then(|(at, end)| self.bytes.get(at..end)).ok_or("outside of the file")?;
-        let record = decode(bytes, self.seed).map_err(|fault| fault.to_string())?;
+        let record = self.reads.decode(bytes).map_err(|fault| fault.to_string())?;
         let is_in_place = match self.header.kind {
             SegmentKind::Tail => record.lsn == self.header.base_lsn + at,
             SegmentKind::Output => record.lsn < self.header.born,
@@ -135,7 +183,7 @@ impl<'b> Scanner<'b, '_> {
         if record.kind == Kind::Batch {
             // A frame has no key: members of one that had would be looked for where the key lies.
             let mut is_whole = record.key.is_empty() && self.header.kind == SegmentKind::Tail;
-            let members = members(self.header, at, &record, |member_at, member| {
+            let members = members(at, &record, self.reads, |member_at, member| {
                 is_whole &= member.flags & flags::IN_BATCH != 0
                     && member.state == State::Committed
                     && matches!(member.kind, Kind::Put | Kind::Tombstone)

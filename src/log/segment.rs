@@ -11,8 +11,8 @@ use super::tail::{Reserved, TailOffset};
 use crate::error::{Error, Result};
 use crate::io::{prefetch, File, Map};
 use crate::record::{
-    fill_body, flags, frame_body, record_bytes, Draft, Kind, LiveWord, Seed, State, Word, EXPIRE_AT,
-    HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
+    fill_body, flags, frame_body, heads_crc, record_bytes, Draft, Kind, LiveWord, Seed, State, Word,
+    EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,7 @@ pub(crate) struct Segment {
     tombstones_only: bool,
     /// A damaged record was met here: the segment is kept as it is (I7).
     pub(crate) damaged: AtomicBool,
+    unread: AtomicBool,
 }
 
 /// A record in mapped memory whose word was found written.
@@ -118,6 +119,7 @@ impl Segment {
             sealed_at: OnceLock::new(),
             tombstones_only: false,
             damaged: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -364,6 +366,58 @@ impl Segment {
         // SAFETY: M2: the view's word was found written.
         let body = unsafe { self.map.slice(at + WORD_BYTES, HEADER_BYTES - WORD_BYTES + data_len) };
         body.is_some_and(|body| self.seed.record_crc(view.word, body) == view.word.crc())
+    }
+
+    /// Adds the record at `offset`, without its value, to a checksum of such; of a frame also its members.
+    pub(crate) fn heads_crc(&self, crc: u32, offset: u64, view: &View<'_>) -> u32 {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        // SAFETY: M2: the view's word was found written.
+        let fixed = unsafe { self.map.slice(at.saturating_add(WORD_BYTES), HEADER_BYTES - WORD_BYTES) };
+        let mut crc = heads_crc(crc, view.word, fixed.unwrap_or_default(), view.key);
+        if view.word.kind() == Some(Kind::Batch) {
+            self.members(offset, view, |at, member| crc = self.heads_crc(crc, at, member));
+        }
+        crc
+    }
+
+    /// An open has not read the values in it: each is checked before it is given, until all have been found good.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        // Relaxed: says nothing about other memory; who finds it set does work that it need not.
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a record whose value is not what was written, if nobody has looked since the store was opened.
+    #[inline]
+    pub(crate) fn check_unread(&self, offset: u64, view: &View<'_>) -> Result<()> {
+        if !self.is_unread() || self.checksum_is_good(offset, view) {
+            return Ok(());
+        }
+        let reason = format!("checksum mismatch in the record of a key of {} bytes", view.key.len());
+        Err(Error::corrupt(&self.path, offset, reason))
+    }
+
+    /// Checks records from `from` on, up to about `bytes` of them, and calls `bad` with the offset of each that is not what
+    /// was written. Returns where it stopped: the segment's end, once all was looked at.
+    pub(crate) fn check_records(&self, from: u64, bytes: u64, mut bad: impl FnMut(u64)) -> u64 {
+        let (end, mut at) = (self.end(), from);
+        while at < end && at - from < bytes {
+            let Some(view) = self.view(at) else {
+                bad(at);
+                return end;
+            };
+            if view.word.kind() == Some(Kind::Pad) {
+                return end;
+            }
+            if !self.checksum_is_good(at, &view) {
+                bad(at);
+            }
+            at += view.bytes();
+        }
+        at.min(end)
     }
 
     /// Walks the chain from `from` up to the first record that is not resolved: reserved and not filled,

@@ -40,8 +40,8 @@ impl Signal {
         self.idle.store(idle, Ordering::SeqCst);
     }
 
-    /// Sleeps until woken or for `limit`; with a limit it may end early.
-    pub(crate) fn sleep(&self, limit: Option<Duration>) {
+    /// Sleeps until woken or for `limit`; with a limit it may end early. Returns whether it was woken.
+    pub(crate) fn sleep(&self, limit: Option<Duration>) -> bool {
         let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
         // SeqCst: what was asked for before the signal was raised is seen after this; pairs with `wake`.
         let is_raised = || self.raised.swap(false, Ordering::SeqCst);
@@ -50,11 +50,11 @@ impl Signal {
                 None => sleeping = self.changed.wait(sleeping).unwrap_or_else(PoisonError::into_inner),
                 Some(limit) => {
                     drop(self.changed.wait_timeout(sleeping, limit));
-                    is_raised();
-                    return;
+                    return is_raised();
                 }
             }
         }
+        true
     }
 }
 

@@ -72,16 +72,6 @@ impl Table {
         unsafe { (word as *const Segment).as_ref() }
     }
 
-    /// The segment that holds `key` in its map, and where in its file that stands. For telling where damage is: walks over all.
-    pub(crate) fn place_of<'g>(&self, key: &[u8], guard: &'g Guard) -> Option<(&'g Segment, u64)> {
-        let fresh = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).fresh;
-        (0..fresh).find_map(|number| {
-            let segment = self.get(u16::try_from(number).ok()?, guard)?;
-            let offset = (key.as_ptr() as usize).checked_sub(segment.map().base() as usize)?;
-            (offset < segment.map().bytes()).then_some((segment, offset as u64))
-        })
-    }
-
     /// Lets the number lead nowhere and returns the table's share, which the caller drops a grace period later (T1).
     pub(crate) fn remove(&self, number: u16) -> Option<Arc<Segment>> {
         // AcqRel: one caller gets the share; pairs with `insert` and `get`.

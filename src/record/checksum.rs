@@ -2,6 +2,30 @@
 
 use super::layout::{Word, HEADER_BYTES, WORD_BYTES};
 
+/// Adds a record without its value to a checksum of such: the first `HEADER_BYTES`, then the key.
+pub(crate) fn heads_crc(crc: u32, word: Word, fixed: &[u8], key: &[u8]) -> u32 {
+    // One run for all but long keys, as below.
+    const RUN_BYTES: usize = 128;
+    let mut run = [0u8; RUN_BYTES];
+    let mut crc = crc32fast::Hasher::new_with_initial(crc);
+    let mut len = 0;
+    for part in [&word.0.to_le_bytes()[..], fixed, key] {
+        match run.get_mut(len..len + part.len()) {
+            Some(room) => {
+                room.copy_from_slice(part);
+                len += part.len();
+            }
+            None => {
+                crc.update(&run[..len]);
+                crc.update(part);
+                len = 0;
+            }
+        }
+    }
+    crc.update(&run[..len]);
+    crc.finalize()
+}
+
 /// The checksum's start value for one segment: the CRC of its salt, so that bytes a user stored,
 /// or another segment's records, never pass for records here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

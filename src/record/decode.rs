@@ -46,6 +46,18 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Fault> {
 
 /// Reads the record at the start of `bytes`, which reach to the end of the segment.
 pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, Fault> {
+    let (record, word) = decode_head(bytes)?;
+    let checked_bytes = if record.kind == Kind::Pad { 0 } else { record.key.len() + record.value.len() };
+    let checked = bytes.get(WORD_BYTES..HEADER_BYTES + checked_bytes).ok_or(Fault::ShortHeader)?;
+    let computed = seed.record_crc(word, checked);
+    if computed != word.crc() {
+        return Err(Fault::Checksum { stored: word.crc(), computed });
+    }
+    Ok(record)
+}
+
+/// As [`decode`], without a look at the checksum, and so without reading the value.
+pub(crate) fn decode_head(bytes: &[u8]) -> Result<(Record<'_>, Word), Fault> {
     let word = Word(u64::from_le_bytes(field::<WORD_BYTES>(bytes, 0)?));
     if word.0 == 0 {
         return Err(Fault::Unwritten);
@@ -67,13 +79,8 @@ pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, Fault> {
     }
     let key_end = HEADER_BYTES + key_len;
     let value_end = key_end + value_len;
-    let checked_end = if kind == Kind::Pad { HEADER_BYTES } else { value_end };
     let slice = |from, to| bytes.get(from..to).ok_or(Fault::ShortHeader);
-    let computed = seed.record_crc(word, slice(WORD_BYTES, checked_end)?);
-    if computed != word.crc() {
-        return Err(Fault::Checksum { stored: word.crc(), computed });
-    }
-    Ok(Record {
+    let record = Record {
         kind,
         flags: word.flags(),
         codec: word.codec(),
@@ -83,7 +90,8 @@ pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, Fault> {
         key: slice(HEADER_BYTES, key_end)?,
         value: slice(key_end, value_end)?,
         bytes: total,
-    })
+    };
+    Ok((record, word))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ mod layout;
 mod live;
 mod value;
 
-pub(crate) use checksum::Seed;
-pub(crate) use decode::{decode, Fault, Record};
+pub(crate) use checksum::{heads_crc, Seed};
+pub(crate) use decode::{decode, decode_head, Fault, Record};
 pub(crate) use encode::{encode_onto, fill_body, frame_body, Draft};
 pub(crate) use layout::{
     flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,

@@ -3,7 +3,8 @@
 use super::load::{Found, Loaded, Source};
 use super::Damage;
 use crate::index::{Address, PREFETCHED_KEYS};
-use crate::log::{members, scan, Condition, Scanned, Segment, Sighting};
+use crate::log::{members, scan, Condition, Reads, Scanned, Seal, Segment, Sighting};
+use crate::options::Recover;
 use crate::record::{Kind, Record, State};
 use crate::store::{Change, Map, Store};
 use crate::testing::Fault;
@@ -36,7 +37,9 @@ pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -
         loaded.segments.iter().partition(|found| found.listed.seal.is_some());
     let clear_lsn = AtomicU64::new(0);
     let mut replayed = Replayed::default();
-    replay_sealed(store, &sealed, &clear_lsn, &mut replayed, damage);
+    // Where damage is listed and not refused, all of it is; and what counts has to be known before it is in the index.
+    let reads_values = store.options.recover != Recover::Strict || loaded.source != Source::Mapped;
+    replay_sealed(store, reads_values, &sealed, &clear_lsn, &mut replayed, damage);
     unsealed.sort_by_key(|found| found.segment.header().base_lsn);
     replay_unsealed(store, loaded.source, &unsealed, &clear_lsn, &mut replayed, damage);
     // Relaxed: the threads that raised it are joined.
@@ -46,6 +49,7 @@ pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -
 
 fn replay_sealed(
     store: &Store,
+    reads_values: bool,
     sealed: &[&Found],
     clear_lsn: &AtomicU64,
     replayed: &mut Replayed,
@@ -56,17 +60,9 @@ fn replay_sealed(
     let work = || {
         // Relaxed: only hands out numbers.
         while let Some(found) = sealed.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let used_bytes = found.listed.seal.map_or(0, |seal| seal.used_bytes);
+            let seal = found.listed.seal.unwrap_or_default();
             let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
-            let mut scanned = one.run(Condition::Sealed { used_bytes }, 0);
-            let counts = found.listed.seal.map_or((0, 0), |seal| (seal.records, seal.committed));
-            if scanned.damage.is_empty() && counts != (scanned.records, scanned.committed) {
-                let reason = format!(
-                    "{} records, {} of them committed; the manifest lists {} and {}",
-                    scanned.records, scanned.committed, counts.0, counts.1
-                );
-                scanned.damage.push((0, reason));
-            }
+            let scanned = one.run_sealed(&seal, reads_values);
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
             results.0.count(&scanned);
             results.0.sightings.append(&mut one.sightings);
@@ -157,17 +153,57 @@ impl<'s> ReplayOne<'s> {
         ReplayOne { store, segment, clear_lsn, sightings: Vec::new(), offsets: Vec::new(), end }
     }
 
+    /// Reads a segment that no longer changes, without its values if that is enough to know that the rest is as it was
+    /// written. Values are then checked when they are asked for, and by the maintenance thread.
+    fn run_sealed(&mut self, seal: &Seal, reads_values: bool) -> Scanned {
+        let used_bytes = seal.used_bytes;
+        let fault = |scanned: &Scanned| {
+            let counts = (scanned.records, scanned.committed, scanned.heads_crc);
+            (scanned.damage.is_empty() && counts != (seal.records, seal.committed, seal.heads_crc)).then(|| {
+                format!(
+                    "{} records, {} of them committed, their heads' checksum {:08x}; the manifest lists {}, {} and {:08x}",
+                    counts.0, counts.1, counts.2, seal.records, seal.committed, seal.heads_crc
+                )
+            })
+        };
+        if reads_values {
+            let mut scanned = self.run(Condition::Sealed { used_bytes }, 0);
+            scanned.damage.extend(fault(&scanned).map(|reason| (0, reason)));
+            return scanned;
+        }
+        let heads = self.run(Condition::Heads { used_bytes }, 0);
+        let fault = fault(&heads);
+        if fault.is_none() && heads.damage.is_empty() {
+            self.segment.set_unread(true);
+            return heads;
+        }
+        // The store will not open: where the damage is shows once the checksums are read.
+        let mut scanned =
+            scan(self.bytes(), self.segment.header(), Condition::Sealed { used_bytes }, 0, |_, _| {});
+        if scanned.damage.is_empty() {
+            scanned.damage = heads.damage;
+            scanned.damage.extend(fault.map(|reason| (0, reason)));
+        }
+        scanned
+    }
+
+    fn bytes(&self) -> &'s [u8] {
+        let map = self.segment.map();
+        // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
+        unsafe { map.slice(0, map.bytes()) }.unwrap_or_default()
+    }
+
     fn run(&mut self, condition: Condition, synced_lsn: u64) -> Scanned {
         let segment = self.segment;
-        // SAFETY: M2: nobody writes a segment of an earlier run before this one has replaced it (I17).
-        let bytes = unsafe { segment.map().slice(0, segment.map().bytes()) }.unwrap_or_default();
+        let bytes = self.bytes();
+        let reads = condition.reads(segment.header());
         let mut group =
             Group { entries: Default::default(), len: 0, guard: crossbeam_epoch::pin(), groups: 0 };
         let scanned = scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
             self.end = at + record.bytes;
             if record.state == State::Committed {
                 self.offsets.push(at);
-                self.take(at, record, &mut group);
+                self.take(at, record, reads, &mut group);
             } else {
                 segment.account.charge(record.bytes);
             }
@@ -176,15 +212,14 @@ impl<'s> ReplayOne<'s> {
         scanned
     }
 
-    fn take<'b>(&mut self, at: u64, record: &Record<'b>, group: &mut Group<'b>) {
+    fn take<'b>(&mut self, at: u64, record: &Record<'b>, reads: Reads, group: &mut Group<'b>) {
         let account = &self.segment.account;
         match record.kind {
             Kind::Put | Kind::Tombstone => self.collect(at, record, group),
             Kind::Batch => {
                 account.charge(crate::record::record_bytes(0, 0));
                 // The scan has checked the frame's members.
-                let _ =
-                    members(self.segment.header(), at, record, |at, member| self.collect(at, member, group));
+                let _ = members(at, record, reads, |at, member| self.collect(at, member, group));
             }
             Kind::Clear => {
                 account.saw_mask(record.lsn);

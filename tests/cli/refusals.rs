@@ -20,7 +20,7 @@ fn a_sound_store_verifies_ok_with_counts() {
 fn a_flipped_byte_is_named_by_verify_refused_for_writing_and_the_rest_salvaged() {
     let place = Place::filled(3000);
     let hurt = place.segments()[1].clone();
-    change(&hurt, |bytes| bytes[4096 + 100] ^= 1);
+    change(&hurt, |bytes| bytes[4096 + 33] ^= 1);
     let found = place.kv("verify", &[]);
     let first = format!("{}, offset 4096: ", hurt.display());
     assert!(found.code == Some(1) && found.text().starts_with(&first), "{found:?}");

@@ -17,6 +17,9 @@ mod log;
 mod record;
 mod sync;
 
+mod batch;
+mod clear;
+mod commit;
 mod epoch;
 mod publish;
 mod roll;

@@ -261,3 +261,51 @@ fn a_segment_that_is_left_before_it_is_full_takes_nothing_more() {
 fn a_segment_must_be_closed_before_the_next_is_installed() {
     roll_early(Some(Fault::LeftOpen));
 }
+
+/// Writers of one segment beside a close, which takes down what it seals.
+fn close_against_calls(fault: Option<Fault>) {
+    type Shared = (Log, Mutex<Vec<u64>>, Mutex<Vec<u64>>);
+    let write = |writer: u64| {
+        move |(log, acknowledged, _): &Shared| {
+            if log.segments[0].append(UNIT_BYTES, writer) {
+                acknowledged.lock().unwrap().push(writer);
+            }
+        }
+    };
+    // As `Keeper::close`: nothing is reserved any more, and what was reserved is waited for.
+    let close = |(log, _, sealed): &Shared| {
+        let segment = &log.segments[0];
+        segment.close();
+        loop {
+            let (end, writers) = segment.walk();
+            if end == segment.tail.end(CAPACITY_BYTES) {
+                *sealed.lock().unwrap() = writers;
+                return;
+            }
+            loom::thread::yield_now();
+        }
+    };
+    let state = move || (Log::new(fault), Mutex::default(), Mutex::default());
+    check(
+        2,
+        state,
+        vec![Box::new(write(1)), Box::new(write(2)), Box::new(close)],
+        |(_, acknowledged, sealed)| {
+            let (mut acknowledged, mut sealed) = (acknowledged.lock().unwrap(), sealed.lock().unwrap());
+            acknowledged.sort_unstable();
+            sealed.sort_unstable();
+            assert_eq!(*acknowledged, *sealed, "acknowledged, and not sealed");
+        },
+    );
+}
+
+#[test]
+fn a_close_seals_what_is_acknowledged() {
+    close_against_calls(None);
+}
+
+#[test]
+#[should_panic(expected = "acknowledged, and not sealed")]
+fn a_close_must_end_reservations_before_it_walks() {
+    close_against_calls(Some(Fault::LeftOpen));
+}

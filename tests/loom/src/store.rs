@@ -203,6 +203,44 @@ impl Store {
         }
     }
 
+    /// The member of a batch: its frame is committed, and then it is published.
+    pub(crate) fn publish_committed(&self, value: u64) {
+        let offset = self.reserve();
+        let body = Body { lsn: offset + RECORD_BYTES, value, expires: false };
+        let place = self.fill(offset, Kind::Put, body, State::Committed);
+        assert!(self.map().publish_over_older(KEY, place.address, place.lsn).is_ok(), "nobody else writes");
+    }
+
+    /// The record of a clear: its LSN.
+    pub(crate) fn append_clear(&self) -> u64 {
+        let place = self.append(Kind::Clear, 0, false);
+        self.word(place.address).resolve(State::Committed);
+        place.lsn
+    }
+
+    /// The walk of a clear: what it masks goes, what is newer gets a tombstone.
+    pub(crate) fn forget_cleared(&self, clear_lsn: u64) {
+        while let Some(slot) = self.map().find(KEY) {
+            if slot.record().1.lsn > clear_lsn {
+                self.write_blind(Kind::Tombstone, 0, false);
+                return;
+            }
+            if self.map().remove(KEY, slot.address()) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a record stands at an offset.
+    pub(crate) fn is_filled(&self, offset: u64) -> bool {
+        self.records[(offset / RECORD_BYTES) as usize].word.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the index leads to the record at an offset.
+    pub(crate) fn leads_to(&self, offset: u64) -> bool {
+        self.map().find(KEY).is_some_and(|slot| slot.address().offset_bytes() == offset)
+    }
+
     /// The compactor's step for one record: a copy of the same LSN takes its place, unless a write does.
     pub(crate) fn relocate(&self, victim_offset: u64) {
         let victim = Address::new(0, victim_offset).expect("a multiple of eight");
@@ -222,6 +260,7 @@ impl Store {
             let is_committed = word.state() == Some(State::Committed);
             is_committed.then(|| (word.kind().expect("a kind"), self.view(address).1))
         });
+        // A clear has a higher LSN than all that it masks, and no key.
         committed.max_by_key(|(_, body)| body.lsn)
     }
 

@@ -13,9 +13,9 @@ impl Model<'_> {
             if s.phase == Phase::Down && s.compactions_left > 0 {
                 let now = s.manifest();
                 self.sets(now.listed & now.sealed, |victims| {
-                    let all_of_them = victims.count_ones() as u8;
-                    let least = if self.scenario.failures { 0 } else { all_of_them };
-                    all.extend((least..=all_of_them).map(|done| Action::Recover(victims, done)));
+                    let may_be_done =
+                        |done: &u16| done & !victims == 0 && (*done == victims || self.scenario.failures);
+                    all.extend((0..=victims).filter(may_be_done).map(|done| Action::Recover(victims, done)));
                 });
             }
         }

@@ -95,7 +95,7 @@ pub enum Action {
     Tick,
     Die(bool),
     LosePower(u8, u8),
-    Recover(u16, u8),
+    Recover(u16, u16),
 }
 
 /// Why a step has no successor.

@@ -66,8 +66,8 @@ impl Model<'_> {
         s.lost_power = true;
     }
 
-    /// One step of an open (I17). Of `victims` it rewrites the first `done`; then there is no room.
-    pub fn recover(&mut self, s: &mut State, victims: u16, done: u8) -> Step {
+    /// One step of an open (I17). Of `victims` it rewrites those in `done`; then there is no room.
+    pub fn recover(&mut self, s: &mut State, victims: u16, done: u16) -> Step {
         if s.phase == Phase::Opening {
             self.sync_manifest(s);
             return self.open(s);
@@ -185,11 +185,11 @@ impl Model<'_> {
     }
 
     /// `recovery/tidy.rs`: a compaction by the open itself. The output, and the victims that may go.
-    fn tidy_up(&mut self, s: &mut State, kept: u16, victims: u16, done: u8, base: u8) -> Step<(u16, u16)> {
+    fn tidy_up(&mut self, s: &mut State, kept: u16, victims: u16, done: u16, base: u8) -> Step<(u16, u16)> {
         let others = bits(kept & !victims).map(|n| s.segments[n].born);
         let born_of_others = others.chain([base]).min().unwrap_or(0);
         let (mut copies, mut masks, mut spent) = (0u32, 0u32, 0u16);
-        for n in bits(victims).take(usize::from(done)) {
+        for n in bits(done) {
             say!(self, "segment {n} is rewritten too;");
             let mut freed = 0;
             for at in (0..2 * RECORDS).filter(|at| entry(s, n, *at).is_some()).collect::<Vec<_>>() {

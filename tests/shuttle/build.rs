@@ -1,0 +1,4 @@
+fn main() {
+    println!("cargo:rustc-check-cfg=cfg(kv_shuttle)");
+    println!("cargo:rustc-cfg=kv_shuttle");
+}
