@@ -17,6 +17,7 @@ export RUSTC_BOOTSTRAP=1
 cd "$root"
 # Its own target directory is an instrumented build of everything.
 target=${CARGO_TARGET_DIR:-$root/target}/fuzz
+mkdir -p "$target"
 unset CARGO_TARGET_DIR
 # The suite's calls leak nothing that is kept, so leaks count.
 for name in "$@"; do
