@@ -254,6 +254,7 @@ fn reserve_path(directory: &Directory, reserve: Reserve) -> PathBuf {
 fn in_memory(header: SegmentHeader, number: u16) -> Result<Segment> {
     let bytes = usize::try_from(header.capacity_bytes).unwrap_or(usize::MAX);
     let map = Map::anonymous(bytes).map_err(|e| Error::io("map memory for", Path::new("a segment"), e))?;
+    map.prefer_huge_pages();
     write_header(&map, &header);
     Ok(Segment::new(header, map, number))
 }
