@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+/// Of x86-64, and of most else.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
 const SUFFIX: &str = "seg";
 /// Held back on disk, by name of who may use it (P7).
 const RESERVES: [&str; 2] = ["RESERVE-TOMBSTONES", "RESERVE-COMPACTION"];
@@ -103,7 +105,10 @@ impl Files {
     /// Creates a segment, allocated and with its header durable; its name is durable after `sync_names`.
     pub(crate) fn create(&self, plan: &Plan, number: u16) -> Result<Segment> {
         let Some(directory) = &self.directory else {
-            return in_memory(self.header(plan, Identity { device: 0, inode: plan.id }), number);
+            return in_memory(
+                &self.header(&whole_huge_pages(plan), Identity { device: 0, inode: plan.id }),
+                number,
+            );
         };
         let path = segment_path(&directory.path, plan.id);
         let file = directory.disk.create(&path, plan.capacity_bytes);
@@ -251,12 +256,20 @@ fn reserve_path(directory: &Directory, reserve: Reserve) -> PathBuf {
     directory.path.join(RESERVES[reserve as usize])
 }
 
-fn in_memory(header: SegmentHeader, number: u16) -> Result<Segment> {
+/// A tail in memory that is large enough for huge pages consists of them: the system then begins it on one too. Outputs are as
+/// large as what they hold.
+fn whole_huge_pages(plan: &Plan) -> Plan {
+    let is_large = plan.kind == SegmentKind::Tail && plan.capacity_bytes >= HUGE_PAGE_BYTES;
+    let unit = if is_large { HUGE_PAGE_BYTES } else { 1 };
+    Plan { capacity_bytes: plan.capacity_bytes.next_multiple_of(unit), ..*plan }
+}
+
+fn in_memory(header: &SegmentHeader, number: u16) -> Result<Segment> {
     let bytes = usize::try_from(header.capacity_bytes).unwrap_or(usize::MAX);
     let map = Map::anonymous(bytes).map_err(|e| Error::io("map memory for", Path::new("a segment"), e))?;
     map.prefer_huge_pages();
-    write_header(&map, &header);
-    Ok(Segment::new(header, map, number))
+    write_header(&map, header);
+    Ok(Segment::new(*header, map, number))
 }
 
 fn write_header(map: &Map, header: &SegmentHeader) {
