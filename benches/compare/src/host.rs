@@ -18,8 +18,8 @@ pub fn described(scale: &Scale) -> Vec<String> {
         format!("{}; {}", said_by("rustc", &["--version"]), said_by("redis-server", &["--version"])),
         format!("commit {}, {}", said_by("git", &["rev-parse", "--short=12", "HEAD"]), said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         format!(
-            "{} repetitions of {} ms ({} ms where writes are synced); {} keys, {} with values of 4 KiB, {} where writes are synced",
-            scale.rounds, scale.run_ms, scale.sync_run_ms, scale.keys, scale.large_keys, scale.synced_keys
+            "{} rounds of {} ms ({} ms where writes are synced), {} where each needs a new store; {} keys, {} with values of 4 KiB, {} where writes are synced",
+            scale.rounds, scale.run_ms, scale.sync_run_ms, scale.stores, scale.keys, scale.large_keys, scale.synced_keys
         ),
         load("at its start"),
     ]

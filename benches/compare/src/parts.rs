@@ -9,7 +9,10 @@ use crate::rounds::{loaded, setup, Runner};
 
 /// How much of everything: `KV_BENCH_QUICK=1` only shows that all of it works.
 pub struct Scale {
+    /// Turns of each peer on a store that stays.
     pub rounds: usize,
+    /// Repetitions of what needs a new store each time.
+    pub stores: usize,
     pub keys: u64,
     /// With values of 4 KiB.
     pub large_keys: u64,
@@ -28,6 +31,7 @@ impl Scale {
             let (keys, large_keys, synced_keys) = (20_000, 1_000, 1_000);
             return Scale {
                 rounds: 1,
+                stores: 1,
                 keys,
                 large_keys,
                 synced_keys,
@@ -38,11 +42,12 @@ impl Scale {
             };
         }
         Scale {
-            rounds: 3,
+            rounds: 5,
+            stores: 3,
             keys: 1_000_000,
             large_keys: 50_000,
             synced_keys: 10_000,
-            run_ms: 300,
+            run_ms: 200,
             sync_run_ms: 1_000,
             churn_ms: 8_000,
             growth: 10,
@@ -194,7 +199,7 @@ pub fn fill(results: &mut Results, scale: &Scale) {
     let in_memory = peers::all().into_iter().filter(|peer| peer.levels.contains(&Level::Memory));
     let mut sides: Vec<_> = in_memory.map(|peer| (peer.name, peer, Level::Memory)).collect();
     sides.push((ON_DISK, peers::named(peers::LIBKV), Level::ProcessCrash));
-    for _ in 0..scale.rounds {
+    for _ in 0..scale.stores {
         for (name, peer, level) in &sides {
             let root = tempfile::tempdir().expect("a directory");
             let mut runner = Runner::start(peer, setup(peer, *level, root.path(), scale.keys, SMALL, None));
@@ -212,7 +217,7 @@ pub const REOPEN: &str = "Reopen after SIGKILL";
 /// All peers at the level of a process crash: loaded, killed, opened again.
 pub fn reopen(results: &mut Results, scale: &Scale) {
     eprintln!("{REOPEN}");
-    for _ in 0..scale.rounds {
+    for _ in 0..scale.stores {
         for peer in peers::all().into_iter().filter(|peer| peer.levels.contains(&Level::ProcessCrash)) {
             if peer.name == "Redis, pipelined" {
                 continue;
@@ -250,7 +255,7 @@ pub const CHURN_HIGHEST: &str = "resident bytes, highest after that";
 /// In memory: each entry lives for a second, so that as many go as come.
 pub fn churn(results: &mut Results, scale: &Scale) {
     eprintln!("{CHURN}");
-    for _ in 0..scale.rounds {
+    for _ in 0..scale.stores {
         for peer in peers::all().into_iter().filter(|peer| peer.expires) {
             let root = tempfile::tempdir().expect("a directory");
             let setup = setup(peer, Level::Memory, root.path(), scale.keys, SMALL, Some(1_000));

@@ -67,9 +67,9 @@ pub fn targets(results: &mut Results, scale: &Scale) {
             );
         }
     };
-    let compaction: Vec<_> = (0..scale.rounds).map(|_| while_it_compacts(scale.keys)).collect();
+    let compaction: Vec<_> = (0..scale.stores).map(|_| while_it_compacts(scale.keys)).collect();
     rows(results, "the compactor runs", &compaction);
-    let growth: Vec<_> = (0..scale.rounds).map(|_| while_it_grows(scale.keys)).collect();
+    let growth: Vec<_> = (0..scale.stores).map(|_| while_it_grows(scale.keys)).collect();
     rows(results, "the index grows (beside a thread that sets new keys; quiet: existing ones)", &growth);
 }
 
