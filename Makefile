@@ -58,13 +58,13 @@ bench: need-cargo ## libkv against its peers and its targets, into docs/benchmar
 bench-core: need-cargo ## time of the core operations
 	$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench times
 
-# The runner must be of the library's version.
+# The runner must be of the library's version. The variable, not the option, tells it where to keep the last run.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' benches/core/Cargo.toml)
 bench-instructions: need-cargo ## instructions of the core operations, compared with the last run; fails when one grew by 5 %
 	@scripts/need.sh valgrind=valgrind
 	$(CARGO) install -q --locked --target-dir $(TARGET_DIR)/tools/build --root $(TARGET_DIR)/tools --version $(GUNGRAUN) gungraun-runner
 	GUNGRAUN_RUNNER=$(abspath $(TARGET_DIR))/tools/bin/gungraun-runner \
-		$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench instructions
+		CARGO_TARGET_DIR=$(abspath $(TARGET_DIR))/bench-core $(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --bench instructions
 
 bench-c: need-cargo ## what the C boundary costs, against the crate's own call
 	$(CARGO) bench --locked --features ffi --bench boundary
