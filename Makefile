@@ -42,27 +42,29 @@ test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
 	scripts/examples.sh $(TARGET_DIR)/debug/examples
 
-# RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts.
+# RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts, whose figures are not
+# for docs/; `PARTS=page` writes the page anew from the last whole run.
 COMPARE_FEATURES := rocksdb
 PARTS :=
+BENCH_OUT = $(TARGET_DIR)/$(if $(filter-out page,$(PARTS))$(KV_BENCH_QUICK),benchmarks-trial,benchmarks)
 bench: need-cargo ## libkv against its peers and its targets, into docs/benchmarks.md (KV_BENCH_QUICK=1: a minute, no figures)
 	@scripts/need.sh c++=g++ redis-server=redis-server /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
 	@ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 || scripts/need.sh libclang=libclang-dev
 	$(CARGO) run --release --locked --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare \
-		--features "$(COMPARE_FEATURES)" -- $(TARGET_DIR)/benchmarks $(PARTS)
-	@if [ -z "$$KV_BENCH_QUICK$(PARTS)" ]; then cp $(TARGET_DIR)/benchmarks/benchmarks.{md,svg,png} docs/; \
-	else echo "the page is $(TARGET_DIR)/benchmarks/benchmarks.md; docs/ is left as it is"; fi
+		--features "$(COMPARE_FEATURES)" -- $(BENCH_OUT) $(PARTS)
+	@if [ $(notdir $(BENCH_OUT)) = benchmarks ]; then cp $(BENCH_OUT)/benchmarks.{md,svg,png} docs/; \
+	else echo "the page is $(BENCH_OUT)/benchmarks.md; docs/ is left as it is"; fi
 
 bench-core: need-cargo ## time of the core operations
 	$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench times
 
-# The runner must be of the library's version.
+# The runner must be of the library's version. The variable, not the option, tells it where to keep the last run.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' benches/core/Cargo.toml)
 bench-instructions: need-cargo ## instructions of the core operations, compared with the last run; fails when one grew by 5 %
 	@scripts/need.sh valgrind=valgrind
 	$(CARGO) install -q --locked --target-dir $(TARGET_DIR)/tools/build --root $(TARGET_DIR)/tools --version $(GUNGRAUN) gungraun-runner
 	GUNGRAUN_RUNNER=$(abspath $(TARGET_DIR))/tools/bin/gungraun-runner \
-		$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench instructions
+		CARGO_TARGET_DIR=$(abspath $(TARGET_DIR))/bench-core $(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --bench instructions
 
 bench-c: need-cargo ## what the C boundary costs, against the crate's own call
 	$(CARGO) bench --locked --features ffi --bench boundary

@@ -2,7 +2,7 @@
 //! this program writes.
 //!
 //! `compare OUT [PART…]` measures all parts, or those named, keeps the figures in OUT/results.json, and writes the page
-//! OUT/benchmarks.md and its plots.
+//! OUT/benchmarks.md and its plots. `compare OUT page` writes the page anew, from the figures that are there.
 
 mod child;
 mod engine;
@@ -20,7 +20,7 @@ mod targets;
 use engine::Level;
 use parts::{Scale, LARGE, SMALL};
 use results::Results;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 type Part = (&'static str, fn(&mut Results, &Scale));
 
@@ -49,11 +49,16 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let out = PathBuf::from(arguments.next().expect("usage: compare OUT [PART…]"));
     let wanted: Vec<String> = arguments.collect();
+    let kept = out.join("results.json");
+    if wanted == ["page"] {
+        let text = std::fs::read_to_string(&kept).expect("figures");
+        return publish(&serde_json::from_str(&text).expect("figures"), &out);
+    }
     for name in &wanted {
         assert!(PARTS.iter().any(|(part, _)| part == name), "no part {name}");
     }
     std::fs::create_dir_all(&out).expect("a directory");
-    let (kept, scale) = (out.join("results.json"), Scale::from_env());
+    let scale = Scale::from_env();
     let mut results = Results { host: host::described(&scale), ..Results::default() };
     for (_, part) in PARTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
         part(&mut results, &scale);
@@ -62,7 +67,11 @@ fn main() {
     targets::derive(&mut results, &scale);
     results.host.push(host::load("at its end"));
     std::fs::write(&kept, serde_json::to_string_pretty(&results).expect("figures")).expect("a file");
-    plot::draw(&results, &out);
-    report::write(&results, &out.join("benchmarks.md"));
-    println!("{}", report::targets(&results));
+    publish(&results, &out);
+}
+
+fn publish(results: &Results, out: &Path) {
+    plot::draw(results, out);
+    report::write(results, &out.join("benchmarks.md"));
+    println!("{}", report::targets(results));
 }
