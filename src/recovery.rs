@@ -322,23 +322,13 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
         drop_tombstones(&store, &mut sightings);
     }
     match start_tail_over(&store, &manifest, &sealed, &victims, &rewritten, &replayed.survivors) {
-        Ok(mut fresh) => {
+        Ok(fresh) => {
             for old in rewritten.iter().chain(&fresh.spent) {
                 let _ = store.log.files.remove(old);
                 drop(store.log.table.remove(old.number()));
                 store.log.table.release(old.number());
             }
-            sightings.append(&mut fresh.sightings);
-            Ok(Recovered {
-                sealed: fresh.sealed(sealed),
-                store,
-                manifest: fresh.manifest,
-                tail: Some(fresh.tail),
-                lock: None,
-                damage,
-                sightings,
-                survey,
-            })
+            Ok(fresh.go_on(store, sealed, sightings, damage, survey))
         }
         Err(error) if error.is_disk_full() => {
             store.read_only = Some(format!("no space to recover for writing: {error}"));
@@ -371,11 +361,20 @@ struct Fresh {
 }
 
 impl Fresh {
-    /// Those of `sealed` that stay, and the outputs.
-    fn sealed(&self, mut sealed: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
+    /// With those of `sealed` that stay, and what was found in them.
+    fn go_on(
+        mut self,
+        store: Store,
+        mut sealed: Vec<Arc<Segment>>,
+        mut sightings: Vec<Sighting>,
+        damage: Vec<Damage>,
+        survey: Survey,
+    ) -> Recovered {
         sealed.retain(|segment| !holds(&self.spent, segment.header().id));
-        sealed.extend(self.outputs.iter().cloned());
-        sealed
+        sealed.append(&mut self.outputs);
+        sightings.append(&mut self.sightings);
+        let (manifest, tail) = (self.manifest, Some(self.tail));
+        Recovered { store, manifest, sealed, tail, lock: None, damage, sightings, survey }
     }
 }
 
@@ -473,16 +472,7 @@ fn start_tail(
     damage: Vec<Damage>,
 ) -> Result<Recovered> {
     let fresh = start_tail_over(&store, &manifest, &sealed, &[], &old, survivors)?;
-    Ok(Recovered {
-        sealed: fresh.sealed(sealed),
-        store,
-        manifest: fresh.manifest,
-        tail: Some(fresh.tail),
-        lock: None,
-        damage,
-        sightings: fresh.sightings,
-        survey: Survey::default(),
-    })
+    Ok(fresh.go_on(store, sealed, Vec::new(), damage, Survey::default()))
 }
 
 /// I17 taken out: goes on in the old tail, behind what was found there.

@@ -78,7 +78,13 @@ pub(crate) struct Seen<'g> {
     pub(crate) live: Option<View<'g>>,
 }
 
-impl Seen<'_> {
+impl<'g> Seen<'g> {
+    /// The entry, if it is alive.
+    #[inline]
+    fn standing(&self) -> Option<Slot<'g>> {
+        self.slot.filter(|_| self.live.is_some())
+    }
+
     /// Version of the live value, 0 when there is none.
     pub(crate) fn version(&self) -> u64 {
         self.live.map_or(0, |view| view.lsn)
@@ -260,7 +266,7 @@ impl Store {
     /// As `value_of`, of what stands for a key; empty if nothing does.
     #[inline]
     pub(crate) fn value_seen<'g>(&self, seen: &Seen<'g>) -> Result<Cow<'g, [u8]>> {
-        match seen.slot.filter(|_| seen.live.is_some()) {
+        match seen.standing() {
             Some(slot) => self.value_of(slot.address(), slot.record()),
             None => Ok(Cow::Borrowed(&[])),
         }
@@ -268,7 +274,7 @@ impl Store {
 
     /// Refuses what stands for a key if the open left it unread and it is not what was written.
     pub(crate) fn check_seen(&self, seen: &Seen<'_>) -> Result<()> {
-        let Some(slot) = seen.slot.filter(|_| seen.live.is_some()) else { return Ok(()) };
+        let Some(slot) = seen.standing() else { return Ok(()) };
         let (segment, view) = slot.record();
         segment.check_unread(slot.address().offset_bytes(), &view)
     }
@@ -302,15 +308,13 @@ impl Store {
 
     /// Counts a publication: what came and what went.
     fn settle(&self, draft: &Draft<'_>, old: Option<Slot<'_>>) {
-        if let (Some(slot), true) = (&old, draft.kind != Kind::Put) {
-            let (address, (_, view)) = (slot.address(), slot.record());
-            if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-                self.tell(address, slot.record(), Cause::Deleted);
-            }
-        }
         let mut change = Change::default();
-        change.count(draft.kind, crate::record::record_bytes(draft.key.len(), draft.value.len()), old);
+        let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len());
+        let ended = change.count(draft.kind, bytes, old);
         self.count(&change);
+        if let Some(slot) = ended.filter(|_| draft.kind != Kind::Put) {
+            self.tell(slot.address(), slot.record(), Cause::Deleted);
+        }
     }
 
     pub(crate) fn count(&self, change: &Change) {
@@ -498,20 +502,21 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A record of so many bytes took the place of `old`, whose bytes are dead now.
-    pub(crate) fn count(&mut self, kind: Kind, bytes: u64, old: Option<Slot<'_>>) {
+    /// A record of so many bytes took the place of `old`, whose bytes are dead now. Returns `old` if it was alive.
+    pub(crate) fn count<'g>(&mut self, kind: Kind, bytes: u64, old: Option<Slot<'g>>) -> Option<Slot<'g>> {
         if kind == Kind::Put {
             self.entries += 1;
             self.live_bytes += bytes as i64;
         }
-        if let Some(slot) = old {
-            let (address, (segment, view)) = (slot.address(), slot.record());
-            segment.account.charge(view.bytes());
-            if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-                self.entries -= 1;
-                self.live_bytes -= view.bytes() as i64;
-            }
+        let slot = old?;
+        let (address, (segment, view)) = (slot.address(), slot.record());
+        segment.account.charge(view.bytes());
+        if view.word.kind() != Some(Kind::Put) || address.is_expired() {
+            return None;
         }
+        self.entries -= 1;
+        self.live_bytes -= view.bytes() as i64;
+        Some(slot)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::table::Table;
 #[cfg(not(loom))]
-use crate::io::Map;
+use crate::io::{Map, HUGE_PAGE_BYTES};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_epoch::Guard;
 use std::marker::PhantomData;
@@ -20,8 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) const HEAD_SLOTS: usize = if cfg!(loom) { 2 } else { 6 };
 pub(super) const LINE_SLOTS: usize = if cfg!(loom) { 1 } else { 7 };
 
-#[cfg(not(loom))]
-const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Lines that are allocated at once.
 const CHUNK_LINES_MIN: usize = if cfg!(loom) { 1 } else { 16 };
 const CHUNK_LINES_MAX: usize = 4096;

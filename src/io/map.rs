@@ -11,6 +11,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::io::Result;
 use std::sync::atomic::AtomicU64;
 
+/// Of x86-64, and of most else.
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 /// Memory of a file, or of nothing but the process.
 pub(crate) struct Map {
     raw: MmapRaw,

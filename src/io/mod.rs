@@ -8,7 +8,7 @@ mod os;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
 
-pub(crate) use map::{prefetch, Map};
+pub(crate) use map::{prefetch, Map, HUGE_PAGE_BYTES};
 pub(crate) use os::OsDisk;
 
 use std::io::{ErrorKind, Result};

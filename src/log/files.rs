@@ -4,13 +4,11 @@ use super::header::{SegmentHeader, SegmentKind};
 use super::manifest::{Listed, Manifest, COUNT_MAX};
 use super::segment::Segment;
 use crate::error::{Error, Result};
-use crate::io::{random_u64, Access, Disk, Identity, Map};
+use crate::io::{random_u64, Access, Disk, Identity, Map, HUGE_PAGE_BYTES};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Of x86-64, and of most else.
-const HUGE_PAGE_BYTES: u64 = 2 << 20;
 const SUFFIX: &str = "seg";
 /// Held back on disk, by name of who may use it (P7).
 const RESERVES: [&str; 2] = ["RESERVE-TOMBSTONES", "RESERVE-COMPACTION"];
@@ -259,8 +257,9 @@ fn reserve_path(directory: &Directory, reserve: Reserve) -> PathBuf {
 /// A tail in memory that is large enough for huge pages consists of them: the system then begins it on one too. Outputs are as
 /// large as what they hold.
 fn whole_huge_pages(plan: &Plan) -> Plan {
-    let is_large = plan.kind == SegmentKind::Tail && plan.capacity_bytes >= HUGE_PAGE_BYTES;
-    let unit = if is_large { HUGE_PAGE_BYTES } else { 1 };
+    let huge = HUGE_PAGE_BYTES as u64;
+    let is_large = plan.kind == SegmentKind::Tail && plan.capacity_bytes >= huge;
+    let unit = if is_large { huge } else { 1 };
     Plan { capacity_bytes: plan.capacity_bytes.next_multiple_of(unit), ..*plan }
 }
 

@@ -133,7 +133,7 @@ struct ReplayOne<'s> {
     segment: &'s Arc<Segment>,
     clear_lsn: &'s AtomicU64,
     sightings: Vec<Sighting>,
-    /// Of committed records, frames as a whole.
+    /// Of committed records, frames as a whole; none where heads only are read.
     offsets: Vec<u64>,
     /// Behind the last record that counts as written.
     end: u64,
@@ -202,7 +202,10 @@ impl<'s> ReplayOne<'s> {
         let scanned = scan(bytes, segment.header(), condition, synced_lsn, |at, record| {
             self.end = at + record.bytes;
             if record.state == State::Committed {
-                self.offsets.push(at);
+                // An open that reads heads only rewrites no sealed segment record by record: it refuses one that is damaged.
+                if reads != Reads::Heads {
+                    self.offsets.push(at);
+                }
                 self.take(at, record, reads, &mut group);
             } else {
                 segment.account.charge(record.bytes);
