@@ -38,6 +38,7 @@ mod log;
 mod maintenance;
 mod options;
 mod options_text;
+mod reclaim;
 mod record;
 mod recovery;
 mod store;

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "sync",
     "limits",
     "error",
     "testing",
     "clock",
     "counters",
+    "reclaim",
     "fork",
     "io",
     "record",

@@ -42,6 +42,7 @@ impl Map {
     }
 
     /// The eight bytes at `offset` as an atomic; `None` outside of the map or off a multiple of eight.
+    #[inline]
     pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
         let end = offset.checked_add(8)?;
         if offset % 8 != 0 || end > self.bytes() {
@@ -56,6 +57,7 @@ impl Map {
     ///
     /// # Safety
     /// M2 holds for the range, or nobody writes the map at all.
+    #[inline]
     pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> Option<&[u8]> {
         let end = offset.checked_add(len)?;
         if end > self.bytes() {
