@@ -136,10 +136,22 @@ fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// Creates a directory with those above it that lack, durably; one that exists is no error.
 pub(crate) fn create_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        // Whoever made it may have died before its name was synced, and nobody asks for that again once it holds this one.
+        match sync_name_of(disk, above) {
+            // It lacks, or its name is on a file system that is not written.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput
+                ) => {}
+            result => result?,
+        }
+    }
     match disk.create_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
-            create_dirs(disk, above)?;
+            create_dirs(disk, above.ok_or(error)?)?;
             disk.create_dir(dir)?;
         }
         result => result?,

@@ -23,7 +23,7 @@ pub(super) struct Inode {
 /// Content, and the offsets of sectors in it that are neither old nor new.
 pub(super) type Found = (Arc<Vec<u8>>, Vec<(usize, Fate)>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Kept {
     /// What is surely on the disk.
     pub(super) durable: Arc<Vec<u8>>,
@@ -88,6 +88,16 @@ impl Inode {
         let memory = unsafe { std::fs::File::from_raw_fd(descriptor) };
         memory.write_all_at(&content, 0)?;
         Ok(Inode { number, memory, kept: Mutex::new(Kept::synced(content)), handles: AtomicUsize::new(0) })
+    }
+
+    /// The same file once more, of which the same is on the disk.
+    pub(super) fn copy(&self) -> Result<Inode> {
+        let (now, kept) = (self.content(), lock(&self.kept));
+        // Shared where nothing is dirty.
+        let now = if *kept.durable == now { Arc::clone(&kept.durable) } else { Arc::new(now) };
+        let copy = Inode::new(self.number, now)?;
+        *lock(&copy.kept) = kept.clone();
+        Ok(copy)
     }
 
     pub(super) fn bytes(&self) -> u64 {
