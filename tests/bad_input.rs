@@ -206,6 +206,29 @@ fn p7_without_a_descriptor_writes_fail_until_there_are_some_and_nothing_breaks_d
 }
 
 #[test]
+fn a_backup_of_a_store_that_could_not_list_a_seal_has_everything() {
+    let mut broken = 0;
+    for failing in 0..20 {
+        let disk = SimDisk::new();
+        let db = options(&disk).background(false).open(DIR).unwrap();
+        disk.fail(Call::Sync, libc::EIO, failing, 1);
+        let mut entries = Entries::new();
+        for n in 0..90u64 {
+            let value = value("v", n, 2000);
+            if db.set(&n.to_le_bytes(), &value).is_ok() {
+                entries.insert(n.to_le_bytes().to_vec(), value);
+            }
+        }
+        broken += u64::from(db.sync().is_err());
+        disk.heal();
+        db.backup("copy").unwrap();
+        assert!(read_all(&db) == entries, "sync {failing}");
+        assert!(read_all(&options(&disk).open("copy").unwrap()) == entries, "sync {failing}");
+    }
+    assert!(broken > 3, "{broken} stores refused writes");
+}
+
+#[test]
 fn a_store_that_cannot_recover_for_want_of_space_opens_for_reading() {
     let disk = SimDisk::new();
     let db = options(&disk).background(false).open(DIR).unwrap();

@@ -469,7 +469,11 @@ impl Keeper {
         }
         let stored = self.store(next);
         match &stored {
-            Err(_) if self.log.is_broken() => return stored,
+            Err(_) if self.log.is_broken() => {
+                // For reads and backups, as above.
+                sealed.into_iter().rev().for_each(|tail| self.tail.push_front(tail));
+                return stored;
+            }
             // The next generation that can be written lists them.
             Err(_) => sealed
                 .iter()
