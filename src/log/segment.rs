@@ -17,7 +17,7 @@ use crate::record::{
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Where a record stands in its segment, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub(crate) struct Segment {
     header: SegmentHeader,
     seed: Seed,
     map: Map,
-    /// `None` in memory.
-    file: Option<Box<dyn File>>,
+    /// `None` in memory, and once it needs no descriptor any more: a store has more segments than a process may have files open.
+    file: Mutex<Option<Arc<dyn File>>>,
     path: PathBuf,
     /// Its number in the segment table.
     number: u16,
@@ -110,7 +110,7 @@ impl Segment {
             seed: Seed::from_salt(header.salt),
             header,
             map,
-            file: None,
+            file: Mutex::new(None),
             path: PathBuf::from("memory"),
             number,
             tail: CachePadded::new(TailOffset::new(FIRST_RECORD_AT)),
@@ -126,7 +126,7 @@ impl Segment {
 
     /// The same segment, in a file.
     pub(crate) fn in_file(self, file: Box<dyn File>, path: PathBuf) -> Segment {
-        Segment { file: Some(file), path, ..self }
+        Segment { file: Mutex::new(Some(file.into())), path, ..self }
     }
 
     /// The same segment, as one that holds records up to `used_bytes` and takes no more.
@@ -161,14 +161,24 @@ impl Segment {
         &self.path
     }
 
-    /// Makes the file's bytes durable; nothing to do in memory.
+    /// Makes the file's bytes durable, with or without a descriptor; nothing to do in memory.
     pub(crate) fn sync(&self) -> Result<()> {
-        let Some(file) = self.file() else { return Ok(()) };
-        file.sync().map_err(|e| Error::io("sync", &self.path, e))
+        let synced = match self.file() {
+            Some(file) => file.sync(),
+            None => self.map.sync(),
+        };
+        synced.map_err(|e| Error::io("sync", &self.path, e))
     }
 
-    pub(crate) fn file(&self) -> Option<&dyn File> {
-        self.file.as_deref()
+    /// The file, until `close_file`; `None` in memory.
+    pub(crate) fn file(&self) -> Option<Arc<dyn File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the descriptor back, once the records are synced and the file has its length: the map is enough to read them, and
+    /// to store a time in the cell and sync that.
+    pub(crate) fn close_file(&self) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn cell(&self) -> Cell<'_> {
@@ -274,7 +284,7 @@ impl Segment {
     /// dirty in a mapping cost every core that runs this process an interrupt each when they are synced.
     pub(crate) fn write_copies(&self, offset: u64, records: &[u8]) -> std::io::Result<()> {
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file() {
             file.write_at(offset, records)?;
             self.map.populate_read(at & !4095, records.len() + (at & 4095));
             return Ok(());

@@ -17,7 +17,8 @@ pub(super) struct Inode {
     /// What the system sees, in memory that any number of maps share.
     pub(super) memory: std::fs::File,
     pub(super) kept: Mutex<Kept>,
-    pub(super) handles: AtomicUsize,
+    /// Open descriptors and maps.
+    pub(super) shares: AtomicUsize,
 }
 
 /// Content, and the offsets of sectors in it that are neither old nor new.
@@ -87,7 +88,7 @@ impl Inode {
         // SAFETY: the descriptor is new and nobody else's.
         let memory = unsafe { std::fs::File::from_raw_fd(descriptor) };
         memory.write_all_at(&content, 0)?;
-        Ok(Inode { number, memory, kept: Mutex::new(Kept::synced(content)), handles: AtomicUsize::new(0) })
+        Ok(Inode { number, memory, kept: Mutex::new(Kept::synced(content)), shares: AtomicUsize::new(0) })
     }
 
     /// The same file once more, of which the same is on the disk.

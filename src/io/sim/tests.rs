@@ -138,6 +138,35 @@ fn a_full_disk_refuses_until_something_goes() {
     assert!(disk.create(&other, 8192).is_err());
     disk.remove(&path).unwrap();
     assert!(disk.create(&other, 8192).is_err(), "an open file keeps its space");
+    let map = file.map().unwrap();
     drop(file);
+    assert!(disk.create(&other, 8192).is_err(), "and so does one that is mapped");
+    drop(map);
     assert!(disk.create(&other, 8192).is_ok());
+}
+
+#[test]
+fn without_a_descriptor_nothing_is_opened_or_made_and_what_is_open_or_mapped_can_be_synced() {
+    let (disk, file, path) = disk_with("a", 4096);
+    let (map, dir) = (file.map().unwrap(), disk.open_dir(Path::new(DIR)).unwrap());
+    file.sync().unwrap();
+    drop(file);
+    assert_eq!(disk.descriptors(), 1);
+    disk.limit_descriptors(Some(1));
+    let lacking = |result: Result<()>| assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EMFILE));
+    lacking(disk.open(&path, Access::Read).map(drop));
+    lacking(disk.open_dir(Path::new(DIR)).map(drop));
+    lacking(disk.create(&Path::new(DIR).join("b"), 1).map(drop));
+    lacking(disk.lock(&path, LockKind::Shared).map(drop));
+    lacking(disk.list(Path::new(DIR)).map(drop));
+    map.word(0).unwrap().store(1, Ordering::Release);
+    map.sync().unwrap();
+    dir.sync().unwrap();
+    assert_eq!(disk.image(Choice::Nothing, 1).read(&path).unwrap()[0], 1);
+    disk.fail(Call::Sync, libc::EIO, 0, 1);
+    map.word(0).unwrap().store(2, Ordering::Release);
+    assert!(map.sync().is_err() && map.sync().is_ok());
+    assert_eq!(disk.image(Choice::Nothing, 1).read(&path).unwrap()[0], 1, "the failed sync lost it");
+    drop(dir);
+    assert!(disk.names(Path::new(DIR)).len() == 1 && disk.open(&path, Access::Read).is_ok());
 }
