@@ -1,7 +1,7 @@
 //! Tags what has expired and removes masks from the index. Owned by the maintenance thread.
 
 use super::{Hint, Spot, Wheel};
-use crate::index::Address;
+use crate::index::{Address, PREFETCHED_KEYS};
 use crate::log::{Segment, Sighting, View};
 use crate::record::Kind;
 use crate::store::Store;
@@ -69,9 +69,12 @@ impl Sweeper {
     fn tag(&mut self, store: &Store, due: &[Hint]) {
         for portion in due.chunks(UNDER_ONE_GUARD) {
             let guard = crossbeam_epoch::pin();
-            for hint in portion {
-                if expire_one(store, hint.place, &guard) {
-                    self.masks.push(hint.place);
+            for group in portion.chunks(PREFETCHED_KEYS) {
+                prefetch(store, group.iter().map(|hint| hint.place), &guard);
+                for hint in group {
+                    if expire_one(store, hint.place, &guard) {
+                        self.masks.push(hint.place);
+                    }
                 }
             }
         }
@@ -88,8 +91,11 @@ impl Sweeper {
         let masks = std::mem::take(&mut self.masks);
         for portion in masks.chunks(UNDER_ONE_GUARD) {
             let guard = crossbeam_epoch::pin();
-            for mask in portion {
-                forget_one(store, *mask, &guard);
+            for group in portion.chunks(PREFETCHED_KEYS) {
+                prefetch(store, group.iter().copied(), &guard);
+                for mask in group {
+                    forget_one(store, *mask, &guard);
+                }
             }
         }
         true
@@ -104,6 +110,12 @@ fn find<'g>(store: &Store, spot: Spot, guard: &'g Guard) -> Option<(&'g Segment,
     }
     let offset = u64::from(spot.offset_bytes);
     Some((segment, segment.view(offset)?, Address::new(spot.segment, offset)?))
+}
+
+/// Has what the index holds of their keys fetched at once: waiting for it is most of what each costs.
+fn prefetch(store: &Store, spots: impl Iterator<Item = Spot>, guard: &Guard) {
+    let keys = spots.filter_map(|spot| find(store, spot, guard)).map(|(_, view, _)| view.key);
+    store.map(guard).prefetch(keys);
 }
 
 /// Tags the record if it is its key's newest and its time is over; true if it is a mask now.
