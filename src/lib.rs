@@ -47,6 +47,10 @@ mod sync;
 pub mod testing;
 #[cfg(not(any(test, feature = "testing")))]
 mod testing;
+#[cfg(feature = "redis")]
+mod tier;
+#[cfg(feature = "redis")]
+mod tier_options;
 mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -60,4 +64,8 @@ pub use log::Sync;
 pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
 pub use options_text::OPTIONS;
 pub use recovery::Damage;
+#[cfg(feature = "redis")]
+pub use tier::TierStats;
+#[cfg(feature = "redis")]
+pub use tier_options::{TierOptions, Writes};
 pub use transfer::{Format, Transferred};

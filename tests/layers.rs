@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 26] = [
     "sync",
     "limits",
     "error",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 24] = [
     "log",
     "index",
     "events",
+    "tier_options",
     "options",
     "options_text",
     "store",
@@ -23,6 +24,7 @@ const LAYERS: [&str; 24] = [
     "compaction",
     "recovery",
     "maintenance",
+    "tier",
     "backup",
     "db",
     "transfer",

@@ -62,6 +62,21 @@ impl Loads {
         flight.map(|flight| flight.overtaken = true).is_some()
     }
 
+    /// Whether a read of `key` must not wait for its loader: that began before a change which the read comes after, or this
+    /// thread is a loader itself, and others may wait for it.
+    #[cfg(feature = "redis")]
+    pub(super) fn is_not_to_be_joined(&self, key: &[u8]) -> bool {
+        let me = std::thread::current().id();
+        let flights = self.flights();
+        let is_late = flights.by_key.get(key).is_some_and(|flight| flight.overtaken);
+        is_late || flights.by_key.values().any(|flight| flight.loader == me)
+    }
+
+    /// Whether what is being loaded for `key` is older than a change. Nothing is loaded: then too.
+    pub(super) fn is_overtaken(&self, key: &[u8]) -> bool {
+        self.flights().by_key.get(key).is_none_or(|flight| flight.overtaken)
+    }
+
     /// As `note`, for every key.
     pub(super) fn note_all(&self) {
         if self.count.load(Ordering::SeqCst) > 0 {
@@ -110,9 +125,18 @@ impl Db {
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Option<Vec<u8>>> {
         check_key(key)?;
-        if let Some(value) = self.get(key)? {
+        if let Some(value) = self.get_local(key)? {
             return Ok(Some(value));
         }
+        self.fly(key, || self.load(key, options, loader))
+    }
+
+    /// Lets one caller a key run `load`; others that come meanwhile wait for its outcome.
+    pub(super) fn fly(
+        &self,
+        key: &[u8],
+        load: impl FnOnce() -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Vec<u8>>> {
         let loads = &self.shared.loads;
         let me = std::thread::current().id();
         let mut flights = loads.flights();
@@ -125,7 +149,7 @@ impl Db {
         // SeqCst: counted before the loader runs; pairs with `note`.
         loads.count.fetch_add(1, Ordering::SeqCst);
         drop(flights);
-        let result = self.load(key, options, loader);
+        let result = load();
         let mut flights = loads.flights();
         loads.count.fetch_sub(1, Ordering::SeqCst);
         if let Some(flight) = flights.by_key.remove(key) {
@@ -149,7 +173,7 @@ impl Db {
         }
         // The loader may be waiting for this thread's pin: in a compaction, say.
         refuse_pinned("get_or_load")?;
-        let Some(flight) = flights.by_key.get_mut(key) else { return self.get(key) };
+        let Some(flight) = flights.by_key.get_mut(key) else { return self.get_local(key) };
         flight.waiting += 1;
         let id = flight.id;
         flights.waits.insert(me, key.into());
@@ -174,7 +198,11 @@ impl Db {
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Option<Vec<u8>>> {
         // The key may have been set between the first look and the registration.
-        if let Some(value) = self.get(key)? {
+        if let Some(value) = self.get_local(key)? {
+            return Ok(Some(value));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(value) = self.load_shared(key)? {
             return Ok(Some(value));
         }
         // The error's text too is the caller's code: a panic that got past this would leave those who wait waiting.
@@ -189,8 +217,7 @@ impl Db {
     /// Sets what was loaded, unless the key was changed since the load began.
     fn fill(&self, key: &[u8], value: &[u8], options: SetOptions) -> Result<()> {
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
-        let is_current =
-            || self.shared.loads.flights().by_key.get(key).is_some_and(|flight| !flight.overtaken);
+        let is_current = || !self.shared.loads.is_overtaken(key);
         self.set_if(key, value, options.condition(Condition::IfAbsent), is_current).map(drop)
     }
 }
