@@ -34,6 +34,7 @@ mod fork;
 mod index;
 mod io;
 pub mod limits;
+mod loads;
 mod log;
 mod maintenance;
 mod options;
@@ -67,5 +68,5 @@ pub use recovery::Damage;
 #[cfg(feature = "redis")]
 pub use tier::TierStats;
 #[cfg(feature = "redis")]
-pub use tier_options::{TierOptions, Writes};
+pub use tier_options::{TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, Transferred};

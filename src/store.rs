@@ -6,6 +6,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Record, Records};
+use crate::loads::Loads;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::record::{flags, restore, Draft, Kind, State};
@@ -28,6 +29,7 @@ pub(crate) struct Store {
     pub(crate) stored_time_ms: Arc<AtomicU64>,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    pub(crate) loads: Loads,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
@@ -181,6 +183,7 @@ impl Store {
             stored_time_ms: Arc::default(),
             counters: Counters::default(),
             events,
+            loads: Loads::default(),
             options,
             read_only: None,
             #[cfg(feature = "redis")]

@@ -18,6 +18,16 @@ pub enum Writes {
     Refused,
 }
 
+/// What becomes of copies of what others wrote while their changes cannot be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenDeaf {
+    /// They are dropped, and none are kept until changes are heard again: reads ask Redis, or fail.
+    Drop,
+    /// They are served on, however old, and compared with Redis when changes are heard again.
+    Keep,
+}
+
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Server {
@@ -42,6 +52,7 @@ pub struct TierOptions {
     pub(crate) prefix: Vec<u8>,
     pub(crate) writes: Writes,
     pub(crate) reads: bool,
+    pub(crate) fresh: Option<WhenDeaf>,
     pub(crate) unreachable_is_miss: bool,
     pub(crate) timeout: Duration,
     pub(crate) backoff_max: Duration,
@@ -72,6 +83,7 @@ impl TierOptions {
             prefix: Vec::new(),
             writes: Writes::Behind,
             reads: true,
+            fresh: None,
             unreachable_is_miss: false,
             timeout: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5),
@@ -112,6 +124,13 @@ impl TierOptions {
     /// Whether a read that finds nothing asks Redis (default yes).
     pub fn reads(mut self, reads: bool) -> Self {
         self.reads = reads;
+        self
+    }
+
+    /// Lets Redis tell of changes by others, so that copies of what they change are dropped within moments; and what to do with
+    /// copies when that is interrupted. Without this (default) a copy stays until its time is over.
+    pub fn fresh(mut self, when_deaf: WhenDeaf) -> Self {
+        self.fresh = Some(when_deaf);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "sync",
     "limits",
     "error",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 26] = [
     "tier_options",
     "options",
     "options_text",
+    "loads",
     "store",
     "expiry",
     "compaction",

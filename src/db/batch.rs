@@ -126,7 +126,7 @@ impl Db {
 
     fn apply_drafts(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<()> {
         for draft in drafts {
-            self.shared.loads.note(draft.key);
+            self.shared.store.loads.note(draft.key);
         }
         let bytes: u64 = drafts.iter().map(|draft| record_bytes(draft.key.len(), draft.value.len())).sum();
         if bytes > BATCH_BYTES_MAX {

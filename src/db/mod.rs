@@ -44,7 +44,6 @@ pub struct Db {
 pub(crate) struct Shared {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
-    loads: load::Loads,
     ending: Arc<Mutex<Option<Ending>>>,
     threads: Mutex<Threads>,
     #[cfg(feature = "redis")]
@@ -113,7 +112,6 @@ impl Db {
         let mut shared = Shared {
             store: Arc::clone(&store),
             inbox: Arc::clone(&inbox),
-            loads: load::Loads::default(),
             ending: Arc::clone(&ending),
             threads: Mutex::default(),
             #[cfg(feature = "redis")]
@@ -206,7 +204,7 @@ impl Db {
         let store = self.writable_store()?;
         store.check_writable()?;
         read::refuse_pinned("clear")?;
-        self.shared.loads.note_all();
+        self.shared.store.loads.note_all();
         let lsn = self.shared.inbox.ask(Task::Clear)??;
         self.acknowledge(lsn)
     }

@@ -1,16 +1,17 @@
 //! What a store does with its tier: asks it, keeps copies of what it holds, waits for it.
 
+use super::read::refuse_pinned;
 use super::write::Stored;
 use super::Db;
 use crate::error::Result;
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
-use crate::tier::{Fetched, Tier, TierStats};
+use crate::tier::{is_unsent, Fetched, Tier, TierStats};
 use std::time::Duration;
 
 /// Whether a change of this store says that a key is gone, and the tier was not told yet: then only the store knows.
 fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
-    seen.live.is_none() && !seen.is_from_tier() && seen.lsn > 0 && store.is_unsent(seen.lsn)
+    seen.live.is_none() && is_unsent(store, seen)
 }
 
 impl Db {
@@ -36,13 +37,15 @@ impl Db {
                 return Ok(Some(store.value_seen(&seen)?.into_owned()));
             }
         }
-        if self.shared.loads.is_not_to_be_joined(key) {
+        if self.shared.store.loads.is_not_to_be_joined(key) {
             return Ok(match tier.fetch(key)? {
                 Fetched::Found { value, .. } => Some(value),
                 Fetched::Absent => None,
             });
         }
-        self.fly(key, || match self.get_local(key)? {
+        // A loader may be waiting for this thread's pin.
+        let may_wait = || refuse_pinned("a read that falls through");
+        self.shared.store.loads.fly(key, may_wait, || match self.get_local(key)? {
             Some(value) => Ok(Some(value)),
             None => self.load_shared(key),
         })
@@ -65,6 +68,9 @@ impl Db {
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }
+        if !tier.keeps_copies() {
+            return Ok(Some(value));
+        }
         if let Err(error) = self.keep_copy(store, key, &value, expire_at_ms) {
             // It was asked for and is here; that it cannot be kept costs the next caller a question.
             store.say(&format!("tier: a copy is not kept: {error}"));
@@ -85,7 +91,7 @@ impl Db {
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
-        let is_current = || !self.shared.loads.is_overtaken(key);
+        let is_current = || !self.shared.store.loads.is_overtaken(key);
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
     }
 

@@ -136,7 +136,7 @@ impl Db {
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let expire_at_ms = deadline_ms(store, expiry, None);
-        self.shared.loads.note(key);
+        self.shared.store.loads.note(key);
         let draft = Draft {
             kind: Kind::Put,
             flags: stored.flags,
@@ -162,7 +162,7 @@ impl Db {
             return self.set_blind(key, value, options.expiry).map(Some);
         }
         self.fault_in(key)?;
-        self.shared.loads.note(key);
+        self.shared.store.loads.note(key);
         self.set_if(key, value, options, || true)
     }
 
@@ -248,7 +248,7 @@ impl Db {
         check_key(key)?;
         let store = self.writable_store()?;
         self.fault_in(key)?;
-        self.shared.loads.note(key);
+        self.shared.store.loads.note(key);
         let written = store.write(key, |seen| {
             let value = match &seen.live {
                 None => 0,
@@ -319,7 +319,7 @@ impl Db {
         check_key(key)?;
         let store = self.writable_store()?;
         // A tier may hold what this store does not.
-        let is_elsewhere = self.shared.loads.note(key) || store.has_outbox();
+        let is_elsewhere = self.shared.store.loads.note(key) || store.has_outbox();
         let (lsn, kept) = store.write(key, |seen| {
             Ok(match seen.live {
                 Some(_) => Step::Write(New::tombstone(), Some(keep(seen)?)),

@@ -5,7 +5,7 @@
 //! reply, and after a failed read it goes on to read what is left of a pipeline, a timeout each.
 
 use crate::tier_options::{Server, TierOptions};
-use redis::{Parser, Value};
+use redis::{Parser, RedisError, Value};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a reply may take beside the values asked for.
 const REPLY_BYTES_MAX: usize = 1 << 20;
+/// The same of a message that was not asked for: it may name many keys.
+const HEARD_BYTES_MAX: usize = 64 << 20;
 /// What a slow line must manage, in bytes a second: large values get more time than small ones.
 const LINE_BYTES_PER_SECOND: usize = 4 << 20;
 
@@ -201,6 +203,25 @@ impl Conn {
         Ok(())
     }
 
+    /// Sends a command whose reply is `hear`d among what else comes.
+    pub(super) fn say(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
+        let mut command = Vec::new();
+        encode(&mut command, args);
+        let until = self.deadline(command.len());
+        Ok(Bounded { stream: &mut self.stream, until, bytes_left: 0 }.write_all(&command)?)
+    }
+
+    /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
+    pub(super) fn hear(&mut self, wait: Duration) -> Result<Option<Value>, Failure> {
+        let mut line =
+            Bounded { stream: &mut self.stream, until: Instant::now() + wait, bytes_left: HEARD_BYTES_MAX };
+        match self.parser.parse_value(&mut line) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_timeout() => Ok(None),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
     fn deadline(&self, bytes: usize) -> Instant {
         Instant::now() + self.timeout + Duration::from_secs((bytes / LINE_BYTES_PER_SECOND) as u64)
     }
@@ -211,9 +232,13 @@ impl Conn {
         let parsed = self.parser.parse_value(&mut line);
         parsed.map_err(|error| match error.is_timeout() {
             true => Failure::from(io::Error::from(ErrorKind::TimedOut)),
-            false => Failure::new(format!("no reply of Redis': {error}")),
+            false => unreadable(&error),
         })
     }
+}
+
+fn unreadable(error: &RedisError) -> Failure {
+    Failure::new(format!("no reply of Redis': {error}"))
 }
 
 fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Failure> {
@@ -286,6 +311,22 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2));
         drop(conn);
         trickle.join().unwrap();
+    }
+
+    #[test]
+    fn a_message_that_comes_in_pieces_is_heard_whole() {
+        let (mut conn, mut peer) = told(b">2\r\n$10\r\ninvali");
+        let moment = Duration::from_millis(20);
+        assert_eq!(conn.hear(moment), Ok(None));
+        peer.write_all(b"date\r\n*1\r\n$1\r\n").unwrap();
+        assert_eq!(conn.hear(moment), Ok(None));
+        peer.write_all(b"k\r\n+PONG\r\n").unwrap();
+        let keys = Value::Array(vec![Value::BulkString(b"k".to_vec())]);
+        let push = Value::Push { kind: redis::PushKind::Invalidate, data: vec![keys] };
+        assert_eq!(conn.hear(moment), Ok(Some(push)));
+        assert_eq!(conn.hear(moment), Ok(Some(Value::SimpleString("PONG".into()))));
+        drop(peer);
+        assert!(conn.hear(moment).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) enum Fetched {
     },
 }
 
-type Outcome = Result<Fetched, Failure>;
+pub(super) type Outcome = Result<Fetched, Failure>;
 
 /// Where one caller waits.
 #[derive(Default)]
@@ -167,28 +167,9 @@ impl Fetcher {
             Some(conn) => conn,
             None => Conn::open(&shared.server, &shared.options)?,
         };
-        let mut commands = Vec::new();
-        for one in wanted {
-            let name = [&shared.options.prefix[..], &one.key].concat();
-            // One transaction: the time of one value must not be taken for that of another.
-            encode(&mut commands, &[b"MULTI"]);
-            encode(&mut commands, &[b"PTTL", &name]);
-            encode(&mut commands, &[b"GET", &name]);
-            encode(&mut commands, &[b"EXEC"]);
-        }
-        // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
-        let now_ms = shared.store.clock.now_ms();
-        let value_bytes = shared.store.options.value_bytes_max as usize;
-        let mut refused = None;
-        conn.exchange(&commands, wanted.len() * REPLIES, value_bytes, |number, reply| {
-            if number % REPLIES != REPLIES - 1 {
-                if matches!(reply, Value::ServerError(_)) {
-                    refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
-                }
-                return;
-            }
-            let outcome = refused.take().map_or_else(|| fetched(reply, now_ms), Err);
-            if let Some(wanted) = wanted.get(number / REPLIES) {
+        let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
+        ask_all(&mut conn, &shared, &keys, |number, outcome| {
+            if let Some(wanted) = wanted.get(number) {
                 wanted.slot.put(outcome);
             }
         })?;
@@ -197,6 +178,35 @@ impl Fetcher {
         self.conn = Some(conn);
         Ok(())
     }
+}
+
+/// Asks for many keys at once.
+pub(super) fn ask_all(
+    conn: &mut Conn,
+    shared: &Shared,
+    keys: &[&[u8]],
+    mut take: impl FnMut(usize, Outcome),
+) -> Result<(), Failure> {
+    let mut commands = Vec::new();
+    for key in keys {
+        let name = [&shared.options.prefix[..], key].concat();
+        // One transaction: the time of one value must not be taken for that of another.
+        encode(&mut commands, &[b"MULTI"]);
+        encode(&mut commands, &[b"PTTL", &name]);
+        encode(&mut commands, &[b"GET", &name]);
+        encode(&mut commands, &[b"EXEC"]);
+    }
+    // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
+    let now_ms = shared.store.clock.now_ms();
+    let value_bytes = shared.store.options.value_bytes_max as usize;
+    let mut refused = None;
+    conn.exchange(&commands, keys.len() * REPLIES, value_bytes, |number, reply| {
+        if number % REPLIES == REPLIES - 1 {
+            take(number / REPLIES, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
+        } else if matches!(reply, Value::ServerError(_)) {
+            refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
+        }
+    })
 }
 
 fn fetched(reply: Value, now_ms: u64) -> Outcome {

@@ -30,6 +30,11 @@ pub(super) fn mark_key(prefix: &[u8], store_uuid: [u8; 16]) -> Vec<u8> {
 
 const MARK_INFIX: &[u8] = b"__libkv:mark:";
 
+/// Whether a key, without its prefix, is some store's mark.
+pub(super) fn is_mark(key: &[u8]) -> bool {
+    key.starts_with(MARK_INFIX)
+}
+
 impl Mark {
     pub(super) fn text(&self) -> Vec<u8> {
         format!("1 {:016x} {} {}", self.session, self.lsn, self.batch).into_bytes()
@@ -46,9 +51,14 @@ impl Mark {
         (version == "1" && words.next().is_none()).then_some(mark)
     }
 
-    /// Reads the mark, under a WATCH. One that is no mark counts as none.
+    /// Reads the mark, under a WATCH.
     pub(super) fn watch(conn: &mut Conn, key: &[u8]) -> Result<Option<Mark>, Failure> {
         conn.ask_ok(&[b"WATCH", key])?;
+        Mark::read(conn, key)
+    }
+
+    /// Reads the mark. One that is no mark counts as none.
+    pub(super) fn read(conn: &mut Conn, key: &[u8]) -> Result<Option<Mark>, Failure> {
         match conn.ask(&[b"GET", key])? {
             Value::BulkString(text) => Ok(Mark::parse(&text)),
             Value::Nil => Ok(None),

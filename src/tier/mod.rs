@@ -6,19 +6,23 @@
 
 mod backoff;
 mod conn;
+mod copies;
 mod fetch;
+mod listener;
 mod mark;
 mod outbox;
 mod pusher;
 
+pub(crate) use copies::is_unsent;
 pub(crate) use fetch::Fetched;
 
 use crate::error::{Error, Result};
 use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
-use crate::tier_options::{Server, TierOptions, Writes};
+use crate::tier_options::{Server, TierOptions, WhenDeaf, Writes};
 use conn::Failure;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,6 +47,8 @@ pub struct TierStats {
     pub batches: u64,
     /// Reads that asked Redis.
     pub fetches: u64,
+    /// Whether changes by others are heard.
+    pub hears: bool,
     /// Attempts to send that failed.
     pub failures: u64,
     /// Why the last of them did; `None` once one has succeeded.
@@ -63,17 +69,35 @@ struct Shared {
     inbox: Arc<Inbox>,
     options: TierOptions,
     server: Server,
+    mark_key: Vec<u8>,
     fetches: fetch::Fetches,
     figures: Figures,
     progress: Mutex<Progress>,
+    /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
+    /// has both.
+    unsure: Mutex<HashSet<Box<[u8]>>>,
+    /// Changes by others are heard.
+    hearing: AtomicBool,
     changed: Condvar,
     stopping: AtomicBool,
+}
+
+/// A connection that hears: the server's number for it, and which one of this store's it is, since a server that starts again gives
+/// the same numbers again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ear {
+    id: i64,
+    turn: u64,
 }
 
 struct Progress {
     /// Everything written before this moment is in Redis.
     caught_up: Instant,
     failing: Option<Failure>,
+    /// The connection that hears, and the one that changes are told to.
+    wanted: Option<Ear>,
+    told: Option<Ear>,
+    mark: Option<mark::Mark>,
 }
 
 impl Shared {
@@ -97,6 +121,56 @@ impl Shared {
             }
             progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn unsure(&self) -> MutexGuard<'_, HashSet<Box<[u8]>>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether they were heard before.
+    fn set_hearing(&self, hears: bool) -> bool {
+        // AcqRel: a copy that is kept because this is set is found by whoever clears it and then waits for guards; pairs with
+        // the Acquire in `keeps_copies`.
+        self.hearing.swap(hears, Ordering::AcqRel)
+    }
+
+    /// Asks the thread that sends to have changes told to this connection.
+    fn want_told(&self, ear: Option<Ear>) {
+        self.progress().wanted = ear;
+    }
+
+    fn wanted(&self) -> Option<Ear> {
+        self.progress().wanted
+    }
+
+    fn note_told(&self, ear: Option<Ear>) {
+        self.progress().told = ear;
+        self.changed.notify_all();
+    }
+
+    fn is_told(&self, ear: Ear) -> bool {
+        self.progress().told == Some(ear)
+    }
+
+    fn wait_told(&self, ear: Ear, until: Instant) -> std::result::Result<(), Failure> {
+        let mut progress = self.progress();
+        while progress.told != Some(ear) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                return Err(Failure::new("changes by others are not told in time"));
+            }
+            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// What the mark says as far as this store knows.
+    fn mark(&self) -> Option<mark::Mark> {
+        self.progress().mark
+    }
+
+    fn note_mark(&self, mark: mark::Mark) {
+        self.progress().mark = Some(mark);
     }
 
     fn note_caught_up(&self, at: Instant) {
@@ -147,14 +221,24 @@ impl Tier {
         };
         let server = options.check()?;
         let writes = options.writes;
+        let mark_key = mark::mark_key(&options.prefix, store.log.files.store_uuid);
         let shared = Arc::new(Shared {
+            mark_key,
             store: Arc::clone(store),
             inbox: Arc::clone(inbox),
             options,
             server,
             fetches: fetch::Fetches::default(),
             figures: Figures::default(),
-            progress: Mutex::new(Progress { caught_up: Instant::now(), failing: None }),
+            progress: Mutex::new(Progress {
+                caught_up: Instant::now(),
+                failing: None,
+                wanted: None,
+                told: None,
+                mark: None,
+            }),
+            unsure: Mutex::default(),
+            hearing: AtomicBool::new(false),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
@@ -167,6 +251,10 @@ impl Tier {
         if shared.options.reads {
             let fetcher = fetch::Fetcher::new(Arc::clone(&shared));
             tier.spawn("kv-tier-ask", move || fetcher.run())?;
+        }
+        if let Some(when_deaf) = shared.options.fresh {
+            let listener = listener::Listener::new(Arc::clone(&shared), when_deaf);
+            tier.spawn("kv-tier-hear", move || listener.run())?;
         }
         Ok(Some(tier))
     }
@@ -206,6 +294,12 @@ impl Tier {
             Err(_) if options.unreachable_is_miss => Ok(Fetched::Absent),
             Err(failure) => Err(tier_error(&failure)),
         }
+    }
+
+    /// Whether what was fetched may be kept: not where it could grow old unnoticed and that is not wanted.
+    pub(crate) fn keeps_copies(&self) -> bool {
+        // Acquire: pairs with `set_hearing`.
+        self.shared.options.fresh != Some(WhenDeaf::Drop) || self.shared.hearing.load(Ordering::Acquire)
     }
 
     /// Refuses a change: of a store that only follows, or one in memory whose queue is full.
@@ -285,6 +379,7 @@ impl Tier {
             sent_keys: figure(&figures.sent_keys),
             batches: figure(&figures.batches),
             fetches: figure(&figures.fetches),
+            hears: self.shared.hearing.load(Ordering::Acquire),
             failures: figure(&figures.failures),
             failing: progress.failing.as_ref().map(|failure| failure.reason.clone()),
         })

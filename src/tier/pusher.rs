@@ -2,9 +2,10 @@
 
 use super::backoff::Backoff;
 use super::conn::{encode, Conn, Failure};
-use super::mark::{mark_key, Mark};
+use super::listener::{prefix_args, HEARTBEAT};
+use super::mark::Mark;
 use super::outbox::{resolved_lsn, Keys, Unsent};
-use super::Shared;
+use super::{Ear, Shared};
 use crate::io::random_u64;
 use crate::log::{Request, Sent, SentFile};
 use redis::Value;
@@ -37,11 +38,13 @@ struct Line {
     /// What to add to a time of the store for one of the server that is no later.
     ahead_ms: i64,
     clock_read: Instant,
+    /// Where changes of others are told.
+    told: Option<Ear>,
+    answered: Instant,
 }
 
 pub(super) struct Pusher {
     shared: Arc<Shared>,
-    mark_key: Vec<u8>,
     line: Option<Line>,
     backoff: Backoff,
     file: SentFile,
@@ -57,7 +60,6 @@ pub(super) struct Pusher {
 impl Pusher {
     pub(super) fn new(shared: Arc<Shared>, file: SentFile, sent: Sent) -> Pusher {
         Pusher {
-            mark_key: mark_key(&shared.options.prefix, shared.store.log.files.store_uuid),
             line: None,
             backoff: Backoff::new(shared.options.backoff_max),
             file,
@@ -79,7 +81,8 @@ impl Pusher {
                 self.pause();
                 continue;
             }
-            self.shared.store.log.moved.sleep(None);
+            let wants_tracking = self.shared.options.fresh.is_some();
+            self.shared.store.log.moved.sleep(wants_tracking.then_some(HEARTBEAT));
         }
         // Best effort: what is lost of it is only sent once more.
         let _ = self.file.sync();
@@ -91,7 +94,8 @@ impl Pusher {
             let began = Instant::now();
             let Ok(extents) = self.shared.store.log.ask(Request::Listing) else { return };
             if resolved_lsn(&extents) <= self.sent.lsn {
-                return self.shared.note_caught_up(began);
+                self.shared.note_caught_up(began);
+                return self.tend();
             }
             let unsent = Unsent::new(&extents, self.sent.lsn, self.reached_lsn);
             drop(extents);
@@ -99,6 +103,27 @@ impl Pusher {
                 Ok(()) => self.shared.note_caught_up(began),
                 Err(Stop::Rewound) => {}
                 Err(Stop::Closing) => return,
+            }
+        }
+    }
+
+    /// Has changes of others told to the thread that hears, and looks whether the connection lives: what it asked for dies
+    /// with it.
+    fn tend(&mut self) {
+        let Some(wanted) = self.shared.wanted() else { return };
+        if self.connect().is_err() {
+            // There is something to send again, or the store ends.
+            return self.shared.store.log.moved.wake();
+        }
+        let Some(mut line) = self.line.take() else { return };
+        match line.tend(wanted, &self.shared.options.prefix) {
+            Ok(()) => {
+                self.line = Some(line);
+                self.shared.note_told(Some(wanted));
+            }
+            Err(failure) => {
+                self.fail(&failure);
+                self.pause();
             }
         }
     }
@@ -174,8 +199,13 @@ impl Pusher {
         self.batch += 1;
         let lsn = if taken == keys.len() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
         let mark = Mark { session: self.session, lsn, batch: self.batch };
-        line.write_with_mark(commands, taken, &self.mark_key, &mark)?;
+        if let Err(failure) = line.write_with_mark(commands, taken, &self.shared.mark_key, &mark)? {
+            // It may have been executed in part: its number is not to be found.
+            self.batch += 1;
+            return Err(failure);
+        }
         self.executed = self.batch;
+        self.shared.note_mark(mark);
         self.line = Some(line);
         // Relaxed: figures.
         self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
@@ -248,14 +278,16 @@ impl Pusher {
     fn try_connect(&mut self) -> Result<Result<(), Stop>, Failure> {
         let shared = Arc::clone(&self.shared);
         let conn = Conn::open(&shared.server, &shared.options)?;
-        let mut line = Line { conn, ahead_ms: 0, clock_read: Instant::now() };
+        let mut line =
+            Line { conn, ahead_ms: 0, clock_read: Instant::now(), told: None, answered: Instant::now() };
         line.read_clock(&shared)?;
-        let found = Mark::watch(&mut line.conn, &self.mark_key)?;
+        let found = Mark::watch(&mut line.conn, &self.shared.mark_key)?;
         let judged = self.judge(found);
         let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.executed };
         let mut commands = Vec::new();
         encode(&mut commands, &[b"MULTI"]);
-        line.write_with_mark(commands, 0, &self.mark_key, &mark)?;
+        line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
+        self.shared.note_mark(mark);
         self.line = Some(line);
         self.note_sent(Sent { lsn: self.sent.lsn, marked_lsn: self.sent.lsn, session: self.session });
         Ok(judged)
@@ -278,8 +310,10 @@ impl Pusher {
                 if has_lost || mark.lsn < self.sent.marked_lsn {
                     return self.rewind(mark.lsn);
                 }
-                // The process died between Redis' answer and the file.
-                self.sent.lsn = mark.lsn.max(self.sent.lsn);
+                if mark.session != self.session {
+                    // The process before died between Redis' answer and the file.
+                    self.sent.lsn = mark.lsn.max(self.sent.lsn);
+                }
                 Ok(())
             }
             // Never marked, or by a copy of this store: then only the file tells.
@@ -310,6 +344,7 @@ impl Pusher {
 
     fn fail(&mut self, failure: &Failure) {
         self.line = None;
+        self.shared.note_told(None);
         self.shared.note_health(Some(failure));
     }
 
@@ -319,6 +354,28 @@ impl Pusher {
 }
 
 impl Line {
+    fn tend(&mut self, wanted: Ear, prefix: &[u8]) -> Result<(), Failure> {
+        if self.told != Some(wanted) {
+            if self.told.is_some() {
+                self.conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
+            }
+            let id = wanted.id.to_string();
+            let mut args: Vec<&[u8]> =
+                vec![b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", id.as_bytes(), b"BCAST"];
+            args.extend(prefix_args(prefix));
+            args.push(b"NOLOOP");
+            self.conn.ask_ok(&args)?;
+            self.told = Some(wanted);
+        } else if self.answered.elapsed() >= HEARTBEAT {
+            let pong = self.conn.ask(&[b"PING"])?;
+            if matches!(pong, Value::ServerError(_)) {
+                return Err(Failure::unexpected("PING", &pong));
+            }
+        }
+        self.answered = Instant::now();
+        Ok(())
+    }
+
     /// Compares the server's clock with the store's. A deadline that is carried over comes too early, never too late, by what
     /// the answer took.
     fn read_clock(&mut self, shared: &Shared) -> Result<(), Failure> {
@@ -339,14 +396,15 @@ impl Line {
         Ok(())
     }
 
-    /// Sends `commands`, a MULTI and so many more, as one transaction with the mark, and watches that again (K1).
+    /// Sends `commands`, a MULTI and so many more, as one transaction with the mark, and watches that again (K1). Apart from a
+    /// failure of the line comes one that the server answered with.
     fn write_with_mark(
         &mut self,
         mut commands: Vec<u8>,
         count: usize,
         key: &[u8],
         mark: &Mark,
-    ) -> Result<(), Failure> {
+    ) -> Result<Result<(), Failure>, Failure> {
         encode(&mut commands, &[b"SET", key, &mark.text()]);
         encode(&mut commands, &[b"EXEC"]);
         encode(&mut commands, &[b"WATCH", key]);
@@ -369,6 +427,6 @@ impl Line {
             // The first one says why; the transaction's own error only that there was one.
             failed = failed.take().or(refused);
         })?;
-        failed.map_or(Ok(()), Err)
+        Ok(failed.map_or(Ok(()), Err))
     }
 }

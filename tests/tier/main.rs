@@ -1,9 +1,14 @@
 //! The tier against a real `redis-server`, which each test starts for itself.
 
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod fresh;
 #[path = "../support/gate.rs"]
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
 mod outbox;
+mod proxy;
 mod reads;
 mod server;
 
