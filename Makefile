@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -42,10 +42,15 @@ test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)
 	scripts/examples.sh $(TARGET_DIR)/debug/examples
 
+test-tier: need-cargo ## the Redis tier, against servers that the tests start
+	@scripts/need.sh redis-server=redis-server
+	$(CARGO) clippy --locked --all-targets --features $(FEATURES),redis -- -D warnings
+	$(CARGO) test --locked --features redis,testing --lib --test tier --test layers
+
 # RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts, whose figures are not
 # for docs/; `PARTS=page` writes the page anew from the last whole run.
 COMPARE_FEATURES := rocksdb
-PARTS :=
+PARTS ?=
 BENCH_OUT = $(TARGET_DIR)/$(if $(filter-out page,$(PARTS))$(KV_BENCH_QUICK),benchmarks-trial,benchmarks)
 bench: need-cargo ## libkv against its peers and its targets, into docs/benchmarks.md (KV_BENCH_QUICK=1: a minute, no figures)
 	@scripts/need.sh c++=g++ redis-server=redis-server /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
@@ -69,20 +74,8 @@ bench-instructions: need-cargo ## instructions of the core operations, compared 
 bench-c: need-cargo ## what the C boundary costs, against the crate's own call
 	$(CARGO) bench --locked --features ffi --bench boundary
 
-campaign: need-cargo ## the random suites for longer than CI has time for
-	KV_CASES=200000 $(CARGO) test --locked --features $(FEATURES) --test model
-	KV_HISTORIES=20000 $(CARGO) test --locked --features $(FEATURES) --test linearizability
-	KV_CRASH_KILLS=$${KV_CRASH_KILLS:-10000} KV_CRASH_HISTORIES=$${KV_CRASH_HISTORIES:-2000} $(CARGO) test --locked --features $(FEATURES) --test crash
-	KV_POWER_IMAGES=$${KV_POWER_IMAGES:-1000000} $(CARGO) test --locked --features $(FEATURES) --test power_loss -- --nocapture
-	KV_FAULT_ROUNDS=$${KV_FAULT_ROUNDS:-10} $(CARGO) test --locked --features $(FEATURES) --test faults -- --nocapture
-	KV_FULL_DISK_ROUNDS=$${KV_FULL_DISK_ROUNDS:-50} $(CARGO) test --locked --features $(FEATURES) --test full_disk
-	KV_FLIP_ONE_IN=1 $(CARGO) test --locked --features $(FEATURES) --test hostile -- --nocapture
-	KV_MODEL_MINUTES=$${KV_MODEL_MINUTES:-60} $(MAKE) test-protocol
-	KV_SOAK_SECONDS=$${KV_SOAK_SECONDS:-600} KV_SOAK_OPENS=$${KV_SOAK_OPENS:-10000} KV_SOAK_READER_SECONDS=$${KV_SOAK_READER_SECONDS:-60} $(CARGO) test --locked --features $(FEATURES) --test soak
-	KV_SHUTTLE_ITERATIONS=$${KV_SHUTTLE_ITERATIONS:-20000} $(MAKE) test-shuttle
-	scripts/fuzz.sh $${KV_FUZZ_SECONDS:-300}
-	scripts/cinstall.sh $(TARGET_DIR)
-	$(MAKE) test-bugs BUGS=all
+campaign: need-cargo ## the suites for longer than CI has time for, and a report (KV_CAMPAIGN_MINUTES=, PARTS=, KV_SEED=)
+	@PARTS="$(PARTS)" scripts/campaign.sh $(TARGET_DIR)
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
 	$(CARGO) build --release --locked --features cli --bin kv

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::io::create_dirs;
-use crate::log::{segment_path, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
+use crate::log::{segment_path, Directory, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
 use crate::store::Store;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -24,6 +24,7 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
         let reason = format!("it holds {} already", entry.name.to_string_lossy());
         return Err(Error::NotAStore { path: to.to_path_buf(), reason });
     }
+    let directory = Directory::open(&store.options.disk, to)?;
     let mut segments = Vec::new();
     for extent in extents.iter().filter(|extent| extent.seal.records > 0) {
         segments.push(copy(store, extent, to)?);
@@ -35,8 +36,8 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
         next_base_lsn: extents.iter().map(|extent| extent.segment.end_lsn()).max().unwrap_or(0),
         segments,
     };
-    disk.sync_dir(to).map_err(|e| Error::io("sync directory", to, e))?;
-    manifest.store(disk, to)
+    directory.sync()?;
+    manifest.store(&directory)
 }
 
 fn copy(store: &Store, extent: &Extent, to: &Path) -> Result<Listed> {

@@ -15,6 +15,7 @@ impl Default for Striped {
     }
 }
 
+#[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -34,6 +35,7 @@ impl Striped {
 
     /// Counts one, without a locked instruction, which would keep the processor from overlapping one read's cache
     /// misses with the next one's. Threads that share a stripe may lose a count to each other.
+    #[inline]
     pub(crate) fn count(&self) {
         if let Some(part) = self.0.get(stripe()) {
             // Relaxed: a statistic.

@@ -174,6 +174,16 @@ impl Error {
         matches!(self, Error::Io { source, .. }
             if matches!(source.raw_os_error(), Some(libc::ENOSPC) | Some(libc::EDQUOT)))
     }
+
+    /// Whether it is over once there is space, or a descriptor, and nothing has reached the disk.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_disk_full() || matches!(self, Error::Io { source, .. } if lacks_descriptors(source))
+    }
+}
+
+/// Whether the process, or the system, has as many files open as it may.
+pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE) | Some(libc::ENFILE))
 }
 
 #[cfg(test)]

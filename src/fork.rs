@@ -1,6 +1,7 @@
 //! Tells a forked child from the process that opened the store: its threads do not exist in the child.
 
 use crate::error::{Error, Result};
+use crate::reclaim;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Once;
 
@@ -9,6 +10,12 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 extern "C" fn note_fork() {
     // Relaxed: the child has one thread.
     FORKS.fetch_add(1, Ordering::Relaxed);
+    reclaim::note_fork();
+}
+
+extern "C" fn before_fork() {
+    // A thread's variables may have to be allocated at their first use: not in the child.
+    let _ = reclaim::is_reading();
 }
 
 /// Which of a line of forked processes this is.
@@ -19,8 +26,9 @@ impl Generation {
     pub(crate) fn now() -> Generation {
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| {
-            // SAFETY: the handler only adds to an atomic, which is allowed in the child of a process with threads.
-            unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
+            // SAFETY: in the child, which may be one of a process with threads, only atomics are used and a plain variable of the
+            // thread, which `before_fork` has made.
+            unsafe { libc::pthread_atfork(Some(before_fork), None, Some(note_fork)) };
         });
         Generation(FORKS.load(Ordering::Relaxed))
     }

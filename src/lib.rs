@@ -39,6 +39,7 @@ mod log;
 mod maintenance;
 mod options;
 mod options_text;
+mod reclaim;
 mod record;
 mod recovery;
 mod store;

@@ -296,7 +296,7 @@ impl Maintenance {
                 }
                 // On a full disk what gives back most goes first, and that makes room for the rest.
                 let rest = loop {
-                    match compactor.step(store, Pace::Asked, sightings, between) {
+                    match compactor.step(store, Pace::Hurried, sightings, between) {
                         Ok(true) => {}
                         // As small as it has to be, if not as small as with room to copy everything at once.
                         Ok(false) => return Ok(()),

@@ -312,6 +312,7 @@ impl Options {
 }
 
 /// Refuses a key that no record can hold.
+#[inline]
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Error::KeyTooLong { len: key.len(), max: KEY_BYTES_MAX });

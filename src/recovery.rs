@@ -5,7 +5,7 @@ use crate::compaction::Rewriter;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::index::Index;
-use crate::io::{create_dirs, sync_name_of, Identity, LockAttempt, LockKind, Map};
+use crate::io::{create_dirs, sync_name_of, Disk, Identity, LockAttempt, LockKind, Map};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, SEGMENT_BYTES_FIRST};
 use crate::log::{
     id_in_name, is_reserve, listed, random_uuid, sealed_listing, Directory, Files, Log, Manifest, Plan,
@@ -152,18 +152,19 @@ pub(crate) fn in_memory(options: Options) -> Result<Recovered> {
 
 /// Opens a directory.
 pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
-    let directory = Directory { disk: Arc::clone(&options.disk), path: path.to_path_buf() };
     if options.mode == OpenMode::ReadOnly {
-        return open_read_only(options, directory);
+        return open_read_only(options, path);
     }
-    list(&directory, options.mode)?;
-    let lock = match directory.disk.lock(&path.join(LOCK), LockKind::Exclusive) {
+    let disk = Arc::clone(&options.disk);
+    list(disk.as_ref(), path, options.mode)?;
+    let lock = match disk.lock(&path.join(LOCK), LockKind::Exclusive) {
         Ok(LockAttempt::Held(lock)) => lock,
         Ok(LockAttempt::Taken(pid)) => return Err(Error::Locked { path: path.to_path_buf(), pid }),
         Err(e) => return Err(Error::io("lock", &path.join(LOCK), e)),
     };
     // Listed again under the lock: whoever held it may have made and removed files meanwhile.
-    let names = list(&directory, options.mode)?;
+    let names = list(disk.as_ref(), path, options.mode)?;
+    let directory = Directory::open(&disk, path)?;
     let found = Manifest::load(directory.disk.as_ref(), path)?;
     if found.is_none() {
         refuse_foreign(&directory, &names, options.mode)?;
@@ -198,18 +199,17 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     Ok(recovered)
 }
 
-fn list(directory: &Directory, mode: OpenMode) -> Result<Vec<PathBuf>> {
+fn list(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Result<Vec<PathBuf>> {
     use std::io::ErrorKind;
-    let path = &directory.path;
-    let not_a_store = |reason: &str| Error::NotAStore { path: path.clone(), reason: reason.into() };
-    let names = match directory.disk.list(path) {
+    let not_a_store = |reason: &str| Error::NotAStore { path: path.to_path_buf(), reason: reason.into() };
+    let names = match disk.list(path) {
         Ok(names) => names,
         Err(e) if e.kind() == ErrorKind::NotADirectory => return Err(not_a_store("it is a file")),
         Err(e) if e.kind() == ErrorKind::NotFound && mode != OpenMode::Create => {
             return Err(not_a_store("there is no such directory"))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            create_dirs(directory.disk.as_ref(), path).map_err(|e| Error::io("create directory", path, e))?;
+            create_dirs(disk, path).map_err(|e| Error::io("create directory", path, e))?;
             Vec::new()
         }
         Err(e) => return Err(Error::io("list", path, e)),
@@ -241,7 +241,7 @@ const NEWER: &str = "the segment holds records, and the manifest does not list i
 /// Segments that hold records and that the manifest does not list, in a store that nobody has open for writing.
 fn newer_segments(directory: &Directory, manifest: &Manifest) -> Result<Vec<Damage>> {
     let mut found = Vec::new();
-    for name in list(directory, OpenMode::ReadOnly)? {
+    for name in list(directory.disk.as_ref(), &directory.path, OpenMode::ReadOnly)? {
         let Some(id) = id_in_name(&name) else { continue };
         if manifest.segments.iter().any(|listed| listed.id == id) {
             continue;
@@ -507,13 +507,13 @@ fn reuse_old_tail(
 }
 
 /// Opens without writing anything: of a store that nobody has open, or of a copy of one that somebody has.
-fn open_read_only(mut options: Options, directory: Directory) -> Result<Recovered> {
+fn open_read_only(mut options: Options, path: &Path) -> Result<Recovered> {
     const ATTEMPTS: u32 = 20;
     // What is damaged is listed, not refused.
     options.recover = Recover::Salvage;
-    list(&directory, OpenMode::ReadOnly)?;
-    let lock_path = directory.path.join(LOCK);
-    let lock = match directory.disk.lock(&lock_path, LockKind::Shared) {
+    list(options.disk.as_ref(), path, OpenMode::ReadOnly)?;
+    let directory = Directory::open(&options.disk, path)?;
+    let lock = match directory.disk.lock(&path.join(LOCK), LockKind::Shared) {
         Ok(LockAttempt::Held(lock)) => Some(lock),
         // Held by a writer; or there is no such file, or no right to open it: then a copy is as good.
         Ok(LockAttempt::Taken(_)) | Err(_) => None,

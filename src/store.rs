@@ -9,6 +9,7 @@ use crate::index::{Address, Entry, Index, Pinned, Record, Records};
 use crate::loads::Loads;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
+use crate::reclaim::{Grace, Protected};
 use crate::record::{flags, restore, Draft, Kind, State};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
@@ -95,15 +96,34 @@ impl Records for Table {
     type Record<'g> = Found<'g>;
 
     #[inline]
-    fn read<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Found<'g>> {
-        let segment = self.get(address.segment(), guard)?;
+    fn read<'g>(&'g self, address: Address, protected: Protected<'g>) -> Option<Found<'g>> {
+        let segment = self.get(address.segment(), protected)?;
         Some((segment, segment.view(address.offset_bytes())?))
     }
 
-    fn prefetch(&self, address: Address, guard: &Guard) {
-        if let Some(segment) = self.get(address.segment(), guard) {
+    #[inline]
+    fn holds(&self, address: Address, key: &[u8], protected: Protected<'_>) -> bool {
+        let Some(segment) = self.get(address.segment(), protected) else { return false };
+        // Where the value lies stands in the record's first line: the others would come only after that one.
+        segment.prefetch(address.offset_bytes());
+        segment.view(address.offset_bytes()).is_some_and(|view| is_same_key(view.key, key))
+    }
+
+    #[inline]
+    fn prefetch(&self, address: Address, protected: Protected<'_>) {
+        if let Some(segment) = self.get(address.segment(), protected) {
             segment.prefetch(address.offset_bytes());
         }
+    }
+}
+
+/// As `==`, without a call for the keys that most stores have.
+#[inline]
+fn is_same_key(a: &[u8], b: &[u8]) -> bool {
+    let ends = |key: &[u8]| Some((*key.first_chunk::<8>()?, *key.last_chunk::<8>()?));
+    match (ends(a), ends(b)) {
+        (Some(ends_a), Some(ends_b)) if a.len() <= 16 && a.len() == b.len() => ends_a == ends_b,
+        _ => a == b,
     }
 }
 
@@ -134,6 +154,14 @@ impl<'g> Seen<'g> {
     pub(crate) fn version(&self) -> u64 {
         self.live.map_or(0, |view| view.lsn)
     }
+}
+
+/// What a record says at the moment.
+enum Judged {
+    Gone,
+    Alive,
+    /// Its time is over, and nobody has tagged it yet (I5).
+    Due,
 }
 
 /// The outcome of a write that decided on what it saw.
@@ -229,32 +257,53 @@ impl Store {
 
     /// The record that an address leads to.
     pub(crate) fn at<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Found<'g>> {
-        self.log.table.read(address, guard)
+        self.log.table.read(address, guard.into())
+    }
+
+    /// Whether a record counts, and if it does whether its time is over. One that is pending is committed first (I4).
+    #[inline]
+    fn judge(&self, address: Address, record: Found<'_>) -> Judged {
+        let (segment, view) = record;
+        if view.word.is(State::Pending) && !self.options.faults.has(Fault::PendingNotCommitted) {
+            segment.resolve(address.offset_bytes(), State::Committed);
+        }
+        if address.is_expired() || !view.word.is_of(Kind::Put) {
+            return Judged::Gone;
+        }
+        if self.is_due(view.expire_at_ms) {
+            return Judged::Due;
+        }
+        Judged::Alive
+    }
+
+    #[inline]
+    fn is_due(&self, expire_at_ms: u64) -> bool {
+        // The clock is read after the record was loaded: a record that is alive by a later clock was alive when it was
+        // loaded, and one that is not is tagged by compare-exchange before anybody says so (docs/design.md, "Time").
+        expire_at_ms != 0 && self.clock.now_ms() >= expire_at_ms
     }
 
     /// Whether a deadline has passed; if so, that time is on record before anybody acts on it (I15).
-    pub(crate) fn is_past(&self, expire_at_ms: u64, guard: &Guard) -> bool {
-        // The clock is read after the record was loaded: a record that is alive by a later clock was alive when it was
-        // loaded, and one that is not is tagged by compare-exchange before anybody says so (docs/design.md, "Time").
-        if expire_at_ms == 0 || self.clock.now_ms() < expire_at_ms {
-            return false;
+    pub(crate) fn is_past<'g>(&'g self, expire_at_ms: u64, protected: impl Into<Protected<'g>>) -> bool {
+        let is_past = self.is_due(expire_at_ms);
+        if is_past {
+            self.store_time(expire_at_ms, protected.into());
         }
-        self.store_time(expire_at_ms, guard);
-        true
+        is_past
     }
 
-    fn store_time(&self, at_least_ms: u64, guard: &Guard) {
+    fn store_time(&self, at_least_ms: u64, protected: Protected<'_>) {
         // Acquire: a time found here stands in a cell; pairs with the Release below.
         if self.read_only.is_some() || self.stored_time_ms.load(Ordering::Acquire) >= at_least_ms {
             return;
         }
-        self.log.active(guard).cell().raise_time(at_least_ms);
+        self.log.active(protected).cell().raise_time(at_least_ms);
         self.stored_time_ms.fetch_max(at_least_ms, Ordering::Release);
     }
 
     /// The index under a guard: what it gives stays readable while that is held.
-    pub(crate) fn map<'g>(&'g self, guard: &'g Guard) -> Map<'g> {
-        self.index.pin(&self.log.table, guard)
+    pub(crate) fn map<'g>(&'g self, protected: impl Into<Protected<'g>>) -> Map<'g> {
+        self.index.pin(&self.log.table, protected)
     }
 
     /// Calls `visit` with what stands for each key, in no order: what is there throughout exactly once. Holds no guard for long.
@@ -284,28 +333,41 @@ impl Store {
         Ok(())
     }
 
+    /// The record of a key that is alive: `look` for who only reads.
+    #[inline]
+    pub(crate) fn read<'g>(&'g self, key: &[u8], protected: Protected<'g>) -> Option<(Address, Found<'g>)> {
+        loop {
+            let address = self.map(protected).get(key)?;
+            let record = self.log.table.read(address, protected)?;
+            match self.judge(address, record) {
+                Judged::Gone => return None,
+                Judged::Alive => return Some((address, record)),
+                Judged::Due if self.look(key, protected).live.is_none() => return None,
+                // Somebody wrote meanwhile.
+                Judged::Due => {}
+            }
+        }
+    }
+
     /// What stands for a key. A record that is pending is committed first (I4), one that has expired is tagged (I5).
-    pub(crate) fn look<'g>(&'g self, key: &[u8], guard: &'g Guard) -> Seen<'g> {
-        let map = self.map(guard);
+    pub(crate) fn look<'g>(&'g self, key: &[u8], protected: impl Into<Protected<'g>>) -> Seen<'g> {
+        let protected = protected.into();
+        let map = self.map(protected);
         loop {
             let Some(slot) = map.find(key) else { return Seen { slot: None, lsn: 0, live: None } };
-            let (address, (segment, view)) = (slot.address(), slot.record());
-            let is_left = self.options.faults.has(Fault::PendingNotCommitted);
-            if view.word.state() == Some(State::Pending) && !is_left {
-                segment.resolve(address.offset_bytes(), State::Committed);
-            }
+            let (address, record) = (slot.address(), slot.record());
+            let view = record.1;
             let gone = Seen { slot: Some(slot), lsn: view.lsn, live: None };
-            if address.is_expired() || view.word.kind() != Some(Kind::Put) {
-                return gone;
-            }
-            if !self.is_past(view.expire_at_ms, guard) {
-                return Seen { live: Some(view), ..gone };
+            match self.judge(address, record) {
+                Judged::Gone => return gone,
+                Judged::Alive => return Seen { live: Some(view), ..gone },
+                Judged::Due => self.store_time(view.expire_at_ms, protected),
             }
             if self.options.faults.has(Fault::ExpiredNotTagged) || self.read_only.is_some() {
                 return gone;
             }
             // Whoever tagged it, or wrote instead: look again.
-            self.tag_expired(&map, address, (segment, view));
+            self.tag_expired(&map, address, record);
         }
     }
 
@@ -344,14 +406,21 @@ impl Store {
     #[inline]
     pub(crate) fn value_of<'g>(&self, address: Address, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
         let (segment, view) = record;
-        segment.check_unread(address.offset_bytes(), &view)?;
+        segment.check_unread(address.offset_bytes())?;
         // Plain values are the common case: no detour through the decompressor.
         if view.word.flags() & flags::ZSTD == 0 {
             return Ok(Cow::Borrowed(view.value));
         }
+        self.decompressed(segment, address.offset_bytes())
+    }
+
+    // Given a place and not the record, as `Segment::check`.
+    #[inline(never)]
+    fn decompressed<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
+        let Some(view) = segment.view(offset) else { return Ok(Cow::Borrowed(&[])) };
         restore(view.word.flags(), view.value, self.options.value_bytes_max as usize).map_err(|fault| {
             let reason = format!("key of {} bytes: {fault}", view.key.len());
-            Error::corrupt(segment.path(), address.offset_bytes(), reason)
+            Error::corrupt(segment.path(), offset, reason)
         })
     }
 
@@ -367,8 +436,8 @@ impl Store {
     /// Refuses what stands for a key if the open left it unread and it is not what was written.
     pub(crate) fn check_seen(&self, seen: &Seen<'_>) -> Result<()> {
         let Some(slot) = seen.standing() else { return Ok(()) };
-        let (segment, view) = slot.record();
-        segment.check_unread(slot.address().offset_bytes(), &view)
+        let (segment, _) = slot.record();
+        segment.check_unread(slot.address().offset_bytes())
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
@@ -458,6 +527,8 @@ impl Store {
     /// One attempt of `write_blind`; `None` when a newer record stood there.
     fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
         let guard = crossbeam_epoch::pin();
+        // What it replaces comes from memory while the record is filled.
+        self.map(&guard).prefetch_one(draft.key);
         let place = self.log.append(draft, &guard)?;
         self.options.hooks.at(Point::Reserved);
         if self.publish_blind(draft, &place, &guard) {
@@ -565,22 +636,13 @@ impl Store {
 
     /// Waits until every guard that is held now has been dropped; `false` if the store closes first.
     pub(crate) fn wait_grace(&self) -> bool {
-        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let guard = crossbeam_epoch::pin();
-        let signal = Arc::clone(&done);
-        // Epoch callbacks only signal.
-        guard.defer(move || signal.store(true, Ordering::Release));
-        guard.flush();
-        drop(guard);
+        let mut grace = Grace::begin();
         let mut pause_us = 20;
-        // Acquire: what the guards' holders did is visible; pairs with the Release above.
-        while !done.load(Ordering::Acquire) {
+        while !grace.is_over() {
             if self.log.is_closing() {
                 return false;
             }
             self.options.hooks.at(Point::Waiting);
-            // An idle thread's garbage waits for ever: each pin moves the epoch on.
-            crossbeam_epoch::pin().flush();
             std::thread::sleep(std::time::Duration::from_micros(pause_us));
             pause_us = (pause_us * 2).min(2_000);
         }

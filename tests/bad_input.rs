@@ -165,6 +165,70 @@ fn on_a_full_disk_reads_deletes_and_compaction_go_on_and_writes_come_back() {
 }
 
 #[test]
+fn p7_without_a_descriptor_writes_fail_until_there_are_some_and_nothing_breaks_down() {
+    let disk = SimDisk::new();
+    let db = options(&disk).background(false).open(DIR).unwrap();
+    let mut entries = Entries::new();
+    for round in 0..30u64 {
+        // The call that lacks one is another each time.
+        disk.limit_descriptors(Some(disk.descriptors() + round % 4));
+        let mut n = 0;
+        let told = loop {
+            n += 1;
+            let (key, value) = (format!("key-{}", n % 60).into_bytes(), value("v", round << 32 | n, 1500));
+            match db.set(&key, &value) {
+                Ok(()) => entries.insert(key, value),
+                Err(error) => break Some(error),
+            };
+            if n == 300 {
+                break None;
+            }
+        };
+        if let Some(told) = &told {
+            let Error::Io { source, .. } = told else { panic!("{told}") };
+            assert_eq!(source.raw_os_error(), Some(libc::EMFILE), "{told}");
+        }
+        assert!(told.is_some() || round % 4 > 0, "one was found");
+        db.sync().unwrap();
+        let after_power_loss = options(&disk.image(kv::testing::Choice::Nothing, round)).open(DIR).unwrap();
+        assert!(read_all(&after_power_loss) == entries, "round {round}");
+        let _ = db.compact();
+        disk.limit_descriptors(None);
+        assert!(read_all(&db) == entries, "round {round}");
+        db.set(b"resumed", &round.to_le_bytes()).unwrap();
+        entries.insert(b"resumed".to_vec(), round.to_le_bytes().to_vec());
+    }
+    assert!(disk.descriptors() < 8, "{} descriptors", disk.descriptors());
+    db.abandon();
+    drop(db);
+    assert_eq!(disk.descriptors(), 0);
+    assert!(read_all(&options(&disk).open(DIR).unwrap()) == entries);
+}
+
+#[test]
+fn a_backup_of_a_store_that_could_not_list_a_seal_has_everything() {
+    let mut broken = 0;
+    for failing in 0..20 {
+        let disk = SimDisk::new();
+        let db = options(&disk).background(false).open(DIR).unwrap();
+        disk.fail(Call::Sync, libc::EIO, failing, 1);
+        let mut entries = Entries::new();
+        for n in 0..90u64 {
+            let value = value("v", n, 2000);
+            if db.set(&n.to_le_bytes(), &value).is_ok() {
+                entries.insert(n.to_le_bytes().to_vec(), value);
+            }
+        }
+        broken += u64::from(db.sync().is_err());
+        disk.heal();
+        db.backup("copy").unwrap();
+        assert!(read_all(&db) == entries, "sync {failing}");
+        assert!(read_all(&options(&disk).open("copy").unwrap()) == entries, "sync {failing}");
+    }
+    assert!(broken > 3, "{broken} stores refused writes");
+}
+
+#[test]
 fn a_store_that_cannot_recover_for_want_of_space_opens_for_reading() {
     let disk = SimDisk::new();
     let db = options(&disk).background(false).open(DIR).unwrap();

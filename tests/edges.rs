@@ -2,6 +2,7 @@
 
 use kv::testing::{on, Call, Choice, Moment, SimDisk};
 use kv::{Db, Error, ManualClock, Options, SetOptions, Sync};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -222,4 +223,155 @@ fn time_outlives_its_segment() {
         assert_eq!(db.get(b"short").unwrap(), None);
         assert!(db.get(b"stays").unwrap().is_some());
     }
+}
+
+/// I15: as above, with a compaction that makes nothing of its own and lists what an earlier one could not: those copies are
+/// from before the expiry.
+#[test]
+fn p4_time_does_not_leave_with_copies_that_an_earlier_compaction_could_not_list() {
+    const BEGAN_MS: u64 = 1_700_000_000_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(ManualClock::new(BEGAN_MS));
+    let options = Options::new().segment_bytes(SEGMENT_BYTES).sync(Sync::Never).background(false);
+    let options = on(options.clock(clock.clone()), &disk);
+    let db = options.clone().open("store").unwrap();
+    // Sealed segments that are worth compacting, and behind them the one that the entry expires in.
+    (0..400).for_each(|n| db.set(&key(n % 300), &[6; 400]).unwrap());
+    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    db.sync().unwrap();
+    disk.fail(Call::Open, libc::EMFILE, 0, u64::MAX);
+    let told = db.compact().unwrap_err();
+    assert!(told.to_string().contains("MANIFEST"), "{told}");
+    disk.heal();
+    clock.advance(Duration::from_secs(11));
+    // The segment that comes next has been made, without the time. It takes all that lives in this one, and is not full then.
+    assert_eq!(db.get(b"short").unwrap(), None);
+    (0..20).for_each(|_| db.set(&key(0), &[7; 400]).unwrap());
+    (278..400).for_each(|n| db.set(&key(n % 300), &[7; 400]).unwrap());
+    db.sweep().unwrap();
+    db.sync().unwrap();
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let (of, into) = (Arc::downgrade(&disk), Arc::clone(&images));
+    disk.watch(move |call, _: Moment| {
+        if let Some(disk) = of.upgrade().filter(|_| call == Call::Remove) {
+            into.lock().unwrap().push(disk.image(Choice::Nothing, 1));
+        }
+    });
+    db.compact().unwrap();
+    disk.unwatch();
+    assert!(db.stats().unwrap().reclaimed_bytes > 0);
+    clock.set(BEGAN_MS);
+    let images = std::mem::take(&mut *images.lock().unwrap());
+    assert!(images.len() >= 2, "{} images", images.len());
+    for (n, image) in images.iter().enumerate() {
+        let db = on(options.clone(), image).open("store").unwrap();
+        assert!(db.now_ms() >= BEGAN_MS + 10_000, "image {n}: time {}", db.now_ms());
+        assert_eq!(db.get(b"short").unwrap(), None);
+        assert_eq!(db.len(), 300);
+    }
+}
+
+/// I15, I17: the time that an open finds stood in a tail that goes, with nothing in it to copy. What the open has told of it is
+/// still so after power is lost.
+#[test]
+fn p4_what_an_open_found_expired_stays_gone_when_power_is_lost_and_the_clock_is_set_back() {
+    const BEGAN_MS: u64 = 1_700_000_000_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(ManualClock::new(BEGAN_MS));
+    let open = |disk: &Arc<SimDisk>| {
+        on(Options::new().clock(clock.clone()).sync(Sync::Never).background(false), disk)
+            .open("store")
+            .unwrap()
+    };
+    let db = open(&disk);
+    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    db.close().unwrap();
+    clock.advance(Duration::from_secs(11));
+    let db = open(&disk);
+    assert_eq!(db.get(b"short").unwrap(), None);
+    // This run has written no record, and dies.
+    db.abandon();
+    drop(db);
+    let db = open(&disk);
+    assert_eq!(db.get(b"short").unwrap(), None);
+    let image = disk.image(Choice::Nothing, 1);
+    db.abandon();
+    clock.set(BEGAN_MS);
+    let db = open(&image);
+    assert_eq!(db.get(b"short").unwrap(), None);
+    assert!(db.now_ms() >= BEGAN_MS + 10_000, "time {}", db.now_ms());
+}
+
+/// I15: a close puts the time into the last sealed segment where its own tail goes. That one's file has no descriptor any more.
+#[test]
+fn p4_the_time_that_a_close_keeps_is_there_after_power_was_lost() {
+    const BEGAN_MS: u64 = 1_700_000_000_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(ManualClock::new(BEGAN_MS));
+    let open = |disk: &Arc<SimDisk>| {
+        on(Options::new().clock(clock.clone()).sync(Sync::Never).background(false), disk)
+            .open("store")
+            .unwrap()
+    };
+    let db = open(&disk);
+    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    db.close().unwrap();
+    drop(db);
+    let db = open(&disk);
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(db.get(b"short").unwrap(), None);
+    db.close().unwrap();
+    let image = disk.image(Choice::Nothing, 1);
+    clock.set(BEGAN_MS);
+    let db = open(&image);
+    assert!(db.now_ms() >= BEGAN_MS + 10_000, "time {}", db.now_ms());
+    assert_eq!(db.get(b"short").unwrap(), None);
+}
+
+fn live(n: u8) -> [u8; 200] {
+    std::array::from_fn(|at| at as u8 ^ n)
+}
+
+/// Where the value of an entry stands in a file.
+fn place(bytes: &[u8], n: u8) -> Option<usize> {
+    bytes.windows(200).position(|found| found == live(n))
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    let paths = disk.names(Path::new("store")).into_iter().map(|name| Path::new("store").join(name));
+    paths.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect()
+}
+
+/// An open rewrites no segment with a damaged record: that stays, so what was copied of it would be copied at each open.
+#[test]
+fn p8_an_open_copies_nothing_out_of_a_segment_that_is_damaged() {
+    let disk = SimDisk::new();
+    let options = on(Options::new().segment_bytes(SEGMENT_BYTES).sync(Sync::Never), &disk);
+    let db = options.clone().background(false).open("store").unwrap();
+    (0..10u8).for_each(|n| db.set(&[n], &live(n)).unwrap());
+    // Far more than lives, so that an open would rewrite it all.
+    (0..3000).for_each(|_| db.set(b"again", &[0; 200]).unwrap());
+    db.close().unwrap();
+    drop(db);
+    let damaged = segments(&disk).into_iter().find(|path| place(&disk.read(path).unwrap(), 9).is_some());
+    let damaged = damaged.unwrap();
+    let mut bytes = disk.read(&damaged).unwrap();
+    let at = place(&bytes, 9).unwrap();
+    bytes[at] ^= 1;
+    disk.write(&damaged, bytes).unwrap();
+    // Files with a copy of the first entry, each time that an open has written its manifest and compaction has not begun.
+    let copies = Arc::new(Mutex::new(Vec::new()));
+    let (of, into) = (Arc::downgrade(&disk), Arc::clone(&copies));
+    disk.watch(move |call, moment| {
+        if let (Call::Rename, Moment::After, Some(disk)) = (call, moment, of.upgrade()) {
+            let has_copy = |path: &PathBuf| place(&disk.read(path).unwrap(), 0).is_some();
+            into.lock().unwrap().push(segments(&disk).iter().filter(|path| has_copy(path)).count());
+        }
+    });
+    let db = options.open("store").unwrap();
+    disk.unwatch();
+    assert_eq!(copies.lock().unwrap().first(), Some(&1), "copies of what stands in a damaged segment");
+    assert!(matches!(db.get(&[9]), Err(Error::Corrupt { path, .. }) if path == damaged));
+    assert_eq!(db.get(&[0]).unwrap().as_deref(), Some(&live(0)[..]));
+    assert_eq!(db.get(b"again").unwrap().as_deref(), Some(&[0; 200][..]));
 }

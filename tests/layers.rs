@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "sync",
     "limits",
     "error",
     "testing",
     "clock",
     "counters",
+    "reclaim",
     "fork",
     "io",
     "record",

@@ -32,8 +32,8 @@ pub(crate) type Between<'a> = &'a mut dyn FnMut();
 pub(crate) enum Pace {
     /// Half of the time, so that it stays off the foreground's tail latency.
     Background,
-    /// Somebody waits for it.
-    Asked,
+    /// Somebody waits for it, or the log grows faster.
+    Hurried,
 }
 
 impl Compactor {
@@ -47,8 +47,10 @@ impl Compactor {
         between: Between<'_>,
     ) -> Result<bool> {
         let extents = store.log.ask(Request::Listing)?;
-        let choice = pick(&Measure::of(&extents, store), &extents);
-        let Some(choice) = choice else { return Ok(false) };
+        let measure = Measure::of(&extents, store);
+        let Some(choice) = pick(&measure, &extents) else { return Ok(false) };
+        // Writers that never pause would outrun it.
+        let pace = if measure.is_far_over() { Pace::Hurried } else { pace };
         match self.compact(store, extents, choice, pace, sightings, between) {
             Err(error) if error.is_disk_full() => {
                 // One that surely goes, with what is held back, makes room for the next (P7).
@@ -75,7 +77,7 @@ impl Compactor {
             return Ok(());
         }
         let choice = Choice { victims, uses_reserve: false };
-        self.compact(store, extents, choice, Pace::Asked, sightings, between)
+        self.compact(store, extents, choice, Pace::Hurried, sightings, between)
     }
 
     fn compact(

@@ -85,7 +85,7 @@ impl Measure {
         self.sealed_bytes > self.bytes_max()
     }
 
-    /// Twice too large: compactions were cut off again and again.
+    /// Twice too large: compactions were cut off again and again, or writers outrun them.
     pub(crate) fn is_far_over(&self) -> bool {
         self.sealed_bytes / 2 > self.bytes_max()
     }

@@ -24,6 +24,10 @@ pub(crate) struct Rewriter<'s> {
     /// Highest LSN of a mask that was left out because no segment that stays is older, since `take_freed`.
     freed_lsn: u64,
     outputs: Vec<Arc<Segment>>,
+    /// So many of the first outputs are complete and on disk.
+    synced: usize,
+    /// Why an output could not be synced. It is not asked again: the kernel may have forgotten what it could not write (P7).
+    failed_sync: Option<Error>,
     /// Records reserved at the end of the last output and not written yet, from this offset on.
     staged_from: u64,
     staged_bytes: Vec<u8>,
@@ -67,6 +71,8 @@ impl<'s> Rewriter<'s> {
             uses_reserve,
             freed_lsn: 0,
             outputs: Vec::new(),
+            synced: 0,
+            failed_sync: None,
             staged_from: 0,
             staged_bytes: Vec::new(),
             staged: Vec::new(),
@@ -81,6 +87,9 @@ impl<'s> Rewriter<'s> {
         let stopped_at = self.rewrite_portion(victim, from, bytes, &guard);
         // Also when damage was met: what was reserved for copies must not stay a hole in the output.
         self.publish_staged(&guard).map_err(Trouble::Failed)?;
+        drop(guard);
+        // Those that are full: however many there come to be, few hold a descriptor.
+        self.sync_first(self.outputs.len().saturating_sub(1)).map_err(Trouble::Failed)?;
         stopped_at
     }
 
@@ -313,20 +322,33 @@ impl<'s> Rewriter<'s> {
     }
 
     /// Makes the outputs durable and returns them with the records in them that need a second look.
-    pub(crate) fn finish(self) -> Result<(Vec<Arc<Segment>>, Vec<Sighting>)> {
-        let files = &self.store.log.files;
-        for output in &self.outputs {
-            let used_bytes = output.end();
-            // The time is kept in whatever segment stays (I15).
-            output.cell().raise_time(self.store.stored_time_ms.load(Ordering::Acquire));
-            output.set_sealed(used_bytes);
-            files.trim(output, used_bytes);
-            output.sync()?;
-        }
+    pub(crate) fn finish(mut self) -> Result<(Vec<Arc<Segment>>, Vec<Sighting>)> {
+        self.sync_first(self.outputs.len())?;
         if !self.outputs.is_empty() {
-            files.sync_names()?;
+            self.store.log.files.sync_names()?;
         }
         Ok((self.outputs, self.sightings))
+    }
+
+    /// Makes the first `count` outputs durable, into which nothing is copied any more.
+    fn sync_first(&mut self, count: usize) -> Result<()> {
+        if let Some(error) = &self.failed_sync {
+            return Err(error.clone());
+        }
+        for output in self.outputs.iter().take(count).skip(self.synced) {
+            let used_bytes = output.end();
+            // The time is kept in whatever segment stays, and in the last output as of the end (I15).
+            output.cell().raise_time(self.store.stored_time_ms.load(Ordering::Acquire));
+            output.set_sealed(used_bytes);
+            self.store.log.files.trim(output, used_bytes);
+            if let Err(error) = output.sync() {
+                self.failed_sync = Some(error.clone());
+                return Err(error);
+            }
+            output.close_file();
+            self.synced += 1;
+        }
+        Ok(())
     }
 }
 

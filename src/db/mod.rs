@@ -181,12 +181,14 @@ impl Db {
     }
 
     /// Refuses calls of a forked child. Reads go on after `close` as long as somebody holds the store.
+    #[inline]
     fn store(&self) -> Result<&Store> {
         self.shared.fork.check()?;
         Ok(&self.shared.store)
     }
 
     /// The store, for calls that a closed one refuses.
+    #[inline]
     fn open_store(&self) -> Result<&Store> {
         let store = self.store()?;
         if store.log.is_closing() {

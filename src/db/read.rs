@@ -5,22 +5,16 @@ use crate::error::{Error, Result};
 use crate::fork::Generation;
 use crate::index::PREFETCHED_KEYS;
 use crate::options::check_key;
+use crate::reclaim::{self, Protected, ReadGuard};
 use crate::store::Store;
-use crossbeam_epoch::Guard;
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-thread_local! {
-    /// Pins that this thread holds: calls that wait for all pins to go must not wait for their own thread's.
-    static PINS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Fails in a thread that holds a pin.
+/// Fails in a thread that holds a pin: calls that wait for all pins to go must not wait for their own thread's.
 pub(super) fn refuse_pinned(call: &'static str) -> Result<()> {
-    if PINS.with(Cell::get) > 0 {
+    if reclaim::is_reading() {
         return Err(Error::Pinned { call });
     }
     Ok(())
@@ -30,7 +24,7 @@ pub(super) fn refuse_pinned(call: &'static str) -> Result<()> {
 /// It belongs to the thread that took it.
 pub struct Pin<'db> {
     // Dropped before the store that it may be the last to hold.
-    guard: Guard,
+    guard: ReadGuard,
     store: Holder<'db>,
     fork: Generation,
 }
@@ -55,12 +49,6 @@ impl Deref for Holder<'_> {
 impl std::fmt::Debug for Pin<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pin")
-    }
-}
-
-impl Drop for Pin<'_> {
-    fn drop(&mut self) {
-        PINS.with(|pins| pins.set(pins.get() - 1));
     }
 }
 
@@ -104,8 +92,7 @@ impl<'pin> Value<'pin> {
 
 impl<'db> Pin<'db> {
     fn new(store: Holder<'db>, fork: Generation) -> Self {
-        PINS.with(|pins| pins.set(pins.get() + 1));
-        Pin { guard: crossbeam_epoch::pin(), store, fork }
+        Pin { guard: reclaim::read(), store, fork }
     }
 
     /// The value of `key`, in place: no copy unless it is stored compressed. Absent and expired keys give `None`.
@@ -114,7 +101,7 @@ impl<'db> Pin<'db> {
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
         self.fork.check()?;
-        find(&self.store, key, &self.guard)
+        find(&self.store, key, self.guard.protect())
     }
 
     /// The values of many keys, in their order, in place. Each is as of a moment of its own.
@@ -123,29 +110,30 @@ impl<'db> Pin<'db> {
     /// As [`Pin::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
         self.fork.check()?;
-        let map = self.store.map(&self.guard);
+        let map = self.store.map(self.guard.protect());
         // Not `collect`: through a `Result` it does not know the number, and moves what it has again and again.
         let mut values = Vec::with_capacity(keys.len());
         for group in keys.chunks(PREFETCHED_KEYS) {
             // What takes the time of a lookup is waiting for memory: a group waits once.
             map.prefetch(group.iter().map(AsRef::as_ref));
             for key in group {
-                values.push(find(&self.store, key.as_ref(), &self.guard)?);
+                values.push(find(&self.store, key.as_ref(), self.guard.protect())?);
             }
         }
         Ok(values)
     }
 }
 
-fn find<'g>(store: &'g Store, key: &[u8], guard: &'g Guard) -> Result<Option<Value<'g>>> {
+#[inline]
+fn find<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Result<Option<Value<'g>>> {
     check_key(key)?;
-    let seen = store.look(key, guard);
-    let Some(view) = seen.live else {
+    let Some((address, record)) = store.read(key, protected) else {
         store.counters.misses.count();
         return Ok(None);
     };
     store.counters.hits.count();
-    let bytes = store.value_seen(&seen)?;
+    let (_, view) = record;
+    let bytes = store.value_of(address, record)?;
     Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }))
 }
 
@@ -193,19 +181,19 @@ impl Db {
     /// As `get`, of this store alone.
     #[inline]
     pub(super) fn get_local(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let guard = crossbeam_epoch::pin();
-        Ok(find(self.open_store()?, key, &guard)?.map(Value::into_vec))
+        let guard = reclaim::read();
+        Ok(find(self.open_store()?, key, guard.protect())?.map(Value::into_vec))
     }
 
-    /// What `read` makes of the value of `key`, which it sees in place. It runs under a guard: it must be short, and must not
-    /// call what waits for pins ([`Db::clear`], [`Db::compact`], [`Db::sweep`]).
+    /// What `read` makes of the value of `key`, which it sees in place. It runs under a [`Pin`]: it must be short, and
+    /// what waits for pins ([`Db::clear`], [`Db::compact`], [`Db::sweep`]) fails in it.
     ///
     /// # Errors
     /// As [`Db::get`].
     pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         {
-            let guard = crossbeam_epoch::pin();
-            if let Some(value) = find(self.open_store()?, key, &guard)? {
+            let guard = reclaim::read();
+            if let Some(value) = find(self.open_store()?, key, guard.protect())? {
                 return Ok(Some(read(&value)));
             }
         }
@@ -219,8 +207,8 @@ impl Db {
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool> {
         to.clear();
         {
-            let guard = crossbeam_epoch::pin();
-            if let Some(value) = find(self.open_store()?, key, &guard)? {
+            let guard = reclaim::read();
+            if let Some(value) = find(self.open_store()?, key, guard.protect())? {
                 to.extend_from_slice(&value);
                 return Ok(true);
             }
@@ -286,8 +274,8 @@ impl Db {
     pub(super) fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
         check_key(key)?;
         let store = self.open_store()?;
-        let guard = crossbeam_epoch::pin();
-        Ok(store.look(key, &guard).live.map(|view| (view.lsn, view.expire_at_ms)))
+        let guard = reclaim::read();
+        Ok(store.read(key, guard.protect()).map(|(_, (_, view))| (view.lsn, view.expire_at_ms)))
     }
 
     /// Entries in the store. Those whose time is over count until the background has removed them, about a second.

@@ -32,6 +32,14 @@ impl Header {
         position >= COUNTED_SLOTS || self.0 >> position & 1 != 0
     }
 
+    /// As `counts`, of the positions from `first` on, a bit each. Lines end where the bits do, or hold none of them.
+    fn counted_from(self, first: usize) -> u64 {
+        if first >= COUNTED_SLOTS {
+            return u64::MAX;
+        }
+        (self.0 & (FROZEN - 1)) >> first
+    }
+
     pub(super) fn is_frozen(self) -> bool {
         self.0 & FROZEN != 0
     }
@@ -96,6 +104,7 @@ impl<'t> Iterator for Growing<'t> {
 }
 
 impl Bucket {
+    #[inline]
     pub(super) fn load(&self) -> Header {
         // Acquire: what counts is filled; pairs with the AcqRel in `change` and `fill`.
         Header(self.header.load(Ordering::Acquire))
@@ -125,27 +134,32 @@ impl Bucket {
         })
     }
 
-    /// The slot with this tag that `read` finds a record behind.
+    /// What `read` makes of the first slot with this tag, and its address, that it makes something of.
     #[inline]
-    pub(super) fn find<T>(
-        &self,
+    pub(super) fn find<'t, T>(
+        &'t self,
         header: Header,
         tag: u16,
-        mut read: impl FnMut(Address) -> Option<T>,
-    ) -> Option<(Found<'_>, T)> {
-        for (first, slots) in self.chain() {
-            for (at, slot) in slots.iter().enumerate() {
-                // Acquire: as in `counted`.
-                let word = Word(slot.load(Ordering::Acquire));
-                if word.tag() != tag || !header.counts(first + at) {
-                    continue;
-                }
-                if let Some(found) = word.address().and_then(&mut read) {
-                    return Some((Found { slot, position: first + at, word }, found));
-                }
+        mut read: impl FnMut(Found<'t>, Address) -> Option<T>,
+    ) -> Option<T> {
+        let (mut first, mut slots, mut link) = (0, &self.slots[..], &self.link);
+        let mut candidates = header.counted_from(0) & with_tag(&self.slots, tag);
+        loop {
+            while candidates == 0 {
+                let line = link.get()?;
+                (first, slots, link) = (first + slots.len(), &line.slots[..], &line.link);
+                candidates = header.counted_from(first) & with_tag(&line.slots, tag);
+            }
+            let at = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            let slot = slots.get(at)?;
+            // Acquire: as in `counted`.
+            let word = Word(slot.load(Ordering::Acquire));
+            let found = Found { slot, position: first + at, word };
+            if let Some(made) = word.address().and_then(|address| read(found, address)) {
+                return Some(made);
             }
         }
-        None
     }
 
     /// Puts `word` into a slot that is free and does not count; `None` if every slot that can count is taken.
@@ -215,6 +229,15 @@ impl Bucket {
         }
         self.change(Header(0), Header::filled(entries));
     }
+}
+
+/// Which of a line's slots have this tag, a bit each: without a branch for each, since which one it is is random, and a branch
+/// guessed wrong on a line that comes from memory keeps the processor from going on to the next read meanwhile.
+#[inline]
+fn with_tag<const SLOTS: usize>(slots: &[AtomicU64; SLOTS], tag: u16) -> u64 {
+    // Relaxed: a guess. What is found is loaded again.
+    let has_tag = |slot: &AtomicU64| u64::from(Word(slot.load(Ordering::Relaxed)).tag() == tag);
+    slots.iter().enumerate().fold(0, |found, (at, slot)| found | has_tag(slot) << at)
 }
 
 /// Gives a slot back that does not count and that the caller claimed or sealed.

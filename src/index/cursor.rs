@@ -7,7 +7,7 @@
 use super::slot::Word;
 use super::table::Table;
 use super::{Address, Index, Pinned, Record, Records};
-use crossbeam_epoch::Guard;
+use crate::reclaim::Protected;
 
 /// Classes that are read with one step.
 const CLASSES_A_STEP: usize = 32;
@@ -21,8 +21,8 @@ pub(crate) struct Cursor {
 }
 
 impl Index {
-    pub(crate) fn cursor(&self, guard: &Guard) -> Cursor {
-        Cursor { class_bits: self.root.get(guard).bits, class: 0, words: Vec::new() }
+    pub(crate) fn cursor<'g>(&'g self, protected: impl Into<Protected<'g>>) -> Cursor {
+        Cursor { class_bits: self.root.get(protected.into()).bits, class: 0, words: Vec::new() }
     }
 }
 
@@ -38,10 +38,10 @@ impl Cursor {
                 return false;
             }
             self.words.clear();
-            map.collect(map.index.root.get(map.guard), self.class, self.class_bits, &mut self.words);
+            map.collect(map.index.root.get(map.protected), self.class, self.class_bits, &mut self.words);
             for address in self.words.iter().filter_map(|word| word.address()) {
                 // X1: the word was read under this guard.
-                if let Some(record) = map.records.read(address, map.guard) {
+                if let Some(record) = map.records.read(address, map.protected) {
                     visit(address, record);
                 }
             }
@@ -67,7 +67,7 @@ impl<'g, R: Records> Pinned<'g, R> {
     }
 
     fn is_of_class(&self, word: Word, class: usize, class_bits: u32) -> bool {
-        let record = word.address().and_then(|address| self.records.read(address, self.guard));
+        let record = word.address().and_then(|address| self.records.read(address, self.protected));
         record.is_some_and(|record| self.index.hash(record.key()) as usize & ((1 << class_bits) - 1) == class)
     }
 
@@ -78,7 +78,7 @@ impl<'g, R: Records> Pinned<'g, R> {
             words.truncate(from);
             let header = bucket.load();
             if header.is_moved() {
-                if let Some(next) = table.next.get(self.guard) {
+                if let Some(next) = table.next.get(self.protected) {
                     self.collect(next, number, table.bits, words);
                 }
                 return;

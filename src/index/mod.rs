@@ -62,10 +62,11 @@ pub(crate) use cursor::Cursor;
 pub(crate) use slot::Address;
 
 use crate::counters::Striped;
+use crate::reclaim::Protected;
 use bucket::Found;
-use crossbeam_epoch::Guard;
 use raw::{Root, HEAD_SLOTS};
 use slot::Word;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 use table::Table;
 
@@ -82,10 +83,15 @@ pub(crate) trait Records {
         Self: 'g;
 
     /// The record at an address that the index gave under this guard.
-    fn read<'g>(&'g self, address: Address, guard: &'g Guard) -> Option<Self::Record<'g>>;
+    fn read<'g>(&'g self, address: Address, protected: Protected<'g>) -> Option<Self::Record<'g>>;
+
+    /// Whether the record at an address is of this key. The caller will read its value too.
+    fn holds(&self, address: Address, key: &[u8], protected: Protected<'_>) -> bool {
+        self.read(address, protected).is_some_and(|record| record.key() == key)
+    }
 
     /// Has the beginning of a record fetched that will be read soon.
-    fn prefetch(&self, address: Address, guard: &Guard);
+    fn prefetch(&self, address: Address, protected: Protected<'_>);
 }
 
 /// Keys whose cache misses overlap: more than a core has in flight brings nothing.
@@ -103,7 +109,7 @@ pub(crate) struct Index {
 pub(crate) struct Pinned<'g, R> {
     index: &'g Index,
     records: &'g R,
-    guard: &'g Guard,
+    protected: Protected<'g>,
 }
 
 /// A key's slot, and the record that it leads to, as they were read.
@@ -164,8 +170,12 @@ impl Index {
         }
     }
 
-    pub(crate) fn pin<'g, R: Records>(&'g self, records: &'g R, guard: &'g Guard) -> Pinned<'g, R> {
-        Pinned { index: self, records, guard }
+    pub(crate) fn pin<'g, R: Records>(
+        &'g self,
+        records: &'g R,
+        protected: impl Into<Protected<'g>>,
+    ) -> Pinned<'g, R> {
+        Pinned { index: self, records, protected: protected.into() }
     }
 
     /// Entries, masks that have not left yet included.
@@ -173,37 +183,67 @@ impl Index {
         usize::try_from(self.entries.sum()).unwrap_or(usize::MAX)
     }
 
+    #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        // Not `hash_one`, which adds the length that `write` adds too.
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 }
 
 impl<'g, R: Records> Pinned<'g, R> {
+    /// What the key leads to, if it has an entry: `find` for who only reads.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Address> {
+        // Only an address, which fits a register: the record is at hand when it is read again.
+        self.seek(
+            key,
+            |_, address| self.records.holds(address, key, self.protected).then_some(address),
+            |_, _, address| Some(address),
+        )
+    }
+
     /// The key's entry, if it has one.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Entry<'g, R>> {
+        self.seek(
+            key,
+            |found, address| Some((found, self.read(key, address)?)),
+            |table, number, (found, record)| entry(table, number, found, record),
+        )
+    }
+
+    /// What `make` makes of the table, the bucket's number, and what `read` made of a slot and its address.
+    #[inline]
+    #[allow(clippy::redundant_closure)] // A reference to `read` would be called and not inlined: 25 instructions of a get.
+    fn seek<F, T>(
+        &self,
+        key: &[u8],
+        read: impl Fn(Found<'g>, Address) -> Option<F>,
+        make: impl Fn(&'g Table, usize, F) -> Option<T>,
+    ) -> Option<T> {
         let hash = self.index.hash(key);
-        let mut table = self.index.root.get(self.guard);
+        let mut table = self.index.root.get(self.protected);
         loop {
             let number = table.number_of(hash);
             let bucket = table.bucket(number);
             let header = bucket.load();
             if header.is_moved() {
                 // X6: a bucket that was moved has somewhere to be moved to.
-                table = table.next.get(self.guard)?;
+                table = table.next.get(self.protected)?;
                 continue;
             }
-            let (found, record) =
-                bucket.find(header, table.tag_of(hash), |address| self.read(key, address))?;
+            let found = bucket.find(header, table.tag_of(hash), |found, address| read(found, address))?;
             if bucket.load() == header {
-                return entry(table, number, found, record);
+                return make(table, number, found);
             }
         }
     }
 
     /// Has all that `find` will read for the first so many keys fetched at once: their buckets, then their records.
     pub(crate) fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        let table = self.index.root.get(self.guard);
+        let table = self.index.root.get(self.protected);
         let mut hashes = [0; PREFETCHED_KEYS];
         let mut count = 0;
         for (hash, key) in hashes.iter_mut().zip(keys) {
@@ -212,20 +252,31 @@ impl<'g, R: Records> Pinned<'g, R> {
             count += 1;
         }
         for hash in hashes.iter().take(count) {
-            let bucket = table.bucket(table.number_of(*hash));
-            // The first with this tag is nearly always the one; it is a guess, so nothing is checked.
-            let _ = bucket.find(bucket.load(), table.tag_of(*hash), |address| {
-                self.records.prefetch(address, self.guard);
-                Some(())
-            });
+            self.prefetch_record(table, *hash);
         }
+    }
+
+    /// As `prefetch`, of one key, for who has other work before it needs what is fetched.
+    #[inline]
+    pub(crate) fn prefetch_one(&self, key: &[u8]) {
+        self.prefetch_record(self.index.root.get(self.protected), self.index.hash(key));
+    }
+
+    #[inline]
+    fn prefetch_record(&self, table: &Table, hash: u64) {
+        let bucket = table.bucket(table.number_of(hash));
+        // The first with this tag is nearly always the one; it is a guess, so nothing is checked.
+        let _ = bucket.find(bucket.load(), table.tag_of(hash), |_, address| {
+            self.records.prefetch(address, self.protected);
+            Some(())
+        });
     }
 
     /// The key's entry; if it has none, one with this address is made, and there is nothing to return.
     pub(super) fn insert(&self, key: &[u8], address: Address) -> Option<Entry<'g, R>> {
         let hash = self.index.hash(key);
         self.help();
-        let mut table = self.index.root.get(self.guard);
+        let mut table = self.index.root.get(self.protected);
         loop {
             let number = table.number_of(hash);
             let bucket = table.bucket(number);
@@ -235,7 +286,8 @@ impl<'g, R: Records> Pinned<'g, R> {
                 continue;
             }
             let tag = table.tag_of(hash);
-            if let Some((found, record)) = bucket.find(header, tag, |address| self.read(key, address)) {
+            let read = |found, address| Some((found, self.read(key, address)?));
+            if let Some((found, record)) = bucket.find(header, tag, read) {
                 if bucket.load() == header {
                     return entry(table, number, found, record);
                 }
@@ -298,7 +350,7 @@ impl<'g, R: Records> Pinned<'g, R> {
 
     /// The table where what stands in bucket `number` is found from now on; the caller knows that a move began.
     fn beyond(&self, table: &'g Table, number: usize) -> &'g Table {
-        let Some(next) = table.next.get(self.guard) else { return table };
+        let Some(next) = table.next.get(self.protected) else { return table };
         self.move_unit_of(table, next, number);
         next
     }
@@ -307,7 +359,7 @@ impl<'g, R: Records> Pinned<'g, R> {
     #[inline]
     fn read(&self, key: &[u8], address: Address) -> Option<R::Record<'g>> {
         // X1: the guard was taken before the slot was read.
-        self.records.read(address, self.guard).filter(|record| record.key() == key)
+        self.records.read(address, self.protected).filter(|record| record.key() == key)
     }
 }
 

@@ -7,14 +7,13 @@
 use super::table::Table;
 #[cfg(not(loom))]
 use crate::io::{Map, HUGE_PAGE_BYTES};
+use crate::reclaim::{Grace, Protected};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use crossbeam_epoch::Guard;
 use std::marker::PhantomData;
 #[cfg(not(loom))]
 use std::mem::size_of;
 use std::ptr::{null_mut, NonNull};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 // In models as few as their keys need: each is a place where threads may meet.
 pub(super) const HEAD_SLOTS: usize = if cfg!(loom) { 2 } else { 6 };
@@ -193,7 +192,8 @@ impl Drop for Lines {
 pub(super) struct Next(AtomicPtr<Table>);
 
 impl Next {
-    pub(super) fn get<'g>(&'g self, _guard: &'g Guard) -> Option<&'g Table> {
+    #[inline]
+    pub(super) fn get<'g>(&'g self, _protected: Protected<'g>) -> Option<&'g Table> {
         // Acquire: the table is made; pairs with the AcqRel in `set`.
         // SAFETY: X8: the caller reached the table that this stands in under the guard.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
@@ -222,8 +222,8 @@ pub(super) struct Root {
 /// A table that the root moved on from.
 struct Left {
     table: NonNull<Table>,
-    /// Every guard under which somebody may be in it has been dropped.
-    is_empty: Arc<AtomicBool>,
+    /// Over when every guard under which somebody may be in it has been dropped.
+    grace: Grace,
 }
 
 // SAFETY: it is the table's owner, and tables may be sent.
@@ -235,44 +235,40 @@ impl Root {
         Root { table, left: Mutex::default(), owns: PhantomData }
     }
 
-    pub(super) fn get<'g>(&'g self, _guard: &'g Guard) -> &'g Table {
+    #[inline]
+    pub(super) fn get<'g>(&'g self, _protected: Protected<'g>) -> &'g Table {
         // Acquire: pairs with the AcqRel in `advance`.
         // SAFETY: X8: never null, and the guard was taken before this load.
         unsafe { &*self.table.load(Ordering::Acquire) }
     }
 
     /// Lets the root lead to what `from`, of which everything was moved, leads to. False if somebody else did.
-    pub(super) fn advance<'g>(&'g self, from: &'g Table, guard: &'g Guard) -> bool {
+    pub(super) fn advance<'g>(&'g self, from: &'g Table, protected: Protected<'g>) -> bool {
         let from = NonNull::from(from);
         // SAFETY: X8: it is the borrow that was passed in.
-        let Some(to) = (unsafe { from.as_ref() }).next.get(guard) else { return false };
+        let Some(to) = (unsafe { from.as_ref() }).next.get(protected) else { return false };
         let to = std::ptr::from_ref(to).cast_mut();
         // AcqRel: who sees the new root sees every bucket moved; pairs with the Acquire in `get`.
         if self.table.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        let is_empty = Arc::new(AtomicBool::new(false));
-        let signal = Arc::clone(&is_empty);
-        self.left().push(Left { table: from, is_empty });
-        // Epoch callbacks only signal: whoever runs this one must not have to unmap the table.
-        // Release: whatever was done in the table is over; pairs with the Acquire in `free_left`.
-        guard.defer(move || signal.store(true, std::sync::atomic::Ordering::Release));
-        // An idle thread's garbage would wait for ever.
-        guard.flush();
+        // Not under the lock: others' callbacks may run in it, which may get here again.
+        let grace = Grace::begin();
+        self.left().push(Left { table: from, grace });
         true
     }
 
     /// Frees the tables that were left and that nobody can be in any more; true if others have to wait for a grace period.
     pub(super) fn free_left(&self) -> bool {
-        // Acquire: pairs with the Release in `advance`.
-        let is_empty = |left: &Left| left.is_empty.load(std::sync::atomic::Ordering::Acquire);
-        let (empty, goes_on) = {
-            let mut left = self.left();
-            let (empty, waiting): (Vec<_>, Vec<_>) = left.drain(..).partition(is_empty);
-            let goes_on = !waiting.is_empty();
-            *left = waiting;
-            (empty, goes_on)
-        };
+        // Not judged under the lock, as in `advance`.
+        let left = std::mem::take(&mut *self.left());
+        let (mut empty, mut waiting) = (Vec::new(), Vec::new());
+        for mut table in left {
+            let to = if table.grace.is_over() { &mut empty } else { &mut waiting };
+            to.push(table);
+        }
+        let goes_on = !waiting.is_empty();
+        self.left().append(&mut waiting);
         for Left { table, .. } in empty {
             // SAFETY: X8: the pointer came from `Box::into_raw`, `advance` took it off the root exactly once, and a grace
             // period has passed since.

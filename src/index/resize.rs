@@ -15,8 +15,8 @@ const SHRINK_BITS_MAX: u32 = 3;
 impl<'g, R: Records> Pinned<'g, R> {
     /// Does a portion of the move that is under way; false if none is.
     pub(super) fn help(&self) -> bool {
-        let table = self.index.root.get(self.guard);
-        let Some(next) = table.next.get(self.guard) else { return false };
+        let table = self.index.root.get(self.protected);
+        let Some(next) = table.next.get(self.protected) else { return false };
         let units = table.units(next);
         for unit in table.hand_out(UNITS_A_WRITE) {
             self.move_unit(table, next, unit & (units - 1));
@@ -29,14 +29,14 @@ impl<'g, R: Records> Pinned<'g, R> {
 
     /// Leaves a table of which everything was moved.
     fn advance(&self, table: &'g Table) {
-        if self.index.root.advance(table, self.guard) {
+        if self.index.root.advance(table, self.protected) {
             self.index.tell_of_move();
         }
     }
 
     /// Lets the table grow if it holds too much.
     pub(super) fn grow_if_crowded(&self, table: &'g Table) {
-        if table.next.get(self.guard).is_none() && self.index.entries() > table.buckets() * CROWDED {
+        if table.next.get(self.protected).is_none() && self.index.entries() > table.buckets() * CROWDED {
             // Without memory for a larger table the chains of this one become longer.
             let _ = self.begin_move(table, table.bits + 1);
         }
@@ -44,10 +44,10 @@ impl<'g, R: Records> Pinned<'g, R> {
 
     /// Lets the table shrink if it holds too little.
     pub(super) fn shrink_if_sparse(&self) {
-        let table = self.index.root.get(self.guard);
+        let table = self.index.root.get(self.protected);
         let entries = self.index.entries();
         if table.bits > BITS_MIN
-            && table.next.get(self.guard).is_none()
+            && table.next.get(self.protected).is_none()
             && entries * SPARSE_BUCKETS_AN_ENTRY < table.buckets()
         {
             let needed = (entries / SHRUNK).next_power_of_two().trailing_zeros();
@@ -60,11 +60,11 @@ impl<'g, R: Records> Pinned<'g, R> {
     /// Makes sure that the table is being moved: a bucket of it takes no more.
     pub(super) fn outgrow(&self, table: &'g Table) -> &'g Table {
         loop {
-            if let Some(next) = table.next.get(self.guard) {
+            if let Some(next) = table.next.get(self.protected) {
                 return next;
             }
             // X9: only the root begins a move, so a move that leads to `table` is finished first.
-            let is_root = std::ptr::eq(self.index.root.get(self.guard), table);
+            let is_root = std::ptr::eq(self.index.root.get(self.protected), table);
             if is_root && self.begin_move(table, table.bits + 1).is_err() {
                 // As for any allocation that fails.
                 std::alloc::handle_alloc_error(std::alloc::Layout::new::<Table>());
@@ -77,7 +77,7 @@ impl<'g, R: Records> Pinned<'g, R> {
 
     fn begin_move(&self, table: &'g Table, bits: u32) -> std::io::Result<()> {
         // X9: a root was filled completely before it became the root.
-        if !std::ptr::eq(self.index.root.get(self.guard), table) {
+        if !std::ptr::eq(self.index.root.get(self.protected), table) {
             return Ok(());
         }
         let next = table.successor(bits.min(BITS_MAX))?;
@@ -129,7 +129,7 @@ impl<'g, R: Records> Pinned<'g, R> {
             // X1: the record is there, and has the key that it had. (Where several buckets are moved together, one may be
             // marked while another is not, and its records may be on their way out; but only growth looks at keys, and
             // moves one bucket at a time.)
-            if let Some(record) = self.records.read(address, self.guard) {
+            if let Some(record) = self.records.read(address, self.protected) {
                 let hash = self.index.hash(record.key());
                 entries.push((next.number_of(hash), Word::new(next.tag_of(hash), address)));
             }

@@ -1,7 +1,7 @@
 //! The index against maps that are known to be right, and against its own promises under threads and resizes.
 
 use super::{Address, Index, Pinned, Record, Records};
-use crossbeam_epoch::Guard;
+use crate::reclaim::Protected;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Barrier;
@@ -52,12 +52,12 @@ impl<'g> Record<'g> for (&'g [u8], u64) {
 impl Records for Keyring {
     type Record<'g> = (&'g [u8], u64);
 
-    fn read<'g>(&'g self, address: Address, _guard: &'g Guard) -> Option<(&'g [u8], u64)> {
+    fn read<'g>(&'g self, address: Address, _protected: Protected<'g>) -> Option<(&'g [u8], u64)> {
         let (n, version) = parts(address);
         Some((self.key(n), version))
     }
 
-    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+    fn prefetch(&self, _address: Address, _protected: Protected<'_>) {}
 }
 
 struct Rng(u64);
@@ -118,7 +118,7 @@ fn settle(index: &Index, keyring: &Keyring) {
 }
 
 fn table_bits(index: &Index) -> u32 {
-    index.root.get(&crossbeam_epoch::pin()).bits
+    index.root.get((&crossbeam_epoch::pin()).into()).bits
 }
 
 fn sorted(mut entries: Vec<(usize, Address)>) -> Vec<(usize, u64)> {
@@ -284,7 +284,7 @@ fn tags_are_made_anew_where_a_table_outgrows_them() {
     settle(&index, &keyring);
     for bits in [14, 15, 18, 9, 6, 7, 12, 20, 8] {
         with(&index, &keyring, |map| {
-            let root = index.root.get(map.guard);
+            let root = index.root.get(map.protected);
             assert!(root.next.set(Box::new(root.successor(bits).unwrap())));
             // As a writer's help, but without the wish for another size.
             while map.help() {}

@@ -7,6 +7,7 @@
 //! - **M2** A range is read as bytes only after its word was loaded (Acquire) and found written.
 //! - **M3** Whoever holds a reference into the map holds the map, or a guard that delays its unmapping (I8).
 
+use super::uninterrupted;
 use memmap2::{MmapOptions, MmapRaw};
 use std::io::Result;
 use std::sync::atomic::AtomicU64;
@@ -17,20 +18,49 @@ pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Memory of a file, or of nothing but the process.
 pub(crate) struct Map {
     raw: MmapRaw,
+    /// The file, where the disk that it is on is a simulated one.
+    #[cfg(any(test, feature = "testing"))]
+    file: Option<Box<dyn super::File>>,
+}
+
+impl From<MmapRaw> for Map {
+    fn from(raw: MmapRaw) -> Map {
+        Map {
+            raw,
+            #[cfg(any(test, feature = "testing"))]
+            file: None,
+        }
+    }
 }
 
 impl Map {
     /// Zeroed private memory, for a store without a path.
     pub(crate) fn anonymous(bytes: usize) -> Result<Map> {
-        MmapOptions::new().len(bytes).map_anon().map(|map| Map { raw: map.into() })
+        MmapOptions::new().len(bytes).map_anon().map(|map| Map::from(MmapRaw::from(map)))
     }
 
     pub(super) fn of_file(file: &std::fs::File, bytes: usize) -> Result<Map> {
-        MmapOptions::new().len(bytes).map_raw(file).map(|raw| Map { raw })
+        MmapOptions::new().len(bytes).map_raw(file).map(Map::from)
     }
 
     pub(super) fn of_file_read_only(file: &std::fs::File, bytes: usize) -> Result<Map> {
-        MmapOptions::new().len(bytes).map_raw_read_only(file).map(|raw| Map { raw })
+        MmapOptions::new().len(bytes).map_raw_read_only(file).map(Map::from)
+    }
+
+    /// The same map, which syncs through `file` and keeps it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn keeping(self, file: Box<dyn super::File>) -> Map {
+        Map { file: Some(file), ..self }
+    }
+
+    /// Makes what was stored durable, as `File::sync` does, and without a descriptor: the system keeps the open file that was
+    /// mapped, and reports what it could not write since then. Nothing to do where no file is mapped.
+    pub(crate) fn sync(&self) -> Result<()> {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(file) = &self.file {
+            return file.sync();
+        }
+        uninterrupted(|| self.raw.flush())
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -42,6 +72,7 @@ impl Map {
     }
 
     /// The eight bytes at `offset` as an atomic; `None` outside of the map or off a multiple of eight.
+    #[inline]
     pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
         let end = offset.checked_add(8)?;
         if offset % 8 != 0 || end > self.bytes() {
@@ -56,6 +87,7 @@ impl Map {
     ///
     /// # Safety
     /// M2 holds for the range, or nobody writes the map at all.
+    #[inline]
     pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> Option<&[u8]> {
         let end = offset.checked_add(len)?;
         if end > self.bytes() {

@@ -69,12 +69,23 @@ pub(crate) trait Disk: Send + Sync {
     /// Creates a directory in one that is there, readable by its owner alone; one that exists is no error. Durable after
     /// `sync_dir` of the directory above.
     fn create_dir(&self, dir: &Path) -> Result<()>;
+    /// Opens a directory, to sync it.
+    fn open_dir(&self, dir: &Path) -> Result<Box<dyn OpenDir>>;
     /// Makes created, renamed and removed names of a directory durable.
-    fn sync_dir(&self, dir: &Path) -> Result<()>;
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.open_dir(dir)?.sync()
+    }
     /// Takes the lock file's lock without waiting, creating the file for a writer.
     fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt>;
     /// Names this start of the machine: another value after each boot of the system (I12).
     fn boot_id(&self) -> Result<[u8; 16]>;
+}
+
+/// One open directory.
+pub(crate) trait OpenDir: Send + Sync {
+    /// Makes created, renamed and removed names durable. Takes no descriptor. An error where the path that it was opened by
+    /// leads elsewhere by now: that is where names are made.
+    fn sync(&self) -> Result<()>;
 }
 
 /// One open file.
@@ -90,7 +101,7 @@ pub(crate) trait File: Send + Sync {
     /// Makes the file's data durable, what was stored through a mapping included. Never call it again
     /// after a failure: the kernel may have dropped the pages that it could not write (P7).
     fn sync(&self) -> Result<()>;
-    /// Maps the whole file, shared, at its current length.
+    /// Maps the whole file, shared, at its current length. The map outlives this, and keeps the file and its space.
     fn map(&self) -> Result<Map>;
     /// As `map`, for a file opened for reading: a store into the mapping would be a fault.
     fn map_read_only(&self) -> Result<Map>;
@@ -136,10 +147,22 @@ fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// Creates a directory with those above it that lack, durably; one that exists is no error.
 pub(crate) fn create_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        // Whoever made it may have died before its name was synced, and nobody asks for that again once it holds this one.
+        match sync_name_of(disk, above) {
+            // It lacks, or its name is on a file system that is not written.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput
+                ) => {}
+            result => result?,
+        }
+    }
     match disk.create_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
-            create_dirs(disk, above)?;
+            create_dirs(disk, above.ok_or(error)?)?;
             disk.create_dir(dir)?;
         }
         result => result?,

@@ -1,11 +1,11 @@
 //! The real disk.
 
-use super::{uninterrupted, Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
+use super::{uninterrupted, Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map, OpenDir};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -14,6 +14,11 @@ const DIR_MODE: u32 = 0o700;
 pub(crate) struct OsDisk;
 
 struct OsFile(fs::File);
+
+struct OsDir {
+    file: fs::File,
+    path: PathBuf,
+}
 
 /// A lock that is held until this goes.
 struct Lock(fs::File);
@@ -94,8 +99,9 @@ impl Disk for OsDisk {
         }
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        fs::File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> Result<Box<dyn OpenDir>> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?;
+        Ok(Box::new(OsDir { file, path: dir.to_path_buf() }))
     }
 
     fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt> {
@@ -132,6 +138,17 @@ impl Disk for OsDisk {
         u128::from_str_radix(&hex, 16)
             .map(u128::to_be_bytes)
             .map_err(|_| Error::new(ErrorKind::InvalidData, "boot id is no UUID"))
+    }
+}
+
+impl OpenDir for OsDir {
+    fn sync(&self) -> Result<()> {
+        // The system syncs a directory that was removed, or renamed, without a word.
+        let (held, named) = (self.file.metadata()?, fs::metadata(&self.path)?);
+        if (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+            return Err(Error::new(ErrorKind::NotFound, "another directory has taken its place"));
+        }
+        self.file.sync_all()
     }
 }
 
@@ -191,6 +208,34 @@ mod tests {
         let mut got = [0u8; 13];
         file.read_at(4096, &mut got).unwrap();
         assert_eq!(&got, b"\x07\0\0\0\0\0\0\0hello");
+    }
+
+    #[test]
+    fn a_map_keeps_and_syncs_its_file_without_a_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let map = OsDisk.create(&path, 8192).unwrap().map().unwrap();
+        // Cut off, as a sealed segment is.
+        OsDisk.open(&path, Access::ReadWrite).unwrap().truncate(4096).unwrap();
+        map.word(8).unwrap().store(7, Ordering::Release);
+        map.sync().unwrap();
+        assert_eq!(fs::read(&path).unwrap()[8], 7);
+        Map::anonymous(4096).unwrap().sync().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_not_where_it_was_opened_cannot_be_synced() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("a");
+        fs::create_dir(&path).unwrap();
+        let dir = OsDisk.open_dir(&path).unwrap();
+        dir.sync().unwrap();
+        fs::rename(&path, above.path().join("b")).unwrap();
+        assert_eq!(dir.sync().unwrap_err().kind(), ErrorKind::NotFound);
+        fs::create_dir(&path).unwrap();
+        assert_eq!(dir.sync().unwrap_err().kind(), ErrorKind::NotFound, "another one stands there");
+        fs::write(above.path().join("c"), "").unwrap();
+        assert!(OsDisk.open_dir(&above.path().join("c")).is_err(), "a file is no directory");
     }
 
     #[test]

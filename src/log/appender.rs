@@ -11,6 +11,7 @@ use super::segment::{Appended, Segment, View};
 use super::signal::{Crowd, Signal};
 use super::table::Table;
 use crate::error::{Error, Result};
+use crate::reclaim::Protected;
 use crate::record::{record_bytes, Draft, Kind, State, HEADER_BYTES};
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
@@ -141,7 +142,7 @@ impl Log {
     }
 
     /// The segment that takes appends.
-    pub(crate) fn active<'g>(&self, _guard: &'g Guard) -> &'g Segment {
+    pub(crate) fn active<'g>(&self, _protected: impl Into<Protected<'g>>) -> &'g Segment {
         // SAFETY: L1: never null, and the guard was taken before the load.
         unsafe { &*self.active.get() }
     }
@@ -375,6 +376,7 @@ impl Log {
         self.signal.wake();
     }
 
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }

@@ -4,7 +4,7 @@ use super::header::{SegmentHeader, SegmentKind};
 use super::manifest::{Listed, Manifest, COUNT_MAX};
 use super::segment::Segment;
 use crate::error::{Error, Result};
-use crate::io::{random_u64, Access, Disk, Identity, Map, HUGE_PAGE_BYTES};
+use crate::io::{random_u64, Access, Disk, File, Identity, Map, OpenDir, HUGE_PAGE_BYTES};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -38,6 +38,21 @@ pub(crate) struct Plan {
 pub(crate) struct Directory {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
+    /// Held open: a sync that wants a descriptor where there is none left would be one that failed (P7).
+    open: Arc<dyn OpenDir>,
+}
+
+impl Directory {
+    /// Opens one that is there.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Directory> {
+        let open = disk.open_dir(path).map_err(|e| Error::io("open directory", path, e))?;
+        Ok(Directory { disk: Arc::clone(disk), path: path.to_path_buf(), open: open.into() })
+    }
+
+    /// Makes created, renamed and removed names durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.open.sync().map_err(|e| Error::io("sync directory", &self.path, e))
+    }
 }
 
 /// Makes segments.
@@ -110,8 +125,8 @@ impl Files {
         };
         let path = segment_path(&directory.path, plan.id);
         let file = directory.disk.create(&path, plan.capacity_bytes);
-        file.map_err(|e| Error::io("create", &path, e))?;
-        self.finish(directory, path, plan, number)
+        let file = file.map_err(|e| Error::io("create", &path, e))?;
+        self.finish(directory, path, file, plan, number)
     }
 
     /// As `create`, out of what was held back for the case that the disk is full.
@@ -119,18 +134,24 @@ impl Files {
         let Some(directory) = &self.directory else { return self.create(plan, number) };
         let held = reserve_path(directory, reserve);
         let path = segment_path(&directory.path, plan.id);
-        directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
+        // Before it is renamed: what is held back stays where nothing can be made of it.
+        let file = directory.disk.open(&held, Access::ReadWrite).map_err(|e| Error::io("open", &held, e))?;
         // One that an open with other options left has another size, and the header must name the file's own.
-        let held_bytes = directory.disk.open(&path, Access::Read).and_then(|file| file.bytes());
-        let capacity_bytes = held_bytes.map_err(|e| Error::io("stat", &path, e))?;
+        let capacity_bytes = file.bytes().map_err(|e| Error::io("stat", &held, e))?;
+        directory.disk.rename(&held, &path).map_err(|e| Error::io("rename", &held, e))?;
         let plan = Plan { capacity_bytes, ..*plan };
-        self.finish(directory, path, &plan, number)
+        self.finish(directory, path, file, &plan, number)
     }
 
-    fn finish(&self, directory: &Directory, path: PathBuf, plan: &Plan, number: u16) -> Result<Segment> {
+    fn finish(
+        &self,
+        directory: &Directory,
+        path: PathBuf,
+        file: Box<dyn File>,
+        plan: &Plan,
+        number: u16,
+    ) -> Result<Segment> {
         let made = (|| {
-            let disk = &directory.disk;
-            let file = disk.open(&path, Access::ReadWrite).map_err(|e| Error::io("open", &path, e))?;
             let identity = file.identity().map_err(|e| Error::io("stat", &path, e))?;
             let header = self.header(plan, identity);
             // Through the mapping, as everything else: a `write` would leave the file's first pages in large folios.
@@ -149,19 +170,18 @@ impl Files {
     /// Makes created, renamed and removed names durable.
     pub(crate) fn sync_names(&self) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let path = &directory.path;
-        directory.disk.sync_dir(path).map_err(|e| Error::io("sync directory", path, e))
+        directory.sync()
     }
 
     pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        manifest.store(directory.disk.as_ref(), &directory.path)
+        manifest.store(directory)
     }
 
     /// As `store_manifest`, for the first one of an open.
     pub(crate) fn store_manifest_whole(&self, manifest: &Manifest) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        manifest.store_whole(directory.disk.as_ref(), &directory.path)
+        manifest.store_whole(directory)
     }
 
     /// Removes the file of a segment that no durable manifest lists.

@@ -423,7 +423,7 @@ impl Keeper {
                 Ok(())
             }
             // Nothing was written that counts, and nothing is in doubt: the other file is untouched.
-            Err(error) if error.is_disk_full() && !Manifest::may_count(&error) => Err(error),
+            Err(error) if error.is_passing() && !Manifest::may_count(&error) => Err(error),
             Err(error) => {
                 self.log.break_down(&error);
                 Err(error)
@@ -469,19 +469,24 @@ impl Keeper {
         }
         let stored = self.store(next);
         match &stored {
-            Err(_) if self.log.is_broken() => return stored,
-            // The next generation that finds room lists them.
+            Err(_) if self.log.is_broken() => {
+                // For reads and backups, as above.
+                sealed.into_iter().rev().for_each(|tail| self.tail.push_front(tail));
+                return stored;
+            }
+            // The next generation that can be written lists them.
             Err(_) => sealed
                 .iter()
                 .for_each(|tail| set_seal(&mut self.manifest.segments, tail.segment.header().id, tail.seal)),
             Ok(()) => {}
         }
         for tail in sealed {
-            // One that stays listed as unsealed for want of space is still complete and synced: recovery rewrites it.
+            // One that stays listed as unsealed for now is still complete and synced: recovery rewrites it.
             tail.segment.set_sealed(tail.seal.used_bytes);
             if stored.is_ok() {
                 self.log.files.trim(&tail.segment, tail.seal.used_bytes);
             }
+            tail.segment.close_file();
             self.sealed.push(tail.segment);
         }
         Ok(())
@@ -653,6 +658,7 @@ fn seal_segment(log: &Log, segment: &Segment, seal: Seal) {
     segment.set_sealed(seal.used_bytes);
     // What lies behind the last record holds nothing: the pad is no one's.
     log.files.trim(segment, seal.used_bytes);
+    segment.close_file();
 }
 
 /// How the manifest lists an output that is complete.

@@ -4,6 +4,7 @@
 //! generation wins. A segment counts only while a durable manifest lists it.
 
 use super::bytes::{Reader, Writer};
+use super::files::Directory;
 use super::header::FORMAT_VERSION;
 use crate::error::{Error, Result};
 use crate::io::{Access, Disk, File};
@@ -127,12 +128,12 @@ impl Manifest {
     }
 
     /// Writes this generation durably; the file of the generation before, which is on disk, stays as it is.
-    pub(crate) fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
-        let path = Manifest::path(dir, self.generation);
-        let file = match disk.open(&path, Access::ReadWrite) {
+    pub(crate) fn store(&self, directory: &Directory) -> Result<()> {
+        let path = Manifest::path(&directory.path, self.generation);
+        let file = match directory.disk.open(&path, Access::ReadWrite) {
             Ok(file) => file,
             // No other generation stands in for the first one of a file.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.store_whole(disk, dir),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.store_whole(directory),
             Err(error) => return Err(Error::io("open", &path, error)),
         };
         self.write(file.as_ref(), &path)
@@ -141,8 +142,8 @@ impl Manifest {
     /// As `store`, but the file gets its name when it is whole on disk. So does an open, which cannot know whether the
     /// generation that it found is: the process before may have died ahead of its sync, or that may have failed. Then
     /// the file that is replaced here holds the only one that is.
-    pub(crate) fn store_whole(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
-        let path = Manifest::path(dir, self.generation);
+    pub(crate) fn store_whole(&self, directory: &Directory) -> Result<()> {
+        let (disk, path) = (&directory.disk, Manifest::path(&directory.path, self.generation));
         let draft = path.with_extension(DRAFT);
         // An attempt before this one may have left it.
         let _ = disk.remove(&draft);
@@ -150,7 +151,7 @@ impl Manifest {
         let file = disk.create(&draft, room_bytes).map_err(|e| Error::io("create", &draft, e))?;
         self.write(file.as_ref(), &draft)?;
         disk.rename(&draft, &path).map_err(|e| Error::io("rename", &draft, e))?;
-        disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))
+        directory.sync()
     }
 
     /// Bytes, and those that a file of them should have.
@@ -248,6 +249,12 @@ fn read_whole(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
 mod tests {
     use super::*;
     use crate::io::OsDisk;
+    use std::sync::Arc;
+
+    fn open(dir: &Path) -> Directory {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        Directory::open(&disk, dir).unwrap()
+    }
 
     fn manifest(generation: u64, segments: u64) -> Manifest {
         let listed = |id| Listed {
@@ -278,7 +285,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Manifest::load(&OsDisk, dir.path()).unwrap(), None);
         for (generation, segments) in [(1, 1), (2, 400), (3, 900), (4, 2)] {
-            manifest(generation, segments).store(&OsDisk, dir.path()).unwrap();
+            manifest(generation, segments).store(&open(dir.path())).unwrap();
             let loaded = Manifest::load(&OsDisk, dir.path()).unwrap();
             assert_eq!(loaded, Some(manifest(generation, segments)));
         }
@@ -289,7 +296,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (generation, segments) in [(1, 1), (3, 50), (5, 56), (7, 400)] {
             let manifest = manifest(generation, segments);
-            manifest.store(&OsDisk, dir.path()).unwrap();
+            manifest.store(&open(dir.path())).unwrap();
             let held = std::fs::metadata(Manifest::path(dir.path(), generation)).unwrap().len();
             let needed = manifest.encode().unwrap().len() + ENTRIES_AHEAD * ENTRY_BYTES;
             assert!(held >= needed as u64, "{held} bytes for {segments} segments");
@@ -299,8 +306,8 @@ mod tests {
     #[test]
     fn a_write_torn_at_any_byte_leaves_the_generation_before_or_gives_the_new_one() {
         let dir = tempfile::tempdir().unwrap();
-        manifest(1, 3).store(&OsDisk, dir.path()).unwrap();
-        manifest(2, 4).store(&OsDisk, dir.path()).unwrap();
+        manifest(1, 3).store(&open(dir.path())).unwrap();
+        manifest(2, 4).store(&open(dir.path())).unwrap();
         let new = manifest(3, 5).encode().unwrap();
         let path = Manifest::path(dir.path(), 3);
         let old = std::fs::read(&path).unwrap();

@@ -17,7 +17,7 @@ use crate::record::{
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Where a record stands in its segment, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +39,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    // Relaxed in all of these: they only steer the choice of victims; what is dropped unread is read again
-    // after the grace period of I9.
+    // Relaxed in most of these: they only steer the choice of victims.
     pub(crate) fn charge(&self, bytes: u64) {
-        self.dead_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Release: whoever finds every byte charged comes after what took the last pointer away; pairs with `dead_bytes`.
+        self.dead_bytes.fetch_add(bytes, Ordering::Release);
     }
 
     pub(crate) fn charge_mask(&self, bytes: u64) {
@@ -55,7 +55,8 @@ impl Account {
     }
 
     pub(crate) fn dead_bytes(&self) -> u64 {
-        self.dead_bytes.load(Ordering::Relaxed)
+        // Acquire: pairs with the Release in `charge`.
+        self.dead_bytes.load(Ordering::Acquire)
     }
 
     pub(crate) fn mask_bytes(&self) -> u64 {
@@ -72,8 +73,8 @@ pub(crate) struct Segment {
     header: SegmentHeader,
     seed: Seed,
     map: Map,
-    /// `None` in memory.
-    file: Option<Box<dyn File>>,
+    /// `None` in memory, and once it needs no descriptor any more: a store has more segments than a process may have files open.
+    file: Mutex<Option<Arc<dyn File>>>,
     path: PathBuf,
     /// Its number in the segment table.
     number: u16,
@@ -109,7 +110,7 @@ impl Segment {
             seed: Seed::from_salt(header.salt),
             header,
             map,
-            file: None,
+            file: Mutex::new(None),
             path: PathBuf::from("memory"),
             number,
             tail: CachePadded::new(TailOffset::new(FIRST_RECORD_AT)),
@@ -125,7 +126,7 @@ impl Segment {
 
     /// The same segment, in a file.
     pub(crate) fn in_file(self, file: Box<dyn File>, path: PathBuf) -> Segment {
-        Segment { file: Some(file), path, ..self }
+        Segment { file: Mutex::new(Some(file.into())), path, ..self }
     }
 
     /// The same segment, as one that holds records up to `used_bytes` and takes no more.
@@ -160,14 +161,24 @@ impl Segment {
         &self.path
     }
 
-    /// Makes the file's bytes durable; nothing to do in memory.
+    /// Makes the file's bytes durable, with or without a descriptor; nothing to do in memory.
     pub(crate) fn sync(&self) -> Result<()> {
-        let Some(file) = self.file() else { return Ok(()) };
-        file.sync().map_err(|e| Error::io("sync", &self.path, e))
+        let synced = match self.file() {
+            Some(file) => file.sync(),
+            None => self.map.sync(),
+        };
+        synced.map_err(|e| Error::io("sync", &self.path, e))
     }
 
-    pub(crate) fn file(&self) -> Option<&dyn File> {
-        self.file.as_deref()
+    /// The file, until `close_file`; `None` in memory.
+    pub(crate) fn file(&self) -> Option<Arc<dyn File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the descriptor back, once the records are synced and the file has its length: the map is enough to read them, and
+    /// to store a time in the cell and sync that.
+    pub(crate) fn close_file(&self) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn cell(&self) -> Cell<'_> {
@@ -273,7 +284,7 @@ impl Segment {
     /// dirty in a mapping cost every core that runs this process an interrupt each when they are synced.
     pub(crate) fn write_copies(&self, offset: u64, records: &[u8]) -> std::io::Result<()> {
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file() {
             file.write_at(offset, records)?;
             self.map.populate_read(at & !4095, records.len() + (at & 4095));
             return Ok(());
@@ -313,6 +324,7 @@ impl Segment {
     }
 
     /// The word of the record at `offset`; zero where none was written yet.
+    #[inline]
     pub(crate) fn word(&self, offset: u64) -> Option<Word> {
         Some(LiveWord(self.map.word(usize::try_from(offset).ok()?)?).load())
     }
@@ -325,6 +337,7 @@ impl Segment {
 
     /// The record at `offset`, without verifying its checksum: for offsets that this process wrote or
     /// verified. `None` where nothing was written.
+    #[inline]
     pub(crate) fn view(&self, offset: u64) -> Option<View<'_>> {
         let word = self.word(offset)?;
         if word.0 == 0 {
@@ -334,10 +347,11 @@ impl Segment {
         // The word itself stays out of the slice: others still change its state (M1).
         // SAFETY: M2: the word was loaded with Acquire above and is not zero.
         let head = unsafe { self.map.slice(at + WORD_BYTES, HEADER_BYTES - WORD_BYTES)? };
+        let head: &[u8; HEADER_BYTES - WORD_BYTES] = head.first_chunk()?;
         let key_len = usize::from(u16::from_le_bytes(*head.get(KEY_LEN_AT - WORD_BYTES..)?.first_chunk()?));
         let value_len = u32::from_le_bytes(*head.get(VALUE_LEN_AT - WORD_BYTES..)?.first_chunk()?) as usize;
         // SAFETY: M2, as above; `slice` checks the bounds.
-        let data = unsafe { self.map.slice(at + HEADER_BYTES, key_len.checked_add(value_len)?)? };
+        let data = unsafe { self.map.slice(at + HEADER_BYTES, key_len + value_len)? };
         let (key, value) = data.split_at_checked(key_len)?;
         Some(View {
             word,
@@ -349,12 +363,13 @@ impl Segment {
     }
 
     /// Has the beginning of the record at `offset` fetched, which somebody will read soon.
+    #[inline]
     pub(crate) fn prefetch(&self, offset: u64) {
         const LINE_BYTES: usize = 64;
-        if let Some(at) = usize::try_from(offset).ok().filter(|at| at + LINE_BYTES < self.map.bytes()) {
-            let place = self.map.base().wrapping_add(at);
-            prefetch(place);
-            prefetch(place.wrapping_add(LINE_BYTES));
+        let place = self.map.base().wrapping_add(offset as usize);
+        // Of longer values the processor fetches the rest by itself.
+        for line in 0..3 {
+            prefetch(place.wrapping_add(line * LINE_BYTES));
         }
     }
 
@@ -386,14 +401,25 @@ impl Segment {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
 
     /// Refuses a record whose value is not what was written, if nobody has looked since the store was opened.
     #[inline]
-    pub(crate) fn check_unread(&self, offset: u64, view: &View<'_>) -> Result<()> {
-        if !self.is_unread() || self.checksum_is_good(offset, view) {
+    pub(crate) fn check_unread(&self, offset: u64) -> Result<()> {
+        if !self.is_unread() {
+            return Ok(());
+        }
+        self.check(offset)
+    }
+
+    // The record is looked up again: who asks would have to have it in memory for this.
+    #[cold]
+    fn check(&self, offset: u64) -> Result<()> {
+        let Some(view) = self.view(offset) else { return Ok(()) };
+        if self.checksum_is_good(offset, &view) {
             return Ok(());
         }
         let reason = format!("checksum mismatch in the record of a key of {} bytes", view.key.len());

@@ -7,7 +7,7 @@ use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::Map;
 use crate::limits::SEGMENTS_MAX;
-use crossbeam_epoch::Guard;
+use crate::reclaim::Protected;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,8 @@ impl Table {
     }
 
     /// The segment with this number, for as long as the guard is held.
-    pub(crate) fn get<'g>(&self, number: u16, _guard: &'g Guard) -> Option<&'g Segment> {
+    #[inline]
+    pub(crate) fn get<'g>(&self, number: u16, _protected: impl Into<Protected<'g>>) -> Option<&'g Segment> {
         // Acquire: pairs with the Release in `insert`.
         let word = self.words.word(usize::from(number) * WORD_BYTES)?.load(Ordering::Acquire);
         // SAFETY: T1: the word came from `Arc::into_raw`, and the count that it stands for is given up only a grace

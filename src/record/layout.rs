@@ -120,6 +120,15 @@ impl Word {
         Kind::from_byte(self.kind_byte())
     }
 
+    /// As comparing `kind` and `state`, which must look whether the byte is one: of what may be damaged.
+    pub(crate) fn is_of(self, kind: Kind) -> bool {
+        self.kind_byte() == kind as u8
+    }
+
+    pub(crate) fn is(self, state: State) -> bool {
+        (self.0 >> STATE_SHIFT) as u8 == state as u8
+    }
+
     pub(crate) fn flags(self) -> u8 {
         (self.0 >> FLAGS_SHIFT) as u8
     }

@@ -1,7 +1,7 @@
 //! From the manifest's list to mapped segments.
 
 use super::Damage;
-use crate::error::{Error, Result};
+use crate::error::{lacks_descriptors, Error, Result};
 use crate::io::{Access, File, Map};
 use crate::log::{
     segment_path, Directory, Listed, Manifest, Segment, SegmentHeader, SegmentKind, FIRST_RECORD_AT,
@@ -56,32 +56,57 @@ pub(super) fn load(
     source: Source,
 ) -> Result<Loaded> {
     let mut opened = Vec::new();
-    let mut damage = Vec::new();
+    let mut loaded = Loaded { segments: Vec::new(), damage: Vec::new(), source };
     let access = if source == Source::Mapped { Access::ReadWrite } else { Access::Read };
-    // All are opened before any is read: a segment that a running store removes meanwhile stays readable.
     for listed in &manifest.segments {
         let path = segment_path(&directory.path, listed.id);
-        match directory.disk.open(&path, access) {
+        let file = match directory.disk.open(&path, access) {
+            // More than may be open at one time: those that are come first.
+            Err(e) if lacks_descriptors(&e) && !opened.is_empty() => {
+                load_opened(store, manifest, &mut opened, &mut loaded)?;
+                directory.disk.open(&path, access)
+            }
+            result => result,
+        };
+        match file {
             Ok(file) => opened.push((listed, path, file)),
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                damage.push(Damage { path, offset: 0, reason: MISSING.into() });
+                loaded.damage.push(Damage { path, offset: 0, reason: MISSING.into() });
             }
             Err(e) => return Err(Error::io("open", &path, e)),
         }
+        // Of a running store as many as can be are opened before any is read: what it removes meanwhile stays readable.
+        if source != Source::Copied {
+            load_opened(store, manifest, &mut opened, &mut loaded)?;
+        }
     }
-    let mut segments = Vec::new();
-    for (listed, path, file) in opened {
-        match load_one(store, manifest, listed, path, file, source) {
+    load_opened(store, manifest, &mut opened, &mut loaded)?;
+    Ok(loaded)
+}
+
+/// A file that the manifest lists.
+type Opened<'m> = (&'m Listed, PathBuf, Box<dyn File>);
+
+fn load_opened(
+    store: &Store,
+    manifest: &Manifest,
+    opened: &mut Vec<Opened<'_>>,
+    loaded: &mut Loaded,
+) -> Result<()> {
+    for (listed, path, file) in opened.drain(..) {
+        match load_one(store, manifest, listed, path, file, loaded.source) {
             Ok(segment) => {
                 let segment = Arc::new(segment);
                 store.log.table.insert(&segment);
-                segments.push(Found { segment, listed: *listed });
+                loaded.segments.push(Found { segment, listed: *listed });
             }
-            Err(Error::Corrupt { path, offset, reason }) => damage.push(Damage { path, offset, reason }),
+            Err(Error::Corrupt { path, offset, reason }) => {
+                loaded.damage.push(Damage { path, offset, reason });
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(Loaded { segments, damage, source })
+    Ok(())
 }
 
 fn load_one(
@@ -123,7 +148,10 @@ fn load_one(
     let number = store.log.table.reserve()?;
     let segment = Segment::new(header, map, number).in_file(file, path);
     Ok(match listed.seal {
-        Some(seal) => segment.holding(seal.used_bytes.min(bytes)),
+        Some(seal) => {
+            segment.close_file();
+            segment.holding(seal.used_bytes.min(bytes))
+        }
         None => segment,
     })
 }

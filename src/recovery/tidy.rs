@@ -69,7 +69,8 @@ pub(super) fn rewrite(
         return Ok(Tidied { outputs: Vec::new(), spent: Vec::new(), sightings: Vec::new() });
     }
     let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes(victims, store), false);
-    let (spent, failed) = rewrite_all(&mut rewriter, victims, born_of_others, store, Pace::Asked, &mut || {});
+    let (spent, failed) =
+        rewrite_all(&mut rewriter, victims, born_of_others, store, Pace::Hurried, &mut || {});
     if let Some(error) = failed {
         store.say(&format!("open: {error}"));
     }

@@ -222,8 +222,8 @@ impl Pusher {
             store.look(key, &guard).lsn >= publish_lsn
         };
         if !is_published {
-            // O1: the batch holds its guard until all members are published. At close it may not be waited for, and then
-            // whatever is sent now is not the last that is sent: the batch's LSN stays unsent.
+            // O1: the batch holds its guard until all members are published. The store begins to close, which would end this
+            // wait early, only when this thread has ended.
             store.wait_grace();
         }
         let guard = crossbeam_epoch::pin();

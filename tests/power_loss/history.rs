@@ -11,6 +11,7 @@ pub type Entries = BTreeMap<Vec<u8>, Held>;
 /// What one call changed. No key: everything went; nothing held: the key went.
 pub type Effect = Vec<(Option<Vec<u8>>, Option<Held>)>;
 
+#[derive(Clone)]
 struct Written {
     /// Calls that had begun before this one.
     began: u64,
@@ -28,11 +29,30 @@ pub struct Bounds {
     pub now_ms: u64,
 }
 
+/// A moment at which the process died, or could have.
+pub struct Death {
+    /// Calls that had begun, and those of them that were acknowledged.
+    begun: u64,
+    acknowledged: BTreeSet<u64>,
+    synced_lsn: u64,
+    worlds: Worlds,
+}
+
+/// What became of calls that were in flight when a process died: each has happened or not.
+#[derive(Clone)]
+struct Worlds {
+    /// Calls of which nobody has looked yet whether they happened.
+    undecided: Vec<u64>,
+    /// Sets of calls that did not happen: one of them is the truth. More than one where nothing tells them apart.
+    lost: Vec<BTreeSet<u64>>,
+}
+
 pub struct History {
     /// What was there before.
     base: Entries,
     began: AtomicU64,
     written: Mutex<Vec<Written>>,
+    worlds: Mutex<Worlds>,
     /// Highest LSN that was acknowledged, and that was acknowledged as synced.
     newest_lsn: AtomicU64,
     synced_lsn: AtomicU64,
@@ -62,13 +82,76 @@ impl History {
             base,
             began: AtomicU64::new(0),
             written: Mutex::default(),
+            worlds: Mutex::new(Worlds { undecided: Vec::new(), lost: vec![BTreeSet::new()] }),
             newest_lsn: AtomicU64::new(0),
             synced_lsn: AtomicU64::new(0),
         }
     }
 
+    /// Does `then` at a moment at which the process may have died: while it runs no call begins or is acknowledged.
+    pub fn die<T>(&self, then: impl FnOnce() -> T) -> (Death, T) {
+        let written = self.written.lock().unwrap();
+        let death = Death {
+            begun: self.begun(),
+            acknowledged: written.iter().map(|written| written.began).collect(),
+            synced_lsn: self.synced_lsn(),
+            worlds: self.worlds.lock().unwrap().clone(),
+        };
+        (death, then())
+    }
+
+    /// The history up to a death, for the process that goes on from there. `close` came before.
+    pub fn up_to(&self, death: &Death) -> History {
+        let written = self.written.lock().unwrap();
+        let begun: Vec<Written> = written.iter().filter(|w| w.began < death.begun).cloned().collect();
+        let mut worlds = death.worlds.clone();
+        let in_flight = begun.iter().filter(|written| !death.acknowledged.contains(&written.began));
+        worlds.undecided.extend(in_flight.map(|written| written.began));
+        History {
+            began: AtomicU64::new(death.begun),
+            written: Mutex::new(begun),
+            worlds: Mutex::new(worlds),
+            synced_lsn: AtomicU64::new(death.synced_lsn),
+            ..History::new(self.base.clone())
+        }
+    }
+
+    /// What the next process finds after a death is everything that was acknowledged, and of what was in flight each call or
+    /// not. Nothing is in flight now.
+    pub fn settle(&self, found: &Entries, now_ms: u64) {
+        self.close();
+        let written = self.written.lock().unwrap();
+        let mut worlds = self.worlds.lock().unwrap();
+        let all = Bounds { synced_lsn: u64::MAX, begun: u64::MAX, now_ms };
+        let undecided = std::mem::take(&mut worlds.undecided);
+        let subsets = 0..1_u64 << undecided.len();
+        let possible = worlds.lost.iter().flat_map(|lost| {
+            let undecided = &undecided;
+            subsets.clone().map(move |subset| {
+                let more = undecided.iter().enumerate().filter(|(n, _)| subset >> n & 1 == 1);
+                lost.iter().chain(more.map(|(_, began)| began)).copied().collect::<BTreeSet<u64>>()
+            })
+        });
+        let judged: Vec<_> =
+            possible.map(|lost| (judge_in(&lost, &self.base, &written, found, &all), lost)).collect();
+        if judged.iter().all(|(result, _)| result.is_err()) {
+            let reason = judged.into_iter().find_map(|(result, _)| result.err()).unwrap_or_default();
+            panic!("after the process died, with {} calls in flight: {reason}", undecided.len());
+        }
+        worlds.lost = judged.into_iter().filter_map(|(result, lost)| result.ok().map(|()| lost)).collect();
+        // What surely happened. A call that did not may have been given any LSN later, where the process went on.
+        let newest_of = |lost: &BTreeSet<u64>| {
+            let happened = written.iter().filter(|written| !lost.contains(&written.began));
+            happened.map(|written| written.lsn).max().unwrap_or(0)
+        };
+        let newest_lsn = worlds.lost.iter().map(newest_of).min().unwrap_or(0);
+        self.newest_lsn.store(newest_lsn, Ordering::SeqCst);
+        *self.live.lock().unwrap() = found.clone();
+    }
+
     /// A call begins: a number for `wrote`.
     pub fn begin(&self) -> u64 {
+        let _no_death = self.written.lock().unwrap();
         self.began.fetch_add(1, Ordering::SeqCst)
     }
 
@@ -109,39 +192,59 @@ impl History {
     /// Whether `found` is what a prefix left, within the bounds. `close` came before.
     pub fn judge(&self, found: &Entries, bounds: &Bounds) -> Result<(), String> {
         let written = self.written.lock().unwrap();
-        let is_visible = |held: &&Held| held.1 == 0 || held.1 > bounds.now_ms;
-        let mut state = self.base.clone();
-        let differs = |state: &Entries, key: &[u8]| state.get(key).filter(is_visible) != found.get(key);
-        let mut differing: BTreeSet<Vec<u8>> =
-            state.keys().chain(found.keys()).filter(|key| differs(&state, key)).cloned().collect();
-        let mut nearest: Option<(usize, BTreeSet<Vec<u8>>)> = None;
-        for n in 0..=written.len() {
-            let next = written.get(n);
-            if next.is_none_or(|next| next.lsn > bounds.synced_lsn) {
-                if differing.is_empty() {
-                    return Ok(());
-                }
-                if nearest.as_ref().is_none_or(|(_, least)| differing.len() < least.len()) {
-                    nearest = Some((n, differing.clone()));
-                }
-            }
-            let Some(next) = next.filter(|next| next.began < bounds.begun) else { break };
-            apply(&next.effect, &mut state);
-            for (key, _) in &next.effect {
-                match key {
-                    None => differing = found.keys().cloned().collect(),
-                    Some(key) if differs(&state, key) => drop(differing.insert(key.clone())),
-                    Some(key) => drop(differing.remove(key)),
-                }
+        let worlds = self.worlds.lock().unwrap();
+        let mut reason = None;
+        for lost in &worlds.lost {
+            match judge_in(lost, &self.base, &written, found, bounds) {
+                Ok(()) => return Ok(()),
+                Err(error) => drop(reason.get_or_insert(error)),
             }
         }
-        let (n, keys) = nearest.unwrap_or_default();
-        Err(explain(&written, found, n, &keys))
+        Err(reason.unwrap_or_default())
     }
 }
 
+/// Whether `found` is what a prefix left in a world in which the calls in `lost` did not happen.
+fn judge_in(
+    lost: &BTreeSet<u64>,
+    base: &Entries,
+    written: &[Written],
+    found: &Entries,
+    bounds: &Bounds,
+) -> Result<(), String> {
+    let written: Vec<&Written> = written.iter().filter(|written| !lost.contains(&written.began)).collect();
+    let is_visible = |held: &&Held| held.1 == 0 || held.1 > bounds.now_ms;
+    let mut state = base.clone();
+    let differs = |state: &Entries, key: &[u8]| state.get(key).filter(is_visible) != found.get(key);
+    let mut differing: BTreeSet<Vec<u8>> =
+        state.keys().chain(found.keys()).filter(|key| differs(&state, key)).cloned().collect();
+    let mut nearest: Option<(usize, BTreeSet<Vec<u8>>)> = None;
+    for n in 0..=written.len() {
+        let next = written.get(n);
+        if next.is_none_or(|next| next.lsn > bounds.synced_lsn) {
+            if differing.is_empty() {
+                return Ok(());
+            }
+            if nearest.as_ref().is_none_or(|(_, least)| differing.len() < least.len()) {
+                nearest = Some((n, differing.clone()));
+            }
+        }
+        let Some(next) = next.filter(|next| next.began < bounds.begun) else { break };
+        apply(&next.effect, &mut state);
+        for (key, _) in &next.effect {
+            match key {
+                None => differing = found.keys().cloned().collect(),
+                Some(key) if differs(&state, key) => drop(differing.insert(key.clone())),
+                Some(key) => drop(differing.remove(key)),
+            }
+        }
+    }
+    let (n, keys) = nearest.unwrap_or_default();
+    Err(explain(&written, found, n, &keys))
+}
+
 /// What is known of the keys in which `found` differs from the prefix of `nearest` changes.
-fn explain(written: &[Written], found: &Entries, nearest: usize, keys: &BTreeSet<Vec<u8>>) -> String {
+fn explain(written: &[&Written], found: &Entries, nearest: usize, keys: &BTreeSet<Vec<u8>>) -> String {
     let tell = |held: Option<&Held>| {
         held.map_or("nothing".into(), |(value, at)| {
             let value = String::from_utf8_lossy(&value[..value.len().min(24)]).into_owned();

@@ -1,7 +1,7 @@
 //! Images of the disk: taken while a workload runs, and checked when it is over.
 
 use crate::common::Rng;
-use crate::history::{read_all, Bounds, Entries, History};
+use crate::history::{read_all, Bounds, Death, History};
 use crate::workload::{options, Start, DIR};
 use kv::testing::{stray_names, Call, Choice, Image, Moment, Point, SimDisk};
 use kv::{Clock, ManualClock, Sync};
@@ -23,6 +23,37 @@ pub struct Taken {
     choice: Choice,
     at: At,
     bounds: Bounds,
+}
+
+/// The process died, and the system and its disk live on.
+pub struct Died {
+    disk: Arc<SimDisk>,
+    death: Death,
+    at: At,
+    now_ms: u64,
+}
+
+impl Died {
+    pub fn now(disk: &SimDisk, clock: &ManualClock, history: &History, at: At) -> Died {
+        let (death, disk) = history.die(|| disk.copy());
+        Died { disk, death, at, now_ms: clock.unix_ms() }
+    }
+
+    /// What the next process starts from. The history is closed.
+    pub fn start(self, history: &History) -> Start {
+        let (history, died_at) = (history.up_to(&self.death), Some(self.at));
+        Start { disk: self.disk, history, now_ms: self.now_ms, died_at }
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            At::Call(call, _) => write!(f, "at {call:?}"),
+            At::Point(point) => write!(f, "at store {point:?}"),
+            At::Rest => write!(f, "at rest"),
+        }
+    }
 }
 
 /// How many images there were of what.
@@ -54,11 +85,27 @@ impl Tally {
         self.get(&kind_of(choice))
     }
 
+    pub fn count_death(&self, died_at: Option<At>) {
+        if let Some(at) = died_at {
+            self.count("deaths of a process".into());
+            self.count(format!("deaths of a process {at}"));
+        }
+    }
+
+    pub fn count_after_death(&self) {
+        self.count(AFTER_DEATH.into());
+    }
+
+    pub fn after_death(&self) -> u64 {
+        self.get(AFTER_DEATH)
+    }
+
     pub fn second_losses(&self) -> u64 {
         self.get(AGAIN)
     }
 }
 
+const AFTER_DEATH: &str = "after the process before had died";
 const AGAIN: &str = "lost again inside recovery";
 
 fn kind_of(choice: Choice) -> String {
@@ -99,13 +146,9 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
     let told = format!("{:?} at {:?}, {:?}", taken.choice, taken.at, taken.bounds);
     tally.count("images".into());
     tally.count(kind_of(taken.choice));
-    match taken.at {
-        At::Call(call, moment) => {
-            tally.count(format!("at {call:?}"));
-            tally.count(format!("at {call:?}, {moment:?}"));
-        }
-        At::Point(point) => tally.count(format!("at store {point:?}")),
-        At::Rest => tally.count("at rest".into()),
+    tally.count(taken.at.to_string());
+    if let At::Call(call, moment) = taken.at {
+        tally.count(format!("at {call:?}, {moment:?}"));
     }
     let disk = taken.image.start();
     let now_ms = taken.bounds.now_ms;
@@ -131,17 +174,25 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
     if again.is_some() {
         tally.count(AGAIN.into());
     }
-    for (disk, what) in [(Some(Arc::clone(&disk)), "once more"), (again, "inside recovery")] {
-        let Some(disk) = disk else { continue };
+    let open_again = |disk: &Arc<SimDisk>, what: &str, lost: Option<(Choice, u64)>| {
         let told = format!("{told}, {what}");
-        let db = open(&disk, &told);
+        let db = open(disk, &told);
         assert!(read_all(&db) == entries, "{told}: another opening gives something else");
+        // What an open has found is on the disk from then on.
+        let lost = lost.map(|(choice, seed)| disk.image(choice, seed));
         db.close().unwrap();
         drop(db);
-        let stray = stray_names(&disk, Path::new(DIR)).unwrap();
+        let stray = stray_names(disk, Path::new(DIR)).unwrap();
         assert!(stray.is_empty(), "{told}: {stray:?} belong to nothing");
+        lost
+    };
+    let disk = if rng.one_in(2) { disk.image(choice(rng), rng.next()) } else { disk };
+    open_again(&disk, "once more", None);
+    if let Some(again) = again {
+        let lost = open_again(&again, "inside recovery", Some((choice(rng), rng.next())));
+        lost.map(|disk| open_again(&disk, "lost after recovery", None));
     }
-    Start { disk, entries, now_ms }
+    Start { disk, history: History::new(entries), now_ms, died_at: None }
 }
 
 /// Lets power be lost again, or the process die, at one of the calls of the recovery that is to come: each is as likely.
@@ -166,14 +217,5 @@ impl Again {
 
     fn taken(self) -> Option<Arc<SimDisk>> {
         self.0.lock().unwrap().take()
-    }
-}
-
-/// What the process's own death leaves is everything that was acknowledged.
-pub fn check_alive(found: &Entries, history: &History, clock: &ManualClock) {
-    history.close();
-    let all = Bounds { synced_lsn: u64::MAX, begun: u64::MAX, now_ms: clock.unix_ms() };
-    if let Err(reason) = history.judge(found, &all) {
-        panic!("after the process died: {reason}");
     }
 }

@@ -17,6 +17,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
 use std::time::{Duration, Instant};
+use workload::{Length, Start};
 
 /// Rounds that follow each other on what a loss of power left, at most.
 const GENERATIONS_MAX: u64 = 4;
@@ -35,9 +36,10 @@ fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced()
             let seed = first.wrapping_add(chains.fetch_add(1, Ordering::Relaxed));
             let mut rng = Rng::new(seed);
             let run = catch_unwind(AssertUnwindSafe(|| {
-                let mut start = None;
+                let mut start = Start::empty();
                 for _ in 0..1 + rng.below(GENERATIONS_MAX) {
-                    start = Some(workload::round(start.take(), &mut rng, &tally));
+                    let length = if rng.one_in(2) { Length::Whole } else { Length::Brief };
+                    start = workload::round(start, length, &mut rng, &tally);
                 }
             }));
             run.unwrap_or_else(|panic| {
@@ -84,4 +86,5 @@ fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced()
         assert!(tally.of_choice(choice) > 0, "no image of {choice:?}");
     }
     assert!(tally.second_losses() * 20 > tally.images(), "too few losses inside a recovery");
+    assert!(tally.after_death() * 10 > tally.images(), "too few images after the death of a process");
 }

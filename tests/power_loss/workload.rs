@@ -3,14 +3,15 @@
 
 use crate::common::{value, Rng};
 use crate::history::{read_all, Effect, Entries, History};
-use crate::images::{check, check_alive, take, At, Taken, Tally};
+use crate::images::{check, take, At, Died, Taken, Tally};
 use kv::testing::{last_lsn, leave_hole, leave_pending, on, Call, Hooks, Moment, SimDisk};
 use kv::{Batch, Clock, Db, Expiry, ManualClock, Options, SetOptions, Sync};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
-pub const DIR: &str = "store";
+/// Below one that is made with it.
+pub const DIR: &str = "above/store";
 const SEGMENT_BYTES: u64 = 64 << 10;
 const START_MS: u64 = 1_700_000_000_000;
 /// Of one round: they stay in memory until it is over.
@@ -18,11 +19,39 @@ const IMAGES_MAX: usize = 250;
 const OWN_KEYS: u64 = 20;
 const SHARED_KEYS: u64 = 4;
 
+/// Of a round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    Whole,
+    /// Little is written, and one in six calls has images.
+    Brief,
+}
+
+impl Length {
+    /// Deaths that others go on from.
+    fn deaths_max(self) -> usize {
+        match self {
+            Length::Whole => 4,
+            Length::Brief => 1,
+        }
+    }
+}
+
 /// What a round starts from.
 pub struct Start {
     pub disk: Arc<SimDisk>,
-    pub entries: Entries,
+    /// Up to here.
+    pub history: History,
     pub now_ms: u64,
+    /// Where the process before died that the system outlived.
+    pub died_at: Option<At>,
+}
+
+impl Start {
+    pub fn empty() -> Start {
+        let history = History::new(Entries::new());
+        Start { disk: SimDisk::new(), history, now_ms: START_MS, died_at: None }
+    }
 }
 
 pub fn options(disk: &Arc<SimDisk>, clock: &Arc<ManualClock>, sync: Sync) -> Options {
@@ -34,6 +63,9 @@ struct Round {
     clock: Arc<ManualClock>,
     history: History,
     images: Mutex<Vec<Taken>>,
+    /// Some of the moments at which there are images, each as likely.
+    deaths: Mutex<Vec<Died>>,
+    length: Length,
     rng: Mutex<Rng>,
     has_enough: AtomicBool,
     sync: Sync,
@@ -45,6 +77,16 @@ impl Round {
         let taken = take(&self.disk, &self.clock, &self.history, at, &mut rng);
         let mut images = self.images.lock().unwrap();
         images.push(taken);
+        let (taken, place) = (images.len(), rng.below(images.len() as u64) as usize);
+        if place < self.length.deaths_max() {
+            let died = Died::now(&self.disk, &self.clock, &self.history, at);
+            let mut deaths = self.deaths.lock().unwrap();
+            if taken <= self.length.deaths_max() {
+                deaths.push(died);
+            } else {
+                deaths[place] = died;
+            }
+        }
         self.has_enough.fetch_or(images.len() >= IMAGES_MAX, Ordering::Relaxed);
     }
 
@@ -55,14 +97,14 @@ impl Round {
 
     fn at_call(&self, call: Call, moment: Moment) {
         match call {
-            Call::Sync | Call::SyncDir | Call::Rename | Call::Remove => {
+            // Those that make the store are few.
+            _ if self.length == Length::Brief && call != Call::CreateDir && !self.is_time(6) => {}
+            Call::Sync | Call::SyncDir | Call::Rename | Call::Remove | Call::CreateDir => {
                 // Two that differ in what they take.
                 self.take(At::Call(call, moment));
                 self.take(At::Call(call, moment));
             }
-            Call::Create | Call::CreateDir | Call::Write | Call::Truncate => {
-                self.take(At::Call(call, moment))
-            }
+            Call::Create | Call::Write | Call::Truncate => self.take(At::Call(call, moment)),
             _ => {}
         }
     }
@@ -78,15 +120,31 @@ impl Round {
     }
 }
 
-/// Runs writers over a disk and checks the images that were taken of it. Gives one of those that it recovered.
-pub fn round(start: Option<Start>, rng: &mut Rng, tally: &Tally) -> Start {
-    let start =
-        start.unwrap_or_else(|| Start { disk: SimDisk::new(), entries: Entries::new(), now_ms: START_MS });
+impl Round {
+    /// Writes what is surely newer than everything that was found.
+    fn mark(&self, db: &Db, life: u64) {
+        let (key, mark) = (b"mark".to_vec(), life.to_le_bytes().to_vec());
+        let began = self.history.begin();
+        db.set(&key, &mark).unwrap();
+        self.history.wrote(began, last_lsn(), vec![(Some(key), Some((mark, 0)))]);
+        if self.sync == Sync::Always {
+            self.history.note_synced(last_lsn());
+        }
+    }
+}
+
+/// Runs writers over a disk and checks the images that were taken of it, and those that are taken when another process goes on
+/// from where this one may have died: what was not synced then is not on the disk. Gives what an image, or such a death, left.
+pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Start {
+    let died_at = start.died_at;
+    tally.count_death(died_at);
     let round = Arc::new(Round {
         disk: start.disk,
         clock: Arc::new(ManualClock::new(start.now_ms)),
-        history: History::new(start.entries),
+        history: start.history,
         images: Mutex::default(),
+        deaths: Mutex::default(),
+        length,
         rng: Mutex::new(Rng::new(rng.next())),
         has_enough: AtomicBool::new(false),
         sync: match rng.below(3) {
@@ -101,14 +159,13 @@ pub fn round(start: Option<Start>, rng: &mut Rng, tally: &Tally) -> Start {
             round.at_call(call, moment);
         }
     });
-    let lives = 1 + rng.below(3);
+    let lives = if length == Length::Whole { 1 + rng.below(3) } else { 1 };
     for life in 1..=lives {
         let db = round.open();
-        if life > 1 {
-            check_alive(&read_all(&db), &round.history, &round.clock);
-        }
+        round.history.settle(&read_all(&db), round.clock.unix_ms());
         // Before it takes writes, an open makes durable what it found (I17).
         round.history.note_synced(round.history.newest_lsn());
+        round.mark(&db, life);
         live(&round, &db, rng);
         if life == lives || rng.one_in(2) {
             if rng.one_in(2) && life < lives {
@@ -128,8 +185,20 @@ pub fn round(start: Option<Start>, rng: &mut Rng, tally: &Tally) -> Start {
     let mut start = None;
     for (n, taken) in images.iter().enumerate() {
         let checked = check(taken, &round.history, rng, tally);
+        if died_at.is_some() {
+            tally.count_after_death();
+        }
         if n == next {
             start = Some(checked);
+        }
+    }
+    let deaths = std::mem::take(&mut *round.deaths.lock().unwrap());
+    for (n, died) in deaths.into_iter().enumerate() {
+        let died = died.start(&round.history);
+        if n == 0 && rng.one_in(3) {
+            start = Some(died);
+        } else if length == Length::Whole || rng.one_in(3) {
+            self::round(died, Length::Brief, rng, tally);
         }
     }
     start.unwrap()
@@ -141,7 +210,8 @@ fn live(round: &Arc<Round>, db: &Db, rng: &mut Rng) {
     let steps = match round.sync {
         Sync::Always => 20 + rng.below(40),
         _ => 100 + rng.below(300),
-    } / writers;
+    } / writers
+        / if round.length == Length::Whole { 1 } else { 6 };
     let is_limited = rng.one_in(4);
     if is_limited {
         round.disk.limit(Some(round.disk.used_bytes() + SEGMENT_BYTES * rng.below(6)));

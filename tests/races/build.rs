@@ -1,4 +1,5 @@
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(loom)");
+    println!("cargo:rustc-check-cfg=cfg(kv_shuttle)");
     println!("cargo:rustc-cfg=loom");
 }

@@ -2,7 +2,7 @@
 
 use super::inode::Inode;
 use super::{Dir, NameChange, Names, SimDisk, State};
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -203,6 +203,30 @@ impl Image {
     }
 }
 
+impl State {
+    /// What a process that starts now on the same boot finds, with the same of it on the disk. Nothing is locked, told to fail
+    /// or limited.
+    pub(super) fn copy(&self) -> State {
+        let mut inodes = BTreeMap::new();
+        let mut copied = |inode: &Arc<Inode>| match inodes.entry(inode.number) {
+            Entry::Occupied(copied) => Some(Arc::clone(copied.get())),
+            Entry::Vacant(free) => Some(Arc::clone(free.insert(Arc::new(inode.copy().ok()?)))),
+        };
+        let mut dirs = BTreeMap::new();
+        for (path, dir) in &self.dirs {
+            let mut names = |of: &Names| {
+                let copied = of.iter().filter_map(|(name, inode)| Some((name.clone(), copied(inode)?)));
+                copied.collect::<Names>()
+            };
+            let (names, durable) = (names(&dir.names), names(&dir.durable));
+            let unsynced = dir.unsynced.iter().filter_map(|change| change.copy(&mut copied)).collect();
+            dirs.insert(path.clone(), Dir { names, durable, unsynced, is_durable: dir.is_durable });
+        }
+        let inodes = inodes.values().map(Arc::downgrade).collect();
+        State { dirs, inodes, inodes_made: self.inodes_made, ..State::default() }
+    }
+}
+
 impl Dir {
     /// The names that are found, with the changes that `takes` takes.
     fn found(&self, mut takes: impl FnMut() -> bool) -> Names {
@@ -215,6 +239,17 @@ impl Dir {
 }
 
 impl NameChange {
+    /// The same change of the copies of files.
+    fn copy(&self, mut copied: impl FnMut(&Arc<Inode>) -> Option<Arc<Inode>>) -> Option<NameChange> {
+        Some(match self {
+            NameChange::Link(name, inode) => NameChange::Link(name.clone(), copied(inode)?),
+            NameChange::Unlink(name) => NameChange::Unlink(name.clone()),
+            NameChange::Rename(from, to, inode) => {
+                NameChange::Rename(from.clone(), to.clone(), copied(inode)?)
+            }
+        })
+    }
+
     pub(super) fn apply(&self, names: &mut Names) {
         match self.clone() {
             NameChange::Link(name, inode) => drop(names.insert(name, inode)),

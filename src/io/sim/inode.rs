@@ -17,13 +17,14 @@ pub(super) struct Inode {
     /// What the system sees, in memory that any number of maps share.
     pub(super) memory: std::fs::File,
     pub(super) kept: Mutex<Kept>,
-    pub(super) handles: AtomicUsize,
+    /// Open descriptors and maps.
+    pub(super) shares: AtomicUsize,
 }
 
 /// Content, and the offsets of sectors in it that are neither old nor new.
 pub(super) type Found = (Arc<Vec<u8>>, Vec<(usize, Fate)>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Kept {
     /// What is surely on the disk.
     pub(super) durable: Arc<Vec<u8>>,
@@ -87,7 +88,17 @@ impl Inode {
         // SAFETY: the descriptor is new and nobody else's.
         let memory = unsafe { std::fs::File::from_raw_fd(descriptor) };
         memory.write_all_at(&content, 0)?;
-        Ok(Inode { number, memory, kept: Mutex::new(Kept::synced(content)), handles: AtomicUsize::new(0) })
+        Ok(Inode { number, memory, kept: Mutex::new(Kept::synced(content)), shares: AtomicUsize::new(0) })
+    }
+
+    /// The same file once more, of which the same is on the disk.
+    pub(super) fn copy(&self) -> Result<Inode> {
+        let (now, kept) = (self.content(), lock(&self.kept));
+        // Shared where nothing is dirty.
+        let now = if *kept.durable == now { Arc::clone(&kept.durable) } else { Arc::new(now) };
+        let copy = Inode::new(self.number, now)?;
+        *lock(&copy.kept) = kept.clone();
+        Ok(copy)
     }
 
     pub(super) fn bytes(&self) -> u64 {

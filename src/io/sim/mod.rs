@@ -5,12 +5,16 @@
 //! durable. An *image* is what another boot may find: each sector, length and name that was not synced is old or new,
 //! each on its own.
 
+mod handles;
 mod image;
 mod inode;
+#[cfg(test)]
+mod tests;
 
 pub use image::{Choice, Image};
 
-use super::{Access, Disk, Entry, File, Identity, LockAttempt, LockKind, Map};
+use super::{Access, Disk, Entry, File, LockAttempt, LockKind, OpenDir};
+use handles::{Descriptor, Held, SimDir, SimFile};
 use image::Rng;
 use inode::{Inode, Kept};
 use std::collections::BTreeMap;
@@ -27,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub enum Call {
     /// A file is made.
     Create,
-    /// A file is opened.
+    /// A file or directory is opened.
     Open,
     /// A name is removed.
     Remove,
@@ -127,6 +131,8 @@ struct State {
     failed: u64,
     calls: BTreeMap<Call, u64>,
     capacity_bytes: Option<u64>,
+    descriptors: u64,
+    descriptors_max: Option<u64>,
 }
 
 impl Default for State {
@@ -141,6 +147,8 @@ impl Default for State {
             failed: 0,
             calls: BTreeMap::new(),
             capacity_bytes: None,
+            descriptors: 0,
+            descriptors_max: None,
         }
     }
 }
@@ -195,8 +203,8 @@ impl State {
         let is_named = |inode: &Arc<Inode>| {
             self.dirs.values().any(|dir| dir.names.values().any(|named| Arc::ptr_eq(named, inode)))
         };
-        // Relaxed: counts handles of files, whose holders this thread has met.
-        let holds = |inode: &&Arc<Inode>| inode.handles.load(Ordering::Relaxed) > 0 || is_named(inode);
+        // Relaxed: counts shares of files, whose holders this thread has met.
+        let holds = |inode: &&Arc<Inode>| inode.shares.load(Ordering::Relaxed) > 0 || is_named(inode);
         inodes.iter().filter(holds).map(|inode| inode.bytes()).sum()
     }
 
@@ -206,6 +214,14 @@ impl State {
             return Err(Error::from_raw_os_error(libc::ENOSPC));
         }
         Ok(())
+    }
+
+    /// Fails where no descriptor is left; a call takes it once it has succeeded.
+    fn need_descriptor(&self) -> Result<()> {
+        match self.descriptors_max {
+            Some(max) if self.descriptors >= max => Err(Error::from_raw_os_error(libc::EMFILE)),
+            _ => Ok(()),
+        }
     }
 
     fn add(&mut self, content: Arc<Vec<u8>>) -> Result<Arc<Inode>> {
@@ -252,9 +268,10 @@ impl SimDisk {
         self.lose_power(choice, seed).start()
     }
 
-    /// The same files once more, for a process on the same boot.
+    /// The same files once more, for a process on the same boot, as if the one before died now: it sees what that one saw,
+    /// and what was not synced is not on the disk either.
     pub fn copy(&self) -> Arc<SimDisk> {
-        Image::of(&lock(&self.state), self.boot, Choice::Everything, 0).start()
+        SimDisk::with(Arc::new(Mutex::new(lock(&self.state).copy())), self.boot)
     }
 
     /// Removes a file, durably.
@@ -315,7 +332,17 @@ impl SimDisk {
         lock(&self.state).capacity_bytes = capacity_bytes;
     }
 
-    /// Bytes that files take, those included that have no name any more and are still open.
+    /// Limits how many files, directories and locks may be open at one time.
+    pub fn limit_descriptors(&self, max: Option<u64>) {
+        lock(&self.state).descriptors_max = max;
+    }
+
+    /// How many files, directories and locks are open.
+    pub fn descriptors(&self) -> u64 {
+        lock(&self.state).descriptors
+    }
+
+    /// Bytes that files take, those included that have no name any more and are still open or mapped.
     pub fn used_bytes(&self) -> u64 {
         lock(&self.state).used_bytes()
     }
@@ -378,11 +405,14 @@ impl SimDisk {
         result
     }
 
-    fn handle(&self, inode: Arc<Inode>) -> Box<dyn File> {
-        // Relaxed: a count.
-        inode.handles.fetch_add(1, Ordering::Relaxed);
-        let disk = SimDisk { state: Arc::clone(&self.state), hook: Arc::clone(&self.hook), boot: self.boot };
-        Box::new(SimFile { inode, disk })
+    /// The same disk.
+    fn share(&self) -> SimDisk {
+        SimDisk { state: Arc::clone(&self.state), hook: Arc::clone(&self.hook), boot: self.boot }
+    }
+
+    /// Of what a call has opened that took a descriptor.
+    fn descriptor(&self) -> Descriptor {
+        Descriptor { state: Arc::clone(&self.state) }
     }
 }
 
@@ -390,6 +420,7 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path, bytes: u64) -> Result<Box<dyn File>> {
         let (dir, name) = split(path)?;
         let inode = self.run(Call::Create, |state| {
+            state.need_descriptor()?;
             if state.find(path).is_ok() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
@@ -397,14 +428,20 @@ impl Disk for SimDisk {
             let inode = state.add(Arc::new(vec![0; bytes as usize]))?;
             *lock(&inode.kept) = Kept::default();
             state.change(dir, NameChange::Link(name, Arc::clone(&inode)))?;
+            state.descriptors += 1;
             Ok(inode)
         })?;
-        Ok(self.handle(inode))
+        Ok(Box::new(SimFile::open(inode, self.share(), self.descriptor())))
     }
 
     fn open(&self, path: &Path, _access: Access) -> Result<Box<dyn File>> {
-        let inode = self.run(Call::Open, |state| state.find(path))?;
-        Ok(self.handle(inode))
+        let inode = self.run(Call::Open, |state| {
+            state.need_descriptor()?;
+            let inode = state.find(path)?;
+            state.descriptors += 1;
+            Ok(inode)
+        })?;
+        Ok(Box::new(SimFile::open(inode, self.share(), self.descriptor())))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
@@ -426,6 +463,7 @@ impl Disk for SimDisk {
 
     fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
         self.run(Call::List, |state| {
+            state.need_descriptor()?;
             let names = state.dir(dir)?.names.keys().map(|name| Entry { name: name.clone(), is_file: true });
             Ok(names.collect())
         })
@@ -439,21 +477,19 @@ impl Disk for SimDisk {
         })
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.run(Call::SyncDir, |state| {
-            let synced = state.dir(dir)?;
-            synced.durable = synced.names.clone();
-            synced.unsynced.clear();
-            let dir = if dir == Path::new(".") { Path::new("") } else { dir };
-            for (path, below) in &mut state.dirs {
-                below.is_durable |= path.parent() == Some(dir);
-            }
+    fn open_dir(&self, dir: &Path) -> Result<Box<dyn OpenDir>> {
+        self.run(Call::Open, |state| {
+            state.need_descriptor()?;
+            state.dir(dir)?;
+            state.descriptors += 1;
             Ok(())
-        })
+        })?;
+        Ok(Box::new(SimDir::open(dir.to_path_buf(), self.share(), self.descriptor())))
     }
 
     fn lock(&self, path: &Path, kind: LockKind) -> Result<LockAttempt> {
         let is_held = self.run(Call::Lock, |state| {
+            state.need_descriptor()?;
             let holders = state.locks.entry(path.to_path_buf()).or_default();
             let is_free = match kind {
                 LockKind::Exclusive => holders.is_empty(),
@@ -461,212 +497,21 @@ impl Disk for SimDisk {
             };
             if is_free {
                 holders.push(kind);
+                state.descriptors += 1;
             }
             Ok(is_free)
         })?;
         if !is_held {
             return Ok(LockAttempt::Taken(Some(std::process::id())));
         }
-        let held = Held { state: Arc::clone(&self.state), path: path.to_path_buf(), kind };
+        let held = Held::new(self.descriptor(), path.to_path_buf(), kind);
         Ok(LockAttempt::Held(Box::new(held)))
     }
 
     fn boot_id(&self) -> Result<[u8; 16]> {
-        self.run(Call::BootId, |_| Ok(u128::from(self.boot).to_le_bytes()))
-    }
-}
-
-struct Held {
-    state: Arc<Mutex<State>>,
-    path: PathBuf,
-    kind: LockKind,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(holders) = lock(&self.state).locks.get_mut(&self.path) {
-            if let Some(at) = holders.iter().position(|kind| *kind == self.kind) {
-                holders.swap_remove(at);
-            }
-        }
-    }
-}
-
-struct SimFile {
-    inode: Arc<Inode>,
-    disk: SimDisk,
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        // Relaxed: a count.
-        self.inode.handles.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl File for SimFile {
-    fn bytes(&self) -> Result<u64> {
-        self.disk.run(Call::Stat, |_| Ok(self.inode.bytes()))
-    }
-
-    fn identity(&self) -> Result<Identity> {
-        self.disk.run(Call::Stat, |_| Ok(Identity { device: 1, inode: self.inode.number }))
-    }
-
-    fn read_some(&self, offset: u64, to: &mut [u8]) -> Result<usize> {
-        self.disk.run_some(Call::Read, to.len(), |_, len| {
-            self.inode.memory.read_at(to.get_mut(..len).unwrap_or_default(), offset)
+        self.run(Call::BootId, |state| {
+            state.need_descriptor()?;
+            Ok(u128::from(self.boot).to_le_bytes())
         })
-    }
-
-    fn write_some(&self, offset: u64, from: &[u8]) -> Result<usize> {
-        self.disk.run_some(Call::Write, from.len(), |state, len| {
-            state.take_room((offset + len as u64).saturating_sub(self.inode.bytes()))?;
-            lock(&self.inode.kept).note_overwritten(offset, len);
-            self.inode.memory.write_at(from.get(..len).unwrap_or_default(), offset)
-        })
-    }
-
-    fn truncate(&self, bytes: u64) -> Result<()> {
-        self.disk.run(Call::Truncate, |_| self.inode.memory.set_len(bytes))
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.disk.tell(Call::Sync, Moment::Before);
-        let result = {
-            let mut state = lock(&self.disk.state);
-            let result = state.begin(Call::Sync).map(drop);
-            match &result {
-                Ok(()) => self.inode.sync(),
-                // A signal came first, and everything is as dirty as it was.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.inode.lose(),
-            }
-            result
-        };
-        self.disk.tell(Call::Sync, Moment::After);
-        result
-    }
-
-    fn map(&self) -> Result<Map> {
-        self.disk.run(Call::Map, |_| Map::of_file(&self.inode.memory, self.inode.bytes() as usize))
-    }
-
-    fn map_read_only(&self) -> Result<Map> {
-        self.disk.run(Call::Map, |_| Map::of_file_read_only(&self.inode.memory, self.inode.bytes() as usize))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::create_dirs;
-    use super::*;
-
-    const DIR: &str = "d";
-
-    fn disk_with(name: &str, bytes: u64) -> (Arc<SimDisk>, Box<dyn File>, PathBuf) {
-        let disk = SimDisk::new();
-        create_dirs(disk.as_ref(), Path::new(DIR)).unwrap();
-        let path = Path::new(DIR).join(name);
-        let file = disk.create(&path, bytes).unwrap();
-        (disk, file, path)
-    }
-
-    #[test]
-    fn what_was_synced_is_in_every_image_and_the_rest_only_where_it_is_taken() {
-        let (disk, file, path) = disk_with("a", 8192);
-        let map = file.map().unwrap();
-        map.word(0).unwrap().store(1, Ordering::Release);
-        file.sync().unwrap();
-        assert!(disk.image(Choice::Nothing, 1).read(&path).is_none(), "the name is not synced");
-        disk.sync_dir(Path::new(DIR)).unwrap();
-        map.word(0).unwrap().store(2, Ordering::Release);
-        map.word(4096).unwrap().store(3, Ordering::Release);
-        let first = |image: Arc<SimDisk>| {
-            let bytes = image.read(&path).unwrap();
-            (bytes[0], bytes[4096])
-        };
-        assert_eq!(first(disk.image(Choice::Nothing, 1)), (1, 0));
-        assert_eq!(first(disk.image(Choice::Everything, 1)), (2, 3));
-        assert_eq!(first(disk.image(Choice::LastSector, 1)), (1, 3));
-        assert_eq!(first(disk.image(Choice::FirstPage, 1)), (2, 0));
-        let seen: std::collections::BTreeSet<_> =
-            (0..50).map(|seed| first(disk.image(Choice::Percent(50), seed))).collect();
-        assert_eq!(seen.len(), 4, "each sector on its own: {seen:?}");
-        assert_ne!(disk.image(Choice::Nothing, 1).boot_id().unwrap(), disk.boot_id().unwrap());
-    }
-
-    #[test]
-    fn what_was_synced_survives_zeros_and_garbage_and_what_was_not_need_not() {
-        let (disk, file, path) = disk_with("a", 8192);
-        let map = file.map().unwrap();
-        map.word(0).unwrap().store(1, Ordering::Release);
-        file.sync().unwrap();
-        disk.sync_dir(Path::new(DIR)).unwrap();
-        // Beside what was synced, and in a sector of its own.
-        map.word(8).unwrap().store(2, Ordering::Release);
-        map.word(4096).unwrap().store(3, Ordering::Release);
-        let mut seen = std::collections::BTreeSet::new();
-        for seed in 0..50 {
-            for choice in [Choice::Zeros, Choice::Garbage] {
-                let bytes = disk.image(choice, seed).read(&path).unwrap();
-                assert_eq!((bytes[0], bytes[1..8].iter().max()), (1, Some(&0)), "{choice:?}");
-                assert!(bytes[8] == 0 || bytes[8] == 2, "{choice:?}");
-                seen.insert(bytes[4096]);
-            }
-        }
-        assert!(seen.len() > 5, "{seen:?}");
-        // What is written over, not stored, may be lost in whole.
-        file.write_at(0, &[4; 16]).unwrap();
-        assert!((0..50).any(|seed| disk.image(Choice::Garbage, seed).read(&path).unwrap()[100] != 0));
-    }
-
-    #[test]
-    fn a_directory_whose_name_was_not_synced_may_be_gone() {
-        let disk = SimDisk::new();
-        disk.create_dir(Path::new(DIR)).unwrap();
-        disk.create(&Path::new(DIR).join("a"), 10).unwrap().sync().unwrap();
-        disk.sync_dir(Path::new(DIR)).unwrap();
-        assert!(disk.image(Choice::Nothing, 1).list(Path::new(DIR)).is_err());
-        disk.sync_dir(Path::new(".")).unwrap();
-        assert_eq!(disk.image(Choice::Nothing, 1).names(Path::new(DIR)).len(), 1);
-    }
-
-    #[test]
-    fn a_read_or_write_that_is_interrupted_or_cut_short_goes_on_to_its_end() {
-        let (disk, file, _) = disk_with("a", 8192);
-        let (bytes, mut found) = ((0..5000).map(|n| n as u8).collect::<Vec<_>>(), vec![0; 5000]);
-        for call in [Call::Read, Call::Write] {
-            disk.cut_short(call, 0, 3);
-            disk.fail(call, libc::EINTR, 0, 1);
-        }
-        file.write_at(100, &bytes).unwrap();
-        file.read_at(100, &mut found).unwrap();
-        assert_eq!((bytes == found, disk.failed()), (true, 8));
-        disk.fail(Call::Write, libc::ENOSPC, 0, 1);
-        assert_eq!(file.write_at(0, &bytes).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-    }
-
-    #[test]
-    fn a_failed_sync_leaves_pages_that_no_later_sync_writes() {
-        let (disk, file, path) = disk_with("a", 4096);
-        file.sync().unwrap();
-        disk.sync_dir(Path::new(DIR)).unwrap();
-        file.map().unwrap().word(0).unwrap().store(1, Ordering::Release);
-        disk.fail(Call::Sync, libc::EIO, 0, 1);
-        assert!(file.sync().is_err() && file.sync().is_ok());
-        assert_eq!(disk.image(Choice::Nothing, 1).read(&path).unwrap()[0], 0);
-    }
-
-    #[test]
-    fn a_full_disk_refuses_until_something_goes() {
-        let (disk, file, path) = disk_with("a", 4096);
-        disk.limit(Some(8192));
-        let other = Path::new(DIR).join("b");
-        assert!(disk.create(&other, 8192).is_err());
-        disk.remove(&path).unwrap();
-        assert!(disk.create(&other, 8192).is_err(), "an open file keeps its space");
-        drop(file);
-        assert!(disk.create(&other, 8192).is_ok());
     }
 }

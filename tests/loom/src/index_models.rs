@@ -10,6 +10,7 @@ use super::table::Table;
 use super::{Address, Index, Pinned, Record, Records, Root};
 use crate::check;
 use crate::counters::Striped;
+use crate::reclaim::Protected;
 use crate::sync::Ordering;
 use crossbeam_epoch::Guard;
 use std::sync::OnceLock;
@@ -40,11 +41,11 @@ impl<'g> Record<'g> for &'g [u8; 2] {
 impl Records for Keyring {
     type Record<'g> = &'g [u8; 2];
 
-    fn read<'g>(&'g self, address: Address, _guard: &'g Guard) -> Option<&'g [u8; 2]> {
+    fn read<'g>(&'g self, address: Address, _protected: Protected<'g>) -> Option<&'g [u8; 2]> {
         self.keys.get(address.offset_bytes() as usize / 8)
     }
 
-    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+    fn prefetch(&self, _address: Address, _protected: Protected<'_>) {}
 }
 
 fn hasher() -> ahash::RandomState {
@@ -127,14 +128,14 @@ fn walk(index: &Index) -> Vec<Address> {
 }
 
 fn begin_move(index: &Index, bits: u32) {
-    let root = index.root.get(guard());
+    let root = index.root.get(guard().into());
     assert!(root.next.set(Box::new(root.successor(bits).unwrap())));
 }
 
 fn move_first_unit(index: &Index) {
     let map = pin(index);
-    let root = index.root.get(guard());
-    map.move_unit_of(root, root.next.get(guard()).unwrap(), 0);
+    let root = index.root.get(guard().into());
+    map.move_unit_of(root, root.next.get(guard().into()).unwrap(), 0);
 }
 
 /// X4, X5: with nobody at work, what does not count is free.
@@ -243,7 +244,7 @@ fn what_a_reader_saw_inserted_stays() {
         |run| {
             run.assert_one_inserted(0, [1, 2]);
             assert_eq!(walk(&run.index).len(), 1);
-            assert_no_slot_is_lost(run.index.root.get(guard()));
+            assert_no_slot_is_lost(run.index.root.get(guard().into()));
         },
     );
 }
@@ -346,7 +347,7 @@ fn a_helper_that_comes_late_brings_nothing_back() {
         |run| {
             assert_eq!((find(&run.index, 0), find(&run.index, 1)), (None, Some(at(1, 2))));
             assert_eq!(walk(&run.index), [at(1, 2)]);
-            assert_no_slot_is_lost(run.index.root.get(guard()).next.get(guard()).unwrap());
+            assert_no_slot_is_lost(run.index.root.get(guard().into()).next.get(guard().into()).unwrap());
         },
     );
 }

@@ -14,6 +14,9 @@ mod counters;
 #[allow(dead_code)] // As above.
 mod index;
 mod log;
+#[path = "../../../src/reclaim/mod.rs"]
+#[allow(dead_code)] // As above.
+mod reclaim;
 mod record;
 mod sync;
 
@@ -22,6 +25,7 @@ mod clear;
 mod commit;
 mod epoch;
 mod publish;
+mod readers;
 mod roll;
 mod signal;
 mod store;

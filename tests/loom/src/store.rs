@@ -3,9 +3,9 @@
 use crate::index::models::{guard, small_index};
 use crate::index::{Address, Entry, Index, Pinned, Record as IndexRecord, Records};
 use crate::log::{Reserved, TailOffset};
+use crate::reclaim::Protected;
 use crate::record::{Kind, LiveWord, State, Word, HEADER_BYTES};
 use crate::sync::{AtomicU64, Ordering};
-use crossbeam_epoch::Guard;
 use loom::cell::UnsafeCell;
 
 pub(crate) const KEY: &[u8] = b"k";
@@ -67,11 +67,11 @@ impl IndexRecord<'_> for (Word, Body) {
 impl Records for Store {
     type Record<'g> = (Word, Body);
 
-    fn read(&self, address: Address, _guard: &Guard) -> Option<(Word, Body)> {
+    fn read(&self, address: Address, _protected: Protected<'_>) -> Option<(Word, Body)> {
         Some(self.view(address))
     }
 
-    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+    fn prefetch(&self, _address: Address, _protected: Protected<'_>) {}
 }
 
 /// What a thread found for the key.

@@ -1,6 +1,6 @@
 //! What the engine's `sync` module gives, from loom.
 
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{fence, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// A flag whose every access is SeqCst, as that of `Signal`: one order that all threads agree on. loom's own lets a load

@@ -4,7 +4,7 @@ use crate::check;
 use crate::epoch::Epoch;
 use crate::index::models::{guard, small_index};
 use crate::index::{Address, Index, Record, Records};
-use crossbeam_epoch::Guard;
+use crate::reclaim::Protected;
 use loom::cell::UnsafeCell;
 
 const KEY: &[u8] = b"k";
@@ -54,13 +54,13 @@ impl Record<'_> for Value {
 impl Records for Store {
     type Record<'g> = Value;
 
-    fn read(&self, address: Address, _guard: &Guard) -> Option<Value> {
+    fn read(&self, address: Address, _protected: Protected<'_>) -> Option<Value> {
         // SAFETY: I8: a guard of the model's epoch was taken before the address was loaded; loom checks that the segment is
         // there.
         Some(Value(self.segments[usize::from(address.segment())].with(|at| unsafe { *at })))
     }
 
-    fn prefetch(&self, _address: Address, _guard: &Guard) {}
+    fn prefetch(&self, _address: Address, _protected: Protected<'_>) {}
 }
 
 impl Store {

@@ -82,6 +82,7 @@ pub fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
             panic!("KV_SHUTTLE_SEED={seed}: {words}");
         }
     }
+    println!("{} schedules keep the promise", blocks * BLOCK as u64);
 }
 
 /// Fails if a schedule does not do the same again.
