@@ -134,6 +134,14 @@ pub enum Error {
         /// What the loader reported.
         reason: String,
     },
+    /// Redis could not be asked, or did not acknowledge in time. A change that was made with a tier stands locally all the
+    /// same, and is sent when Redis answers; unless the reason says that it was refused.
+    #[cfg(feature = "redis")]
+    #[error("tier: {reason}")]
+    Tier {
+        /// What went wrong.
+        reason: String,
+    },
     /// An export to one JSON object met bytes that are not UTF-8: NDJSON takes them.
     #[error("{name} of {len} bytes is not UTF-8: export it as NDJSON")]
     NotText {

@@ -34,6 +34,7 @@ mod fork;
 mod index;
 mod io;
 pub mod limits;
+mod loads;
 mod log;
 mod maintenance;
 mod options;
@@ -48,6 +49,10 @@ mod sync;
 pub mod testing;
 #[cfg(not(any(test, feature = "testing")))]
 mod testing;
+#[cfg(feature = "redis")]
+mod tier;
+#[cfg(feature = "redis")]
+mod tier_options;
 mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -61,4 +66,8 @@ pub use log::Sync;
 pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
 pub use options_text::OPTIONS;
 pub use recovery::Damage;
+#[cfg(feature = "redis")]
+pub use tier::TierStats;
+#[cfg(feature = "redis")]
+pub use tier_options::{TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, Transferred};

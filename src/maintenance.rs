@@ -158,6 +158,19 @@ impl Unread {
     }
 }
 
+/// A clear of a store with a tier: each key's delete has to be sent, and a clear record names no keys.
+fn delete_each(store: &Store) -> Result<u64> {
+    let mut last = 0;
+    store.walk_keys(|key| {
+        let (tombstone, ()) = store.write(key, |seen| {
+            Ok(if seen.live.is_some() { Step::Write(New::tombstone(), ()) } else { Step::Leave(()) })
+        })?;
+        last = last.max(tombstone.unwrap_or(0));
+        Ok(())
+    })?;
+    Ok(last)
+}
+
 impl Maintenance {
     pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>, sealed: &[Arc<Segment>]) -> Maintenance {
         let sweeper = Sweeper::new(store.clock.now_ms());
@@ -340,6 +353,9 @@ impl Maintenance {
     /// Removes every entry (I14). Returns the LSN that has to be durable for that.
     fn clear(&mut self) -> Result<u64> {
         let store = &*self.store;
+        if store.has_outbox() {
+            return delete_each(store);
+        }
         let lsn = self.append_clear()?;
         store.options.hooks.at(Point::Began);
         // Every writer below the clear has published afterwards.

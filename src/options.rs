@@ -11,6 +11,8 @@ use crate::limits::{
 };
 use crate::log::Sync;
 use crate::testing::{Faults, Hooks};
+#[cfg(feature = "redis")]
+use crate::tier_options::TierOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +89,8 @@ pub struct Options {
     pub(crate) background: bool,
     pub(crate) faults: Faults,
     pub(crate) hooks: Hooks,
+    #[cfg(feature = "redis")]
+    pub(crate) tier: Option<TierOptions>,
 }
 
 impl Default for Options {
@@ -128,6 +132,8 @@ impl Options {
             background: true,
             faults: Faults::default(),
             hooks: Hooks::default(),
+            #[cfg(feature = "redis")]
+            tier: None,
         }
     }
 
@@ -204,6 +210,13 @@ impl Options {
         self
     }
 
+    /// Shares the store's entries through Redis (docs/tier.md).
+    #[cfg(feature = "redis")]
+    pub fn tier(mut self, tier: TierOptions) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
     /// Switches for tests that prove that a mechanism is needed.
     #[doc(hidden)]
     pub fn faults(mut self, faults: Faults) -> Self {
@@ -276,6 +289,10 @@ impl Options {
         }
         if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return refuse("default_ttl", "a time to live of zero: entries would never be seen".into());
+        }
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            tier.clone().check()?;
         }
         if self.listener_queue == 0 {
             return refuse("listener_queue", "must hold at least one event".into());

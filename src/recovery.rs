@@ -146,6 +146,7 @@ fn store_with(
 pub(crate) fn in_memory(options: Options) -> Result<Recovered> {
     let manifest = empty_manifest();
     let store = store_with(options, None, &manifest, [0; 16])?;
+    take_up_sent(&store, None)?;
     start_tail(store, manifest, Vec::new(), Vec::new(), &[], Vec::new())
 }
 
@@ -171,6 +172,7 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     let manifest = found.unwrap_or_else(empty_manifest);
     let boot_id = directory.disk.boot_id().map_err(|e| Error::io("read the boot id for", path, e))?;
     let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    take_up_sent(&store, Some(&directory))?;
     // A process that died while it made a segment leaves a file with an id that the manifest does not know to be used.
     store.log.skip_ids_to(names.iter().filter_map(|name| id_in_name(name)).max().unwrap_or(0));
     let loaded = load::load(&store, &directory, &manifest, Source::Mapped)?;
@@ -296,6 +298,17 @@ fn take_up_time(store: &Store, loaded: &Loaded) {
     }
     store.clock.raise(stored_ms);
     store.stored_time_ms.fetch_max(stored_ms, Ordering::AcqRel);
+}
+
+/// Takes up how far the tier has the log, before anything could forget what it has not.
+fn take_up_sent(store: &Store, directory: Option<&Directory>) -> Result<()> {
+    #[cfg(feature = "redis")]
+    if store.options.tier.as_ref().is_some_and(|tier| tier.writes != crate::tier_options::Writes::Refused) {
+        let sent = directory.map(|d| crate::log::SentFile::peek(d.disk.as_ref(), &d.path)).transpose()?;
+        store.outbox.set_sent(sent.unwrap_or_default().lsn);
+    }
+    let _ = (store, directory);
+    Ok(())
 }
 
 fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<Recovered> {

@@ -6,6 +6,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Record, Records};
+use crate::loads::Loads;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::reclaim::{Grace, Protected};
@@ -29,10 +30,48 @@ pub(crate) struct Store {
     pub(crate) stored_time_ms: Arc<AtomicU64>,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    pub(crate) loads: Loads,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
+    /// What the tier has and has not.
+    #[cfg(feature = "redis")]
+    pub(crate) outbox: Outbox,
     turns: Vec<Mutex<()>>,
+}
+
+/// How far the tier has the log. The log is the queue to it: no list of changes stands beside.
+#[cfg(feature = "redis")]
+pub(crate) struct Outbox {
+    /// Everything below stands in the tier, or never has to; `u64::MAX` in a store that sends nothing.
+    sent_lsn: AtomicU64,
+    /// Masks that stay in the index because they were not sent yet.
+    pub(crate) held_masks: AtomicU64,
+}
+
+#[cfg(feature = "redis")]
+impl Default for Outbox {
+    fn default() -> Self {
+        Outbox { sent_lsn: AtomicU64::new(u64::MAX), held_masks: AtomicU64::new(0) }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Outbox {
+    pub(crate) fn sent_lsn(&self) -> u64 {
+        // Acquire: pairs with the Release in `set_sent`.
+        self.sent_lsn.load(Ordering::Acquire)
+    }
+
+    /// Everything below `lsn` has been acknowledged; less than before when the tier has lost some of it.
+    pub(crate) fn set_sent(&self, lsn: u64) {
+        // Release: pairs with the Acquire in `sent_lsn`.
+        self.sent_lsn.store(lsn, Ordering::Release);
+    }
+
+    pub(crate) fn sends(&self) -> bool {
+        self.sent_lsn() != u64::MAX
+    }
 }
 
 /// A record where it lies.
@@ -105,6 +144,12 @@ impl<'g> Seen<'g> {
         self.slot.filter(|_| self.live.is_some())
     }
 
+    /// Whether what stands here is a copy of what the tier holds, or the mark that one was dropped.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_from_tier(&self) -> bool {
+        self.slot.is_some_and(|slot| slot.record().1.word.flags() & flags::FROM_TIER != 0)
+    }
+
     /// Version of the live value, 0 when there is none.
     pub(crate) fn version(&self) -> u64 {
         self.live.map_or(0, |view| view.lsn)
@@ -166,10 +211,42 @@ impl Store {
             stored_time_ms: Arc::default(),
             counters: Counters::default(),
             events,
+            loads: Loads::default(),
             options,
             read_only: None,
+            #[cfg(feature = "redis")]
+            outbox: Outbox::default(),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
         }
+    }
+
+    /// Whether the tier still has to be told of a record with this LSN.
+    pub(crate) fn is_unsent(&self, lsn: u64) -> bool {
+        lsn >= self.unsent_from()
+    }
+
+    /// LSN from which on the tier still has to be told.
+    pub(crate) fn unsent_from(&self) -> u64 {
+        #[cfg(feature = "redis")]
+        return self.outbox.sent_lsn();
+        #[cfg(not(feature = "redis"))]
+        return u64::MAX;
+    }
+
+    /// Notes how many masks wait for that.
+    pub(crate) fn note_held_masks(&self, masks: usize) {
+        #[cfg(feature = "redis")]
+        // Relaxed: a figure.
+        self.outbox.held_masks.store(masks as u64, Ordering::Relaxed);
+        let _ = masks;
+    }
+
+    /// Whether local changes are sent to a tier.
+    pub(crate) fn has_outbox(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.outbox.sends();
+        #[cfg(not(feature = "redis"))]
+        return false;
     }
 
     pub(crate) fn say(&self, line: &str) {
@@ -239,6 +316,21 @@ impl Store {
                 return;
             }
         }
+    }
+
+    /// Calls `visit` with every key that stands in the index, without a guard: it may write.
+    pub(crate) fn walk_keys(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut cursor = self.index.cursor(&crossbeam_epoch::pin());
+        let mut goes_on = true;
+        while goes_on {
+            let mut keys: Vec<Vec<u8>> = Vec::new();
+            {
+                let guard = crossbeam_epoch::pin();
+                goes_on = cursor.step(&self.map(&guard), |_, (_, view)| keys.push(view.key.to_vec()));
+            }
+            keys.iter().try_for_each(|key| visit(key))?;
+        }
+        Ok(())
     }
 
     /// The record of a key that is alive: `look` for who only reads.
@@ -381,7 +473,9 @@ impl Store {
         let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len());
         let ended = change.count(draft.kind, bytes, old);
         self.count(&change);
-        if let Some(slot) = ended.filter(|_| draft.kind != Kind::Put) {
+        // A copy of the tier's that is dropped is not gone.
+        let is_told = draft.kind != Kind::Put && draft.flags & flags::FROM_TIER == 0;
+        if let Some(slot) = ended.filter(|_| is_told) {
             self.tell(slot.address(), slot.record(), Cause::Deleted);
         }
     }

@@ -160,7 +160,7 @@ mod on_disk {
             let id = id_in_name(name);
             manifest.iter().any(|m| m.segments.iter().any(|listed| Some(listed.id) == id))
         };
-        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK"];
+        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK", "SENT"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
         Ok(names.into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
     }

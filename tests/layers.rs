@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 28] = [
     "sync",
     "limits",
     "error",
@@ -17,13 +17,16 @@ const LAYERS: [&str; 25] = [
     "log",
     "index",
     "events",
+    "tier_options",
     "options",
     "options_text",
+    "loads",
     "store",
     "expiry",
     "compaction",
     "recovery",
     "maintenance",
+    "tier",
     "backup",
     "db",
     "transfer",

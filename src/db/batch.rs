@@ -71,7 +71,7 @@ impl Db {
     /// # Errors
     /// [`Error::BatchTooLarge`]; as [`Db::set`], with nothing applied if a key or value is too long.
     pub fn apply(&self, batch: &Batch) -> Result<()> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
         let mut stored = Vec::with_capacity(batch.members.len());
         for member in &batch.members {
             let value = member.value.as_deref();
@@ -102,7 +102,7 @@ impl Db {
     /// # Errors
     /// As [`Db::apply`].
     pub fn set_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, entries: &[(K, V)]) -> Result<()> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
         for (key, value) in entries {
             store.options.check_lengths(key.as_ref(), value.as_ref())?;
         }
@@ -126,7 +126,7 @@ impl Db {
 
     fn apply_drafts(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<()> {
         for draft in drafts {
-            self.shared.loads.note(draft.key);
+            self.shared.store.loads.note(draft.key);
         }
         let bytes: u64 = drafts.iter().map(|draft| record_bytes(draft.key.len(), draft.value.len())).sum();
         if bytes > BATCH_BYTES_MAX {
@@ -138,7 +138,7 @@ impl Db {
             _ => self.write_frame(store, drafts)?,
         };
         store.counters.writes.add(drafts.len() as i64);
-        store.log.wait_acknowledged(lsn)
+        self.acknowledge(lsn)
     }
 
     /// Returns the highest LSN that has to be durable for all of it.

@@ -4,6 +4,8 @@ mod batch;
 mod load;
 mod read;
 mod scan;
+#[cfg(feature = "redis")]
+mod shared;
 mod stats;
 mod verify;
 mod write;
@@ -24,6 +26,8 @@ use crate::maintenance::{Inbox, Maintenance, Task};
 use crate::options::Options;
 use crate::recovery::{self, Damage, Recovered, Survey};
 use crate::store::Store;
+#[cfg(feature = "redis")]
+use crate::tier::Tier;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -40,9 +44,10 @@ pub struct Db {
 pub(crate) struct Shared {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
-    loads: load::Loads,
     ending: Arc<Mutex<Option<Ending>>>,
     threads: Mutex<Threads>,
+    #[cfg(feature = "redis")]
+    tier: Option<Tier>,
     damage: Vec<Damage>,
     /// The files as they were at open, for a store that is only read.
     survey: Survey,
@@ -103,12 +108,14 @@ impl Db {
         }
         let store = Arc::new(store);
         let ending = Arc::new(Mutex::new(None));
-        let shared = Shared {
+        #[cfg_attr(not(feature = "redis"), allow(unused_mut))]
+        let mut shared = Shared {
             store: Arc::clone(&store),
             inbox: Arc::clone(&inbox),
-            loads: load::Loads::default(),
             ending: Arc::clone(&ending),
             threads: Mutex::default(),
+            #[cfg(feature = "redis")]
+            tier: None,
             damage,
             survey,
             fork: fork::Generation::now(),
@@ -140,7 +147,37 @@ impl Db {
             }
         }
         *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        #[cfg(feature = "redis")]
+        {
+            // Dropped on an error, `shared` ends the other threads.
+            shared.tier = Tier::start(&shared.store, &shared.inbox)?;
+        }
         Ok(Db { shared: Arc::new(shared) })
+    }
+
+    /// The store, for calls that change it.
+    fn writable_store(&self) -> Result<&Store> {
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.shared.tier {
+            tier.check_writable()?;
+        }
+        self.open_store()
+    }
+
+    /// Waits until the record at `lsn` is as safe as the store's modes ask.
+    fn acknowledge(&self, lsn: u64) -> Result<()> {
+        self.shared.store.log.wait_acknowledged(lsn)?;
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.shared.tier {
+            tier.acknowledge(lsn)?;
+        }
+        Ok(())
+    }
+
+    /// Without a tier there is nobody else to ask for what the store has not.
+    #[cfg(not(feature = "redis"))]
+    fn ask_tier(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 
     /// Refuses calls of a forked child. Reads go on after `close` as long as somebody holds the store.
@@ -166,12 +203,12 @@ impl Db {
     /// # Errors
     /// [`Error::Pinned`] when this thread holds a [`Pin`]; else as [`Db::set`].
     pub fn clear(&self) -> Result<()> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
         store.check_writable()?;
         read::refuse_pinned("clear")?;
-        self.shared.loads.note_all();
+        self.shared.store.loads.note_all();
         let lsn = self.shared.inbox.ask(Task::Clear)??;
-        store.log.wait_acknowledged(lsn)
+        self.acknowledge(lsn)
     }
 
     /// Waits until every write that was acknowledged before this call is on disk. In memory: nothing to do.
@@ -297,6 +334,10 @@ impl Shared {
             return;
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            tier.stop();
+        }
         self.store.log.begin_close();
         self.inbox.wake();
         join(threads.maintenance.take());

@@ -172,6 +172,15 @@ impl Db {
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Closed`],
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.get_local(key)? {
+            None => self.ask_tier(key),
+            found => Ok(found),
+        }
+    }
+
+    /// As `get`, of this store alone.
+    #[inline]
+    pub(super) fn get_local(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let guard = reclaim::read();
         Ok(find(self.open_store()?, key, guard.protect())?.map(Value::into_vec))
     }
@@ -182,8 +191,13 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
-        let guard = reclaim::read();
-        Ok(find(self.open_store()?, key, guard.protect())?.map(|value| read(&value)))
+        {
+            let guard = reclaim::read();
+            if let Some(value) = find(self.open_store()?, key, guard.protect())? {
+                return Ok(Some(read(&value)));
+            }
+        }
+        Ok(self.ask_tier(key)?.map(|value| read(&value)))
     }
 
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
@@ -192,8 +206,14 @@ impl Db {
     /// As [`Db::get`].
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool> {
         to.clear();
-        let guard = reclaim::read();
-        let found = find(self.open_store()?, key, guard.protect())?;
+        {
+            let guard = reclaim::read();
+            if let Some(value) = find(self.open_store()?, key, guard.protect())? {
+                to.extend_from_slice(&value);
+                return Ok(true);
+            }
+        }
+        let found = self.ask_tier(key)?;
         if let Some(value) = &found {
             to.extend_from_slice(value);
         }
@@ -207,7 +227,12 @@ impl Db {
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
         let pin = self.pin()?;
         let found = pin.get_many(keys)?;
-        Ok(found.into_iter().map(|value| value.map(Value::into_vec)).collect())
+        let mut values: Vec<_> = found.into_iter().map(|value| value.map(Value::into_vec)).collect();
+        drop(pin);
+        for (value, key) in values.iter_mut().zip(keys).filter(|(value, _)| value.is_none()) {
+            *value = self.ask_tier(key.as_ref())?;
+        }
+        Ok(values)
     }
 
     /// Whether `key` has a value.
@@ -223,7 +248,7 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn version(&self, key: &[u8]) -> Result<Option<u64>> {
-        Ok(self.peek(key)?.map(|(version, _)| version))
+        Ok(self.look_up(key)?.map(|(version, _)| version))
     }
 
     /// How long `key` still has; `None` when it is absent.
@@ -232,13 +257,21 @@ impl Db {
     /// As [`Db::get`].
     pub fn ttl(&self, key: &[u8]) -> Result<Option<Ttl>> {
         let store = self.open_store()?;
-        Ok(self.peek(key)?.map(|(_, expire_at_ms)| match expire_at_ms {
+        Ok(self.look_up(key)?.map(|(_, expire_at_ms)| match expire_at_ms {
             0 => Ttl::Never,
             at => Ttl::Remaining(Duration::from_millis(at.saturating_sub(store.clock.now_ms()))),
         }))
     }
 
-    fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
+    /// Version and deadline of what stands for a key, here or in the tier.
+    fn look_up(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
+        match self.peek(key)? {
+            None if self.ask_tier(key)?.is_some() => self.peek(key),
+            found => Ok(found),
+        }
+    }
+
+    pub(super) fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
         check_key(key)?;
         let store = self.open_store()?;
         let guard = reclaim::read();

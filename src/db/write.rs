@@ -112,7 +112,7 @@ pub(super) fn deadline_ms(store: &Store, expiry: Expiry, replaced_ms: Option<u64
 fn with_deadline(seen: &Seen<'_>, expire_at_ms: u64) -> Option<New> {
     seen.live.map(|view| New {
         kind: Kind::Put,
-        flags: view.word.flags() & !flags::IN_BATCH,
+        flags: view.word.flags() & !(flags::IN_BATCH | flags::FROM_TIER),
         codec: view.word.codec(),
         expire_at_ms,
         value: NewValue::Kept,
@@ -132,11 +132,11 @@ impl Db {
     }
 
     fn set_blind(&self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<u64> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let expire_at_ms = deadline_ms(store, expiry, None);
-        self.shared.loads.note(key);
+        self.shared.store.loads.note(key);
         let draft = Draft {
             kind: Kind::Put,
             flags: stored.flags,
@@ -148,7 +148,7 @@ impl Db {
         };
         let lsn = store.write_blind(&draft)?;
         store.counters.writes.add(1);
-        store.log.wait_acknowledged(lsn)?;
+        self.acknowledge(lsn)?;
         Ok(lsn)
     }
 
@@ -161,7 +161,8 @@ impl Db {
         if options.condition == Condition::Always && options.expiry != Expiry::Keep {
             return self.set_blind(key, value, options.expiry).map(Some);
         }
-        self.shared.loads.note(key);
+        self.fault_in(key)?;
+        self.shared.store.loads.note(key);
         self.set_if(key, value, options, || true)
     }
 
@@ -173,7 +174,7 @@ impl Db {
         options: SetOptions,
         confirm: impl Fn() -> bool,
     ) -> Result<Option<u64>> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| {
@@ -192,11 +193,21 @@ impl Db {
         self.finish_write(store.write_given(key, &stored.bytes, decide, confirm)?).map(|(lsn, ())| lsn)
     }
 
+    /// Brings in what only the tier holds, for a change that depends on it.
+    fn fault_in(&self, key: &[u8]) -> Result<()> {
+        #[cfg(feature = "redis")]
+        if self.shared.tier.is_some() && self.peek(key)?.is_none() {
+            self.ask_tier(key)?;
+        }
+        let _ = key;
+        Ok(())
+    }
+
     fn finish_write<T>(&self, written: (Option<u64>, T)) -> Result<(Option<u64>, T)> {
         let store = &self.shared.store;
         if let Some(lsn) = written.0 {
             store.counters.writes.add(1);
-            store.log.wait_acknowledged(lsn)?;
+            self.acknowledge(lsn)?;
         }
         Ok(written)
     }
@@ -235,8 +246,9 @@ impl Db {
     /// [`Error::NotAnInteger`], [`Error::Overflow`]: nothing was changed; else as [`Db::set`].
     pub fn increment(&self, key: &[u8], delta: i64) -> Result<i64> {
         check_key(key)?;
-        let store = self.open_store()?;
-        self.shared.loads.note(key);
+        let store = self.writable_store()?;
+        self.fault_in(key)?;
+        self.shared.store.loads.note(key);
         let written = store.write(key, |seen| {
             let value = match &seen.live {
                 None => 0,
@@ -265,16 +277,15 @@ impl Db {
     /// # Errors
     /// As [`Db::delete`]; keys before the one that fails are removed.
     pub fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<usize> {
-        let store = self.open_store()?;
+        self.open_store()?;
         let (mut removed, mut last) = (0, 0);
         for key in keys {
-            if let Some((lsn, ())) = self.remove_visible(key.as_ref(), |_| Ok(()))? {
-                removed += 1;
-                last = last.max(lsn);
-            }
+            let (lsn, found) = self.remove_visible(key.as_ref(), |_| Ok(()))?;
+            removed += usize::from(found.is_some());
+            last = last.max(lsn.unwrap_or(0));
         }
-        if removed > 0 {
-            store.log.wait_acknowledged(last)?;
+        if last > 0 {
+            self.acknowledge(last)?;
         }
         Ok(removed)
     }
@@ -284,7 +295,8 @@ impl Db {
     /// # Errors
     /// As [`Db::delete`].
     pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
+        self.fault_in(key)?;
         self.remove(key, |seen| match &seen.live {
             Some(_) => Ok(store.value_seen(seen)?.into_owned()),
             None => Ok(Vec::new()),
@@ -292,30 +304,33 @@ impl Db {
     }
 
     fn remove<T>(&self, key: &[u8], keep: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Option<T>> {
-        let Some((lsn, kept)) = self.remove_visible(key, keep)? else { return Ok(None) };
-        self.shared.store.log.wait_acknowledged(lsn)?;
-        Ok(Some(kept))
+        let (lsn, kept) = self.remove_visible(key, keep)?;
+        if let Some(lsn) = lsn {
+            self.acknowledge(lsn)?;
+        }
+        Ok(kept)
     }
 
     fn remove_visible<T>(
         &self,
         key: &[u8],
         keep: impl Fn(&Seen<'_>) -> Result<T>,
-    ) -> Result<Option<(u64, T)>> {
+    ) -> Result<(Option<u64>, Option<T>)> {
         check_key(key)?;
-        let store = self.open_store()?;
-        let is_loading = self.shared.loads.note(key);
+        let store = self.writable_store()?;
+        // A tier may hold what this store does not.
+        let is_elsewhere = self.shared.store.loads.note(key) || store.has_outbox();
         let (lsn, kept) = store.write(key, |seen| {
             Ok(match seen.live {
                 Some(_) => Step::Write(New::tombstone(), Some(keep(seen)?)),
-                None if is_loading => Step::Write(New::tombstone(), None),
+                None if is_elsewhere => Step::Write(New::tombstone(), None),
                 None => Step::Leave(None),
             })
         })?;
         if kept.is_some() {
             store.counters.deletes.add(1);
         }
-        Ok(lsn.zip(kept))
+        Ok((lsn, kept))
     }
 
     /// Lets `key` expire `ttl` from now; whether it has a value. Rewrites the record.
@@ -356,7 +371,8 @@ impl Db {
 
     fn set_deadline(&self, key: &[u8], expiry: Expiry) -> Result<bool> {
         check_key(key)?;
-        let store = self.open_store()?;
+        let store = self.writable_store()?;
+        self.fault_in(key)?;
         let written = store.write(key, |seen| {
             let expire_at_ms = deadline_ms(store, expiry, None);
             Ok(match with_deadline(seen, expire_at_ms) {

@@ -16,11 +16,20 @@ pub(crate) struct Sweeper {
     due: Vec<Hint>,
     /// Masks that leave the index after the next grace period.
     masks: Vec<Spot>,
+    /// Masks that stay until the tier was told of them.
+    unsent: Vec<Spot>,
+    unsent_from: u64,
 }
 
 impl Sweeper {
     pub(crate) fn new(now_ms: u64) -> Sweeper {
-        Sweeper { wheel: Wheel::new(now_ms), due: Vec::new(), masks: Vec::new() }
+        Sweeper {
+            wheel: Wheel::new(now_ms),
+            due: Vec::new(),
+            masks: Vec::new(),
+            unsent: Vec::new(),
+            unsent_from: 0,
+        }
     }
 
     /// Takes over records that need a second look.
@@ -82,6 +91,7 @@ impl Sweeper {
 
     /// Forgets the masks that were known when this began, after a grace period (I5). `false` if the store closes.
     pub(crate) fn forget_masks(&mut self, store: &Store) -> bool {
+        self.take_sent(store);
         if self.masks.is_empty() {
             return true;
         }
@@ -94,11 +104,22 @@ impl Sweeper {
             for group in portion.chunks(PREFETCHED_KEYS) {
                 prefetch(store, group.iter().copied(), &guard);
                 for mask in group {
-                    forget_one(store, *mask, &guard);
+                    if !forget_one(store, *mask, &guard) {
+                        self.unsent.push(*mask);
+                    }
                 }
             }
         }
+        store.note_held_masks(self.unsent.len());
         true
+    }
+
+    /// Masks that the tier was told of since the last time may go.
+    fn take_sent(&mut self, store: &Store) {
+        let from = store.unsent_from();
+        if from != std::mem::replace(&mut self.unsent_from, from) {
+            self.masks.append(&mut self.unsent);
+        }
     }
 }
 
@@ -126,11 +147,17 @@ fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
         || map.find(view.key).is_some_and(|slot| slot.address() == address.expired())
 }
 
-fn forget_one(store: &Store, spot: Spot, guard: &Guard) {
-    let Some((segment, view, address)) = find(store, spot, guard) else { return };
+/// `false` for a mask that has to stay: as long as the tier holds what it hides, nothing else says that the key is gone.
+fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
+    let Some((segment, view, address)) = find(store, spot, guard) else { return true };
     let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
-    if store.map(guard).remove(view.key, mask) {
+    let map = store.map(guard);
+    if store.is_unsent(view.lsn) {
+        return map.find(view.key).is_none_or(|slot| slot.address() != mask);
+    }
+    if map.remove(view.key, mask) {
         segment.account.charge_mask(view.bytes());
         store.counters.masks_removed.add(1);
     }
+    true
 }

@@ -155,6 +155,9 @@ impl From<&Error> for kv_status {
             Error::Loader { .. } => KV_LOADER_FAILED,
             Error::NotText { .. } => KV_NOT_TEXT,
             Error::Import { .. } => KV_BAD_IMPORT,
+            // The hosts have no tier yet.
+            #[cfg(feature = "redis")]
+            Error::Tier { .. } => KV_IO,
         }
     }
 }

@@ -57,6 +57,8 @@ mod table;
 #[cfg(not(loom))]
 mod tests;
 
+#[cfg(feature = "redis")]
+pub(crate) use cursor::Cursor;
 pub(crate) use slot::Address;
 
 use crate::counters::Striped;

@@ -41,6 +41,9 @@ pub(crate) struct Log {
     pub(crate) sync: Sync,
     active: CachePadded<Active<Segment>>,
     pub(super) signal: Signal,
+    /// Wakes the tier when more of the log is resolved.
+    #[cfg(feature = "redis")]
+    pub(crate) moved: Signal,
     pub(super) next_segment_id: AtomicU64,
     /// Everything below is on disk.
     pub(crate) synced_lsn: AtomicU64,
@@ -119,6 +122,8 @@ impl Log {
             sync,
             active: CachePadded::new(Active::new(Arc::as_ptr(tail))),
             signal: Signal::default(),
+            #[cfg(feature = "redis")]
+            moved: Signal::default(),
             next_segment_id: AtomicU64::new(next_segment_id),
             synced_lsn: AtomicU64::new(tail.header().base_lsn),
             resolved_lsn: AtomicU64::new(tail.header().base_lsn),
@@ -321,6 +326,16 @@ impl Log {
         } else {
             Err(Error::Closed)
         }
+    }
+
+    pub(super) fn note_resolved(&self, lsn: u64) {
+        // Release: whoever reads this point finds the records below it; pairs with the Acquire of readers.
+        let before = self.resolved_lsn.swap(lsn, Ordering::Release);
+        #[cfg(feature = "redis")]
+        if before != lsn {
+            self.moved.wake();
+        }
+        let _ = before;
     }
 
     pub(super) fn note_synced(&self, lsn: u64) {

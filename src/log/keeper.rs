@@ -254,8 +254,8 @@ impl Keeper {
                 break;
             }
         }
-        // Release: whoever reads this point finds the records below it; pairs with the Acquire of readers.
-        self.log.resolved_lsn.store(self.resolved_lsn(), Ordering::Release);
+        let resolved_lsn = self.resolved_lsn();
+        self.log.note_resolved(resolved_lsn);
     }
 
     fn has_work(&self) -> bool {

@@ -10,6 +10,8 @@ mod keeper;
 mod manifest;
 mod scan;
 mod segment;
+#[cfg(feature = "redis")]
+mod sent;
 mod signal;
 #[cfg(test)]
 mod signal_tests;
@@ -26,5 +28,7 @@ pub(crate) use keeper::{sealed_listing, Ending, Extent, Keeper, Request, Sightin
 pub(crate) use manifest::{Listed, Manifest, Seal};
 pub(crate) use scan::{members, scan, Condition, Reads, Scanned};
 pub(crate) use segment::{Segment, View};
+#[cfg(feature = "redis")]
+pub(crate) use sent::{Sent, SentFile, SENT};
 pub(crate) use signal::Signal;
 pub(crate) use table::Table;

@@ -1,0 +1,165 @@
+//! Who loads which key, and whether what it brings is still the newest.
+
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+/// Loads in flight.
+#[derive(Default)]
+pub(crate) struct Loads {
+    /// How many: one load of this is all that writers pay.
+    count: AtomicUsize,
+    flights: Mutex<Flights>,
+    landed: Condvar,
+}
+
+#[derive(Default)]
+struct Flights {
+    by_key: HashMap<Box<[u8]>, Flight>,
+    /// What each waiting thread waits for: finds loaders that wait for each other.
+    waits: HashMap<ThreadId, Box<[u8]>>,
+    next_id: u64,
+    /// Outcomes for those who wait, by flight; dropped by the last of them.
+    outcomes: HashMap<u64, Outcome>,
+}
+
+struct Flight {
+    id: u64,
+    loader: ThreadId,
+    waiting: usize,
+    /// The key was written or cleared since the load began.
+    overtaken: bool,
+}
+
+struct Outcome {
+    left: usize,
+    result: Result<Option<Arc<[u8]>>>,
+}
+
+impl Loads {
+    fn flights(&self) -> MutexGuard<'_, Flights> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one caller a key run `load`; others that come meanwhile wait for its outcome, unless `may_wait` says why not.
+    pub(crate) fn fly(
+        &self,
+        key: &[u8],
+        may_wait: impl FnOnce() -> Result<()>,
+        load: impl FnOnce() -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Vec<u8>>> {
+        let me = std::thread::current().id();
+        let mut flights = self.flights();
+        if flights.by_key.contains_key(key) {
+            return self.wait_for_loader(flights, me, key, may_wait);
+        }
+        let id = flights.next_id;
+        flights.next_id += 1;
+        flights.by_key.insert(key.into(), Flight { id, loader: me, waiting: 0, overtaken: false });
+        // SeqCst: counted before the loader runs; pairs with `note`.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        drop(flights);
+        let result = load();
+        let mut flights = self.flights();
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        if let Some(flight) = flights.by_key.remove(key) {
+            if flight.waiting > 0 {
+                let shared = result.clone().map(|value| value.map(Arc::from));
+                flights.outcomes.insert(id, Outcome { left: flight.waiting, result: shared });
+                self.landed.notify_all();
+            }
+        }
+        result
+    }
+
+    fn wait_for_loader(
+        &self,
+        mut flights: MutexGuard<'_, Flights>,
+        me: ThreadId,
+        key: &[u8],
+        may_wait: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<Vec<u8>>> {
+        if flights.leads_back_to(me, key) {
+            return Err(loader_error("the loader asked for its own key"));
+        }
+        may_wait()?;
+        // It was found under the same lock.
+        let Some(flight) = flights.by_key.get_mut(key) else { return Ok(None) };
+        flight.waiting += 1;
+        let id = flight.id;
+        flights.waits.insert(me, key.into());
+        loop {
+            if let Some(outcome) = flights.outcomes.get_mut(&id) {
+                let result = outcome.result.clone();
+                outcome.left -= 1;
+                if outcome.left == 0 {
+                    flights.outcomes.remove(&id);
+                }
+                flights.waits.remove(&me);
+                return result.map(|value| value.map(|bytes| bytes.to_vec()));
+            }
+            flights = self.landed.wait(flights).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Called by every change of `key` before it looks at the index and reserves its LSN: what a loader brings then is
+    /// older than the change. True if there is such a loader: then even a delete that finds nothing must leave a
+    /// tombstone, which the loaded value, whose LSN may already be reserved, cannot replace.
+    pub(crate) fn note(&self, key: &[u8]) -> bool {
+        // SeqCst: a load that this misses registers later, so its loader runs after this change was asked for.
+        // Partner: `get_or_load`.
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let mut flights = self.flights();
+        let flight = flights.by_key.get_mut(key);
+        flight.map(|flight| flight.overtaken = true).is_some()
+    }
+
+    /// Whether a read of `key` must not wait for its loader: that began before a change which the read comes after, or this
+    /// thread is a loader itself, and others may wait for it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_not_to_be_joined(&self, key: &[u8]) -> bool {
+        let me = std::thread::current().id();
+        let flights = self.flights();
+        let is_late = flights.by_key.get(key).is_some_and(|flight| flight.overtaken);
+        is_late || flights.by_key.values().any(|flight| flight.loader == me)
+    }
+
+    /// Whether what is being loaded for `key` is older than a change. Nothing is loaded: then too.
+    pub(crate) fn is_overtaken(&self, key: &[u8]) -> bool {
+        self.flights().by_key.get(key).is_none_or(|flight| flight.overtaken)
+    }
+
+    /// As `note`, for every key.
+    pub(crate) fn note_all(&self) {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            self.flights().by_key.values_mut().for_each(|flight| flight.overtaken = true);
+        }
+    }
+}
+
+impl Flights {
+    /// Whether the thread that loads `key` waits, through others, for `thread`.
+    fn leads_back_to(&self, thread: ThreadId, key: &[u8]) -> bool {
+        let mut key = key;
+        // Each step goes to another thread's wait; more steps than waits would be a circle without this thread.
+        for _ in 0..=self.waits.len() {
+            let Some(flight) = self.by_key.get(key) else { return false };
+            if flight.loader == thread {
+                return true;
+            }
+            match self.waits.get(&flight.loader) {
+                Some(next) => key = next,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+pub(crate) fn loader_error(reason: impl Into<String>) -> Error {
+    Error::Loader { reason: reason.into() }
+}

@@ -1,0 +1,348 @@
+//! One connection to a Redis server. Each exchange has a deadline of its own and a bound on what it takes from the server: a
+//! server that hangs, sends a byte a second, or claims a reply of gigabytes costs no more than that.
+//!
+//! The crate `redis` reads URLs and replies. Its own blocking connection is not used: it bounds each read of the socket, not the
+//! reply, and after a failed read it goes on to read what is left of a pipeline, a timeout each.
+
+use crate::tier_options::{Server, TierOptions};
+use redis::{Parser, RedisError, Value};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Bytes that a reply may take beside the values asked for.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+/// The same of a message that was not asked for: it may name many keys.
+const HEARD_BYTES_MAX: usize = 64 << 20;
+/// What a slow line must manage, in bytes a second: large values get more time than small ones.
+const LINE_BYTES_PER_SECOND: usize = 4 << 20;
+
+/// Why an exchange failed. The connection is not used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: String,
+    /// The server's error code, if it answered with one.
+    pub(super) code: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), code: None }
+    }
+
+    pub(super) fn unexpected(what: &str, found: &Value) -> Failure {
+        match found {
+            Value::ServerError(error) => Failure {
+                reason: format!("{what}: {} {}", error.code(), error.details().unwrap_or_default()),
+                code: Some(error.code().into()),
+            },
+            _ => Failure::new(format!("{what}: a reply of another kind than asked for")),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::new("no answer in time"),
+            _ => Failure::new(error.to_string()),
+        }
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn set_timeout(&self, left: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(socket) => {
+                socket.set_read_timeout(Some(left))?;
+                socket.set_write_timeout(Some(left))
+            }
+            Stream::Unix(socket) => {
+                socket.set_read_timeout(Some(left))?;
+                socket.set_write_timeout(Some(left))
+            }
+        }
+    }
+}
+
+/// A socket under a deadline and a bound on what is read.
+struct Bounded<'s> {
+    stream: &'s mut Stream,
+    until: Instant,
+    bytes_left: usize,
+}
+
+impl Bounded<'_> {
+    fn arm(&self) -> io::Result<()> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left < Duration::from_micros(1) {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_timeout(left)
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.bytes_left == 0 {
+            return Err(io::Error::other("the reply is larger than what was asked for"));
+        }
+        self.arm()?;
+        let len = to.len().min(self.bytes_left);
+        let to = to.get_mut(..len).unwrap_or_default();
+        let read = match self.stream {
+            Stream::Tcp(socket) => socket.read(to),
+            Stream::Unix(socket) => socket.read(to),
+        }?;
+        self.bytes_left -= read;
+        Ok(read)
+    }
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.arm()?;
+        match self.stream {
+            Stream::Tcp(socket) => socket.write(from),
+            Stream::Unix(socket) => socket.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends a command in Redis' own encoding.
+pub(super) fn encode(to: &mut Vec<u8>, args: &[&[u8]]) {
+    // Writing to a vector cannot fail.
+    let _ = write!(to, "*{}\r\n", args.len());
+    for arg in args {
+        let _ = write!(to, "${}\r\n", arg.len());
+        to.extend_from_slice(arg);
+        to.extend_from_slice(b"\r\n");
+    }
+}
+
+pub(super) struct Conn {
+    stream: Stream,
+    parser: Parser,
+    timeout: Duration,
+}
+
+impl Conn {
+    /// Connects, authenticates and chooses the database.
+    pub(super) fn open(server: &Server, options: &TierOptions) -> Result<Conn, Failure> {
+        let stream = match server {
+            Server::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            Server::Tcp { host, port } => Stream::Tcp(connect(host, *port, options.timeout)?),
+        };
+        let mut conn = Conn { stream, parser: Parser::new(), timeout: options.timeout };
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(password) = &options.password {
+            let user = options.username.as_deref().unwrap_or("default");
+            hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
+        }
+        let greeting = conn.ask(&hello)?;
+        if !matches!(greeting, Value::Map(_)) {
+            return Err(Failure::unexpected("HELLO", &greeting));
+        }
+        let database = options.database.unwrap_or(0);
+        if database != 0 {
+            conn.ask_ok(&[b"SELECT", database.to_string().as_bytes()])?;
+        }
+        Ok(conn)
+    }
+
+    /// Sends one command and returns its reply.
+    pub(super) fn ask(&mut self, args: &[&[u8]]) -> Result<Value, Failure> {
+        let mut commands = Vec::new();
+        encode(&mut commands, args);
+        let mut reply = Value::Nil;
+        self.exchange(&commands, 1, 0, |_, value| reply = value)?;
+        Ok(reply)
+    }
+
+    /// As `ask`, for a command that says OK.
+    pub(super) fn ask_ok(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
+        let name = args.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+        match self.ask(args)? {
+            Value::Okay => Ok(()),
+            other => Err(Failure::unexpected(&name, &other)),
+        }
+    }
+
+    /// Sends encoded commands and gives their `replies` replies, by number, to `take`. Of each reply up to `value_bytes` are
+    /// taken beside a little.
+    pub(super) fn exchange(
+        &mut self,
+        commands: &[u8],
+        replies: usize,
+        value_bytes: usize,
+        mut take: impl FnMut(usize, Value),
+    ) -> Result<(), Failure> {
+        let until = self.deadline(commands.len());
+        let mut line = Bounded { stream: &mut self.stream, until, bytes_left: 0 };
+        line.write_all(commands)?;
+        for number in 0..replies {
+            let value = loop {
+                match self.receive(until, value_bytes)? {
+                    // Nothing was asked for on this connection.
+                    Value::Push { .. } => {}
+                    value => break value,
+                }
+            };
+            take(number, value);
+        }
+        Ok(())
+    }
+
+    /// Sends a command whose reply is `hear`d among what else comes.
+    pub(super) fn say(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
+        let mut command = Vec::new();
+        encode(&mut command, args);
+        let until = self.deadline(command.len());
+        Ok(Bounded { stream: &mut self.stream, until, bytes_left: 0 }.write_all(&command)?)
+    }
+
+    /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
+    pub(super) fn hear(&mut self, wait: Duration) -> Result<Option<Value>, Failure> {
+        let mut line =
+            Bounded { stream: &mut self.stream, until: Instant::now() + wait, bytes_left: HEARD_BYTES_MAX };
+        match self.parser.parse_value(&mut line) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_timeout() => Ok(None),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    fn deadline(&self, bytes: usize) -> Instant {
+        Instant::now() + self.timeout + Duration::from_secs((bytes / LINE_BYTES_PER_SECOND) as u64)
+    }
+
+    fn receive(&mut self, until: Instant, value_bytes: usize) -> Result<Value, Failure> {
+        let bytes_left = value_bytes.saturating_add(REPLY_BYTES_MAX);
+        let mut line = Bounded { stream: &mut self.stream, until, bytes_left };
+        let parsed = self.parser.parse_value(&mut line);
+        parsed.map_err(|error| match error.is_timeout() {
+            true => Failure::from(io::Error::from(ErrorKind::TimedOut)),
+            false => unreadable(&error),
+        })
+    }
+}
+
+fn unreadable(error: &RedisError) -> Failure {
+    Failure::new(format!("no reply of Redis': {error}"))
+}
+
+fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Failure> {
+    let mut failed = Failure::new(format!("{host}: no address"));
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                return Ok(socket);
+            }
+            Err(error) => failed = Failure::new(format!("connect to {address}: {error}")),
+        }
+    }
+    Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection to a peer that has said `bytes` and then keeps silent.
+    fn told(bytes: &[u8]) -> (Conn, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(bytes).unwrap();
+        let timeout = Duration::from_millis(100);
+        (Conn { stream: Stream::Unix(ours), parser: Parser::new(), timeout }, theirs)
+    }
+
+    #[test]
+    fn malformed_and_huge_replies_are_failures_within_the_timeout() {
+        let replies: [&[u8]; 14] = [
+            b"",
+            b"+O",
+            b"?what\r\n",
+            b":12x\r\n",
+            b"$5\r\nabc",
+            b"$99999999999999\r\nabc",
+            b"*99999999999999\r\n",
+            b"*-7\r\n+OK",
+            b"%99999999999999\r\n",
+            b"%-3\r\n",
+            b"|9223372036854775807\r\n",
+            b"~99999999999999\r\n:1\r\n",
+            b">99999999999999\r\n+invalidate\r\n",
+            b"=-1\r\nabc",
+        ];
+        for reply in replies {
+            let (mut conn, _peer) = told(reply);
+            let began = Instant::now();
+            let text = String::from_utf8_lossy(reply).into_owned();
+            if let Ok(value) = conn.ask_ok(&[b"PING"]) {
+                panic!("{text}: {value:?}");
+            }
+            assert!(began.elapsed() < Duration::from_secs(2), "{text}: {:?}", began.elapsed());
+        }
+        let nested = b"*1\r\n".repeat(10_000);
+        assert!(told(&nested).0.ask(&[b"PING"]).is_err());
+    }
+
+    #[test]
+    fn a_reply_that_trickles_ends_at_the_deadline_and_not_at_its_end() {
+        let (mut conn, mut peer) = told(b"");
+        let trickle = std::thread::spawn(move || {
+            while peer.write_all(b"+").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(conn.ask(&[b"PING"]), Err(Failure::new("no answer in time")));
+        assert!(began.elapsed() < Duration::from_secs(2));
+        drop(conn);
+        trickle.join().unwrap();
+    }
+
+    #[test]
+    fn a_message_that_comes_in_pieces_is_heard_whole() {
+        let (mut conn, mut peer) = told(b">2\r\n$10\r\ninvali");
+        let moment = Duration::from_millis(20);
+        assert_eq!(conn.hear(moment), Ok(None));
+        peer.write_all(b"date\r\n*1\r\n$1\r\n").unwrap();
+        assert_eq!(conn.hear(moment), Ok(None));
+        peer.write_all(b"k\r\n+PONG\r\n").unwrap();
+        let keys = Value::Array(vec![Value::BulkString(b"k".to_vec())]);
+        let push = Value::Push { kind: redis::PushKind::Invalidate, data: vec![keys] };
+        assert_eq!(conn.hear(moment), Ok(Some(push)));
+        assert_eq!(conn.hear(moment), Ok(Some(Value::SimpleString("PONG".into()))));
+        drop(peer);
+        assert!(conn.hear(moment).is_err());
+    }
+
+    #[test]
+    fn a_value_larger_than_asked_for_is_refused_before_it_is_held() {
+        let (mut conn, mut peer) = told(b"$40000000\r\n");
+        let flood = std::thread::spawn(move || while peer.write_all(&[0; 65536]).is_ok() {});
+        let failure = conn.ask(&[b"GET", b"k"]).unwrap_err();
+        assert!(failure.reason.contains("larger"), "{failure:?}");
+        drop(conn);
+        flood.join().unwrap();
+    }
+
+    #[test]
+    fn commands_are_encoded_as_redis_reads_them() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &[b"SET", b"k\r\n", b""]);
+        assert_eq!(bytes, b"*3\r\n$3\r\nSET\r\n$3\r\nk\r\n\r\n$0\r\n\r\n");
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads that fall through: one thread asks Redis for all that wait, in pipelines, and each caller waits no longer than the
+//! timeout, whatever the connection does.
+
+use super::backoff::Backoff;
+use super::conn::{encode, Conn, Failure};
+use super::Shared;
+use redis::Value;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Keys asked for at once.
+const KEYS_MAX: usize = 256;
+/// Replies that one key takes.
+const REPLIES: usize = 4;
+
+/// What Redis holds for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    Absent,
+    Found {
+        value: Vec<u8>,
+        /// In the store's time, Unix milliseconds, never later than in Redis'; 0: never.
+        expire_at_ms: u64,
+    },
+}
+
+pub(super) type Outcome = Result<Fetched, Failure>;
+
+/// Where one caller waits.
+#[derive(Default)]
+struct Slot {
+    outcome: Mutex<Option<Outcome>>,
+    come: Condvar,
+}
+
+impl Slot {
+    fn outcome(&self) -> MutexGuard<'_, Option<Outcome>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, outcome: Outcome) {
+        *self.outcome() = Some(outcome);
+        self.come.notify_one();
+    }
+}
+
+struct Wanted {
+    key: Vec<u8>,
+    slot: Arc<Slot>,
+}
+
+#[derive(Default)]
+struct Queue {
+    wanted: VecDeque<Wanted>,
+    /// The circuit is open until then, and why: nobody waits for a server that has just failed.
+    refused: Option<(Instant, Failure)>,
+    is_shut: bool,
+}
+
+/// Where callers and the thread meet.
+#[derive(Default)]
+pub(super) struct Fetches {
+    queue: Mutex<Queue>,
+    come: Condvar,
+}
+
+impl Fetches {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the thread and everybody's waiting.
+    pub(super) fn shut(&self) {
+        let mut queue = self.queue();
+        queue.is_shut = true;
+        queue.wanted.drain(..).for_each(|wanted| wanted.slot.put(Err(Failure::new("the store is closed"))));
+        self.come.notify_all();
+    }
+
+    /// What Redis holds for a key, by `until`.
+    pub(super) fn fetch(&self, key: Vec<u8>, until: Instant) -> Outcome {
+        let slot = Arc::new(Slot::default());
+        {
+            let mut queue = self.queue();
+            if queue.is_shut {
+                return Err(Failure::new("the store is closed"));
+            }
+            if let Some((_, why)) = queue.refused.as_ref().filter(|(at, _)| Instant::now() < *at) {
+                return Err(why.clone());
+            }
+            queue.wanted.push_back(Wanted { key, slot: Arc::clone(&slot) });
+            self.come.notify_one();
+        }
+        let mut outcome = slot.outcome();
+        loop {
+            if let Some(outcome) = outcome.take() {
+                return outcome;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::new("no answer in time"));
+            }
+            outcome = slot.come.wait_timeout(outcome, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The next keys; `None` when the store ends.
+    fn take(&self) -> Option<Vec<Wanted>> {
+        let mut queue = self.queue();
+        loop {
+            if queue.is_shut {
+                return None;
+            }
+            if !queue.wanted.is_empty() {
+                let count = queue.wanted.len().min(KEYS_MAX);
+                return Some(queue.wanted.drain(..count).collect());
+            }
+            queue = self.come.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The thread that asks.
+pub(super) struct Fetcher {
+    shared: Arc<Shared>,
+    conn: Option<Conn>,
+    backoff: Backoff,
+}
+
+impl Fetcher {
+    pub(super) fn new(shared: Arc<Shared>) -> Fetcher {
+        Fetcher { conn: None, backoff: Backoff::new(shared.options.backoff_max), shared }
+    }
+
+    pub(super) fn run(mut self) {
+        while let Some(wanted) = self.shared.fetches.take() {
+            let asked = std::panic::AssertUnwindSafe(|| self.ask(&wanted));
+            let asked = std::panic::catch_unwind(asked);
+            match asked.unwrap_or_else(|_| Err(Failure::new("the thread that asks panicked"))) {
+                Ok(()) => {
+                    self.backoff.reset();
+                    self.shared.fetches.queue().refused = None;
+                }
+                Err(failure) => self.refuse(&wanted, failure),
+            }
+        }
+    }
+
+    /// Opens the circuit: until the pause is over, whoever asks is told at once.
+    fn refuse(&mut self, wanted: &[Wanted], failure: Failure) {
+        self.conn = None;
+        let at = Instant::now() + self.backoff.pause();
+        let mut queue = self.shared.fetches.queue();
+        let waiting = queue.wanted.drain(..).collect::<Vec<_>>();
+        queue.refused = Some((at, failure.clone()));
+        drop(queue);
+        for wanted in wanted.iter().chain(&waiting) {
+            wanted.slot.put(Err(failure.clone()));
+        }
+    }
+
+    fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
+        let shared = Arc::clone(&self.shared);
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => Conn::open(&shared.server, &shared.options)?,
+        };
+        let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
+        ask_all(&mut conn, &shared, &keys, |number, outcome| {
+            if let Some(wanted) = wanted.get(number) {
+                wanted.slot.put(outcome);
+            }
+        })?;
+        // Relaxed: a figure.
+        shared.figures.fetches.fetch_add(wanted.len() as u64, Ordering::Relaxed);
+        self.conn = Some(conn);
+        Ok(())
+    }
+}
+
+/// Asks for many keys at once.
+pub(super) fn ask_all(
+    conn: &mut Conn,
+    shared: &Shared,
+    keys: &[&[u8]],
+    mut take: impl FnMut(usize, Outcome),
+) -> Result<(), Failure> {
+    let mut commands = Vec::new();
+    for key in keys {
+        let name = [&shared.options.prefix[..], key].concat();
+        // One transaction: the time of one value must not be taken for that of another.
+        encode(&mut commands, &[b"MULTI"]);
+        encode(&mut commands, &[b"PTTL", &name]);
+        encode(&mut commands, &[b"GET", &name]);
+        encode(&mut commands, &[b"EXEC"]);
+    }
+    // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
+    let now_ms = shared.store.clock.now_ms();
+    let value_bytes = shared.store.options.value_bytes_max as usize;
+    let mut refused = None;
+    conn.exchange(&commands, keys.len() * REPLIES, value_bytes, |number, reply| {
+        if number % REPLIES == REPLIES - 1 {
+            take(number / REPLIES, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
+        } else if matches!(reply, Value::ServerError(_)) {
+            refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
+        }
+    })
+}
+
+fn fetched(reply: Value, now_ms: u64) -> Outcome {
+    let Value::Array(results) = reply else { return Err(Failure::unexpected("GET", &reply)) };
+    match <[Value; 2]>::try_from(results) {
+        Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => Ok(match u64::try_from(ttl_ms) {
+            Ok(ttl_ms) => Fetched::Found { value, expire_at_ms: now_ms.saturating_add(ttl_ms).max(1) },
+            Err(_) => Fetched::Found { value, expire_at_ms: 0 },
+        }),
+        Ok([Value::Int(_), Value::Nil]) => Ok(Fetched::Absent),
+        Ok([_, other]) => Err(Failure::unexpected("GET", &other)),
+        Err(_) => Err(Failure::new("GET: a reply of another kind than asked for")),
+    }
+}

@@ -1,0 +1,250 @@
+//! The thread that hears what others change, so that copies do not grow old.
+//!
+//! Redis tells this thread's connection of every key under the prefix that any client has changed, but for the connection that
+//! sends this store's own changes (`CLIENT TRACKING … BCAST … NOLOOP`, asked for by that connection and redirected here). Both
+//! connections are asked for a sign of life each `HEARTBEAT`: what is not heard because one of them is gone is known after that
+//! and the timeout.
+
+use super::backoff::Backoff;
+use super::conn::{Conn, Failure};
+use super::copies::is_unsent;
+use super::fetch::{ask_all, Fetched};
+use super::mark::{is_mark, Mark};
+use super::{Ear, Shared};
+use crate::index::Cursor;
+use crate::tier_options::{WhenDeaf, Writes};
+use redis::{PushKind, Value};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Keys that are compared with Redis between two looks at what came.
+const COMPARED_AT_ONCE: usize = 256;
+
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    when_deaf: WhenDeaf,
+    backoff: Backoff,
+    turn: u64,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>, when_deaf: WhenDeaf) -> Listener {
+        Listener { backoff: Backoff::new(shared.options.backoff_max), shared, when_deaf, turn: 0 }
+    }
+
+    pub(super) fn run(mut self) {
+        if self.when_deaf == WhenDeaf::Drop {
+            // Nobody heard what happened to those of an earlier run.
+            self.shared.drop_copies();
+        }
+        while !self.shared.is_stopping() {
+            let heard = std::panic::AssertUnwindSafe(|| self.hear());
+            let heard = std::panic::catch_unwind(heard);
+            let failed = heard.unwrap_or_else(|_| Err(Failure::new("the thread that hears panicked")));
+            let Err(failure) = failed else { return };
+            self.go_deaf(&failure);
+            self.shared.pause(self.backoff.pause());
+        }
+    }
+
+    fn go_deaf(&self, failure: &Failure) {
+        let shared = &self.shared;
+        shared.want_told(None);
+        if !shared.set_hearing(false) {
+            return;
+        }
+        shared.store.say(&format!("tier: changes by others are not heard: {}", failure.reason));
+        if self.when_deaf == WhenDeaf::Drop && shared.settle_loads() {
+            shared.drop_copies();
+        }
+    }
+
+    /// Hears until the store ends, or something fails.
+    fn hear(&mut self) -> Result<(), Failure> {
+        let shared = Arc::clone(&self.shared);
+        let mut conn = Conn::open(&shared.server, &shared.options)?;
+        let ear = self.be_told(&mut conn)?;
+        // Loads that asked before anything was heard.
+        if !shared.settle_loads() {
+            return Ok(());
+        }
+        shared.set_hearing(true);
+        self.backoff.reset();
+        let mut comparison = Some(Comparison::of_all(&shared)?);
+        let mut asked = None;
+        let mut said = Instant::now();
+        while !shared.is_stopping() {
+            if !shared.is_told(ear) {
+                return Err(Failure::new("the connection that sends was lost"));
+            }
+            let is_busy = comparison.is_some() || !shared.unsure().is_empty();
+            let wait = if is_busy { Duration::from_millis(1) } else { HEARTBEAT };
+            match conn.hear(wait)? {
+                Some(Value::Push { kind: PushKind::Invalidate, data }) => self.take(data),
+                Some(Value::Push { .. }) | None => {}
+                // What answers a sign of life.
+                Some(Value::ServerError(error)) => return Err(Failure::new(error.to_string())),
+                Some(_) => asked = None,
+            }
+            if asked.is_some_and(|at: Instant| at.elapsed() > shared.options.timeout) {
+                return Err(Failure::new("no answer in time"));
+            }
+            if asked.is_none() && said.elapsed() >= HEARTBEAT {
+                conn.say(&[b"PING"])?;
+                said = Instant::now();
+                asked = Some(said);
+            }
+            let unsure = shared.take_unsure();
+            if !unsure.is_empty() {
+                let compared = comparison.take().map_or_else(|| Comparison::of_none(&shared), Ok)?;
+                comparison.insert(compared).waiting.extend(unsure);
+            }
+            if let Some(mut compared) = comparison.take() {
+                comparison = compared.step(&shared)?.then_some(compared);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the changes of others told to this connection.
+    fn be_told(&mut self, conn: &mut Conn) -> Result<Ear, Failure> {
+        self.turn += 1;
+        let shared = &self.shared;
+        let id = match conn.ask(&[b"CLIENT", b"ID"])? {
+            Value::Int(id) if id > 0 => id,
+            other => return Err(Failure::unexpected("CLIENT ID", &other)),
+        };
+        let ear = Ear { id, turn: self.turn };
+        shared.want_told(Some(ear));
+        if shared.options.writes == Writes::Refused {
+            let mut args: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
+            args.extend(prefix_args(&shared.options.prefix));
+            conn.ask_ok(&args)?;
+            shared.note_told(Some(ear));
+            return Ok(ear);
+        }
+        shared.store.log.moved.wake();
+        shared.wait_told(ear, Instant::now() + shared.options.timeout * 2)?;
+        Ok(ear)
+    }
+
+    /// Keys that were changed; nothing means all.
+    fn take(&self, data: Vec<Value>) {
+        let prefix = &self.shared.options.prefix[..];
+        match data.into_iter().next() {
+            Some(Value::Array(keys)) => {
+                for key in keys {
+                    let Value::BulkString(name) = key else { continue };
+                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_mark(key)) {
+                        self.shared.hear_of(key);
+                    }
+                }
+            }
+            _ => {
+                self.shared.store.loads.note_all();
+                self.shared.drop_all();
+            }
+        }
+    }
+}
+
+/// How a prefix is said to `CLIENT TRACKING`; without one, all keys are meant.
+pub(super) fn prefix_args(prefix: &[u8]) -> Vec<&[u8]> {
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    vec![b"PREFIX", prefix]
+}
+
+/// Compares what stands here and was sent, or came from there, with what Redis holds: for what was not heard, and for what was
+/// changed here at the same time.
+struct Comparison {
+    conn: Conn,
+    /// Over all keys, as far as they are not waiting.
+    cursor: Option<Cursor>,
+    waiting: Vec<Vec<u8>>,
+}
+
+impl Comparison {
+    fn of_none(shared: &Shared) -> Result<Comparison, Failure> {
+        Ok(Comparison {
+            conn: Conn::open(&shared.server, &shared.options)?,
+            cursor: None,
+            waiting: Vec::new(),
+        })
+    }
+
+    fn of_all(shared: &Shared) -> Result<Comparison, Failure> {
+        let cursor = shared.store.index.cursor(&crossbeam_epoch::pin());
+        Ok(Comparison { cursor: Some(cursor), ..Comparison::of_none(shared)? })
+    }
+
+    /// Compares a portion; whether there is more.
+    fn step(&mut self, shared: &Shared) -> Result<bool, Failure> {
+        let store = &*shared.store;
+        while let Some(cursor) = self.cursor.as_mut().filter(|_| self.waiting.len() < COMPARED_AT_ONCE) {
+            let guard = crossbeam_epoch::pin();
+            let waiting = &mut self.waiting;
+            if !cursor.step(&store.map(&guard), |_, (_, view)| waiting.push(view.key.to_vec())) {
+                self.cursor = None;
+            }
+        }
+        let rest = self.waiting.len().saturating_sub(COMPARED_AT_ONCE);
+        let portion = self.waiting.split_off(rest);
+        let known = shared.mark();
+        // What is unsent now comes to Redis after what it holds now.
+        let chosen: Vec<(&[u8], u64)> =
+            portion.iter().filter_map(|key| Some((key.as_slice(), sent_version(shared, key)?))).collect();
+        let differ = self.ask(shared, &chosen)?;
+        // What a server does not hold because it lost it is not gone: this store still has it, and will send it again.
+        if let Some(known) = known {
+            let found = Mark::read(&mut self.conn, &shared.mark_key)?;
+            if found.is_none_or(|found| found.session != known.session || found.batch < known.batch) {
+                return Err(Failure::new("Redis has lost changes that it had acknowledged"));
+            }
+        }
+        differ.into_iter().for_each(|key| shared.hear_of(key));
+        Ok(self.cursor.is_some() || !self.waiting.is_empty())
+    }
+
+    /// Those of the keys, with the version that was looked at, for which Redis holds something else.
+    fn ask<'k>(&mut self, shared: &Shared, chosen: &[(&'k [u8], u64)]) -> Result<Vec<&'k [u8]>, Failure> {
+        let keys: Vec<&[u8]> = chosen.iter().map(|(key, _)| *key).collect();
+        let mut differ: Vec<&[u8]> = Vec::new();
+        let mut failed = None;
+        ask_all(&mut self.conn, shared, &keys, |number, outcome| {
+            let Some((key, version)) = chosen.get(number).copied() else { return };
+            match outcome {
+                Ok(there) if is_same(shared, key, version, &there) => {}
+                Ok(_) => differ.push(key),
+                // It is no string any more.
+                Err(failure) if failure.code.as_deref() == Some("WRONGTYPE") => differ.push(key),
+                Err(failure) => failed = Some(failure),
+            }
+        })?;
+        failed.map_or(Ok(differ), Err)
+    }
+}
+
+/// Version of a value that Redis has been told of, or has told.
+fn sent_version(shared: &Shared, key: &[u8]) -> Option<u64> {
+    let guard = crossbeam_epoch::pin();
+    let seen = shared.store.look(key, &guard);
+    seen.live.filter(|_| !is_unsent(&shared.store, &seen)).map(|view| view.lsn)
+}
+
+/// Whether Redis holds what stands here, for no shorter; or something newer stands here by now.
+fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
+    let store = &*shared.store;
+    let guard = crossbeam_epoch::pin();
+    let seen = store.look(key, &guard);
+    let Some(view) = seen.live.filter(|view| view.lsn == version) else { return true };
+    match there {
+        Fetched::Absent => false,
+        Fetched::Found { value, expire_at_ms } => {
+            let lasts = *expire_at_ms == 0 || (view.expire_at_ms != 0 && view.expire_at_ms <= *expire_at_ms);
+            lasts && store.value_seen(&seen).is_ok_and(|here| here == value.as_slice())
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the log holds that the tier has not: the log is the queue.
+//!
+//! - **O1** As long as a record is unsent, the index holds an entry for its key with at least its LSN, or a batch is about to
+//!   publish one: masks that are unsent stay in the index (`expiry::Sweeper`), and copies of the tier's never replace what is
+//!   unsent. So what the index says of a key that has an unsent record is what the tier has to be told.
+//! - **O2** A listing holds a share of each segment, so what compaction removes meanwhile stays readable; and each record below
+//!   its resolved point that O1 asks about lies in one of them.
+
+use crate::log::{Extent, Segment, SegmentKind, View, FIRST_RECORD_AT};
+use crate::record::{flags, Kind, State};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Changed keys, each once. With each the LSN that the index must have reached before it is asked: batches publish their
+/// members after they committed.
+pub(super) type Keys = HashMap<Box<[u8]>, u64>;
+
+/// A stretch of a segment.
+struct Part {
+    segment: Arc<Segment>,
+    at: u64,
+}
+
+/// The unsent part of the log as of a moment.
+pub(super) struct Unsent {
+    parts: Vec<Part>,
+    from_lsn: u64,
+    /// Everything below is resolved, and stands in the parts.
+    pub(super) end_lsn: u64,
+    /// The parts are the log's tail, in its order: whoever has read up to an LSN has read all below it.
+    is_ordered: bool,
+}
+
+/// The resolved point of a listing.
+pub(super) fn resolved_lsn(extents: &[Extent]) -> u64 {
+    let tail = extents.iter().filter(|extent| !extent.is_sealed);
+    let ends = tail.map(|extent| (extent.segment.header().base_lsn, extent.used_bytes));
+    let lowest = ends.clone().min().map(|(base_lsn, used_bytes)| base_lsn + used_bytes);
+    let begun =
+        ends.filter(|(_, used)| *used > FIRST_RECORD_AT).map(|(base_lsn, used)| base_lsn + used).max();
+    begun.max(lowest).unwrap_or(0)
+}
+
+impl Unsent {
+    /// What of a listing has an LSN of `from_lsn` or more. `reached_lsn` is where an earlier reading of this process came to: a
+    /// number from a file or from Redis is not taken for the beginning of a record.
+    pub(super) fn new(extents: &[Extent], from_lsn: u64, reached_lsn: u64) -> Unsent {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut is_ordered = true;
+        for extent in extents {
+            let header = extent.segment.header();
+            let (end_lsn, at) = match header.kind {
+                SegmentKind::Tail => {
+                    let begin_lsn = if from_lsn == reached_lsn { from_lsn } else { 0 };
+                    let at = begin_lsn.saturating_sub(header.base_lsn).max(FIRST_RECORD_AT);
+                    (header.base_lsn + extent.used_bytes, at)
+                }
+                SegmentKind::Output => (extent.seal.highest_lsn + 1, FIRST_RECORD_AT),
+            };
+            if end_lsn > from_lsn && at < extent.used_bytes {
+                is_ordered &= header.kind == SegmentKind::Tail;
+                parts.push(Part { segment: Arc::clone(&extent.segment), at });
+            }
+        }
+        parts.sort_by_key(|part| part.segment.header().base_lsn);
+        Unsent { parts, from_lsn, end_lsn: resolved_lsn(extents), is_ordered }
+    }
+
+    /// Puts the keys that were changed into `keys`, and calls `pause` behind each record with what is read completely by then,
+    /// if that can be told, until it says stop.
+    pub(super) fn read<E>(
+        &self,
+        keys: &mut Keys,
+        mut pause: impl FnMut(&mut Keys, Option<u64>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut result = Ok(());
+        for part in &self.parts {
+            let segment = &part.segment;
+            segment.walk(part.at, |offset, view| {
+                if result.is_err() || view.word.state() != Some(State::Committed) {
+                    return;
+                }
+                if view.word.kind() == Some(Kind::Batch) {
+                    segment.members(offset, view, |_, member| self.note(keys, member, member.lsn));
+                } else {
+                    self.note(keys, view, 0);
+                }
+                let done_lsn = self.is_ordered.then(|| segment.header().base_lsn + offset + view.bytes());
+                result = pause(keys, done_lsn.filter(|lsn| *lsn <= self.end_lsn));
+            });
+        }
+        result
+    }
+
+    fn note(&self, keys: &mut Keys, view: &View<'_>, publish_lsn: u64) {
+        let is_put_or_mask = matches!(view.word.kind(), Some(Kind::Put | Kind::Tombstone));
+        let is_wanted = is_put_or_mask && view.word.flags() & flags::FROM_TIER == 0;
+        if !is_wanted || !(self.from_lsn..self.end_lsn).contains(&view.lsn) {
+            return;
+        }
+        match keys.get_mut(view.key) {
+            Some(lsn) => *lsn = publish_lsn.max(*lsn),
+            None => drop(keys.insert(view.key.into(), publish_lsn)),
+        }
+    }
+
+    /// How many keys were changed. Reads all of it.
+    pub(super) fn count_keys(&self) -> u64 {
+        let hasher = ahash::RandomState::new();
+        let mut hashes = std::collections::HashSet::new();
+        let counted: Result<(), std::convert::Infallible> = self.read(&mut Keys::new(), |keys, _| {
+            hashes.extend(keys.drain().map(|(key, _)| hasher.hash_one(key)));
+            Ok(())
+        });
+        let Ok(()) = counted;
+        hashes.len() as u64
+    }
+}

@@ -1,0 +1,432 @@
+//! The thread that sends what the log holds and the tier has not.
+
+use super::backoff::Backoff;
+use super::conn::{encode, Conn, Failure};
+use super::listener::{prefix_args, HEARTBEAT};
+use super::mark::Mark;
+use super::outbox::{resolved_lsn, Keys, Unsent};
+use super::{Ear, Shared};
+use crate::io::random_u64;
+use crate::log::{Request, Sent, SentFile};
+use redis::Value;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Keys that are gathered before they are sent: what many changes of one key are coalesced over, and the memory that takes.
+const KEYS_MAX: usize = 4096;
+/// Keys in one transaction: bounds how long Redis serves nobody else.
+const BATCH_KEYS_MAX: usize = 512;
+/// Bytes after which a transaction takes no further key.
+const BATCH_BYTES: usize = 1 << 20;
+/// What Redis takes as one value, unless it is configured otherwise.
+const VALUE_BYTES_MAX: usize = 512 << 20;
+/// How often the server's clock is compared with the store's.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
+
+/// Why a pass ended early.
+enum Stop {
+    /// The store ends.
+    Closing,
+    /// Redis has lost something: from the beginning.
+    Rewound,
+}
+
+/// A connection that may send (K1).
+struct Line {
+    conn: Conn,
+    /// What to add to a time of the store for one of the server that is no later.
+    ahead_ms: i64,
+    clock_read: Instant,
+    /// Where changes of others are told.
+    told: Option<Ear>,
+    answered: Instant,
+}
+
+pub(super) struct Pusher {
+    shared: Arc<Shared>,
+    line: Option<Line>,
+    backoff: Backoff,
+    file: SentFile,
+    sent: Sent,
+    session: u64,
+    /// Number of the last batch that was sent, and of the last that is known to be in Redis.
+    batch: u64,
+    executed: u64,
+    /// Where the last complete reading of the log came to.
+    reached_lsn: u64,
+}
+
+impl Pusher {
+    pub(super) fn new(shared: Arc<Shared>, file: SentFile, sent: Sent) -> Pusher {
+        Pusher {
+            line: None,
+            backoff: Backoff::new(shared.options.backoff_max),
+            file,
+            sent,
+            session: random_u64(),
+            batch: 0,
+            executed: 0,
+            reached_lsn: 0,
+            shared,
+        }
+    }
+
+    /// Sends until the store ends.
+    pub(super) fn run(mut self) {
+        while !self.shared.is_stopping() {
+            let round = std::panic::AssertUnwindSafe(|| self.round());
+            if std::panic::catch_unwind(round).is_err() {
+                self.fail(&Failure::new("the thread that sends panicked"));
+                self.pause();
+                continue;
+            }
+            let wants_tracking = self.shared.options.fresh.is_some();
+            self.shared.store.log.moved.sleep(wants_tracking.then_some(HEARTBEAT));
+        }
+        // Best effort: what is lost of it is only sent once more.
+        let _ = self.file.sync();
+    }
+
+    /// Sends all that is resolved.
+    fn round(&mut self) {
+        while !self.shared.is_stopping() {
+            let began = Instant::now();
+            let Ok(extents) = self.shared.store.log.ask(Request::Listing) else { return };
+            if resolved_lsn(&extents) <= self.sent.lsn {
+                self.shared.note_caught_up(began);
+                return self.tend();
+            }
+            let unsent = Unsent::new(&extents, self.sent.lsn, self.reached_lsn);
+            drop(extents);
+            match self.pass(&unsent) {
+                Ok(()) => self.shared.note_caught_up(began),
+                Err(Stop::Rewound) => {}
+                Err(Stop::Closing) => return,
+            }
+        }
+    }
+
+    /// Has changes of others told to the thread that hears, and looks whether the connection lives: what it asked for dies
+    /// with it.
+    fn tend(&mut self) {
+        let Some(wanted) = self.shared.wanted() else { return };
+        if self.connect().is_err() {
+            // There is something to send again, or the store ends.
+            return self.shared.store.log.moved.wake();
+        }
+        let Some(mut line) = self.line.take() else { return };
+        match line.tend(wanted, &self.shared.options.prefix) {
+            Ok(()) => {
+                self.line = Some(line);
+                self.shared.note_told(Some(wanted));
+            }
+            Err(failure) => {
+                self.fail(&failure);
+                self.pause();
+            }
+        }
+    }
+
+    fn pass(&mut self, unsent: &Unsent) -> Result<(), Stop> {
+        let mut keys = Keys::new();
+        unsent.read(&mut keys, |keys, done_lsn| {
+            if keys.len() < KEYS_MAX {
+                return Ok(());
+            }
+            self.send(keys, done_lsn.unwrap_or(self.sent.lsn))
+        })?;
+        self.send(&mut keys, unsent.end_lsn)?;
+        self.reached_lsn = unsent.end_lsn;
+        Ok(())
+    }
+
+    /// Sends the state of these keys, however often Redis fails meanwhile. Afterwards everything below `done_lsn` is there.
+    fn send(&mut self, keys: &mut Keys, done_lsn: u64) -> Result<(), Stop> {
+        let all: Vec<(Box<[u8]>, u64)> = keys.drain().collect();
+        let mut rest = &all[..];
+        let mut tried = 0;
+        while !rest.is_empty() {
+            let executed = self.executed;
+            self.connect()?;
+            if self.executed > executed {
+                // K2: the answer to the last batch was lost, and not the batch.
+                rest = rest.get(tried..).unwrap_or_default();
+                tried = 0;
+                continue;
+            }
+            match self.try_batch(rest, done_lsn, &mut tried) {
+                Ok(()) => {
+                    rest = rest.get(tried..).unwrap_or_default();
+                    tried = 0;
+                    self.succeed();
+                }
+                Err(failure) => {
+                    self.fail(&failure);
+                    self.pause();
+                }
+            }
+        }
+        if done_lsn > self.sent.lsn {
+            let marked_lsn = if all.is_empty() { self.sent.marked_lsn } else { done_lsn };
+            self.note_sent(Sent { lsn: done_lsn, marked_lsn, session: self.sent.session });
+        }
+        Ok(())
+    }
+
+    /// Sends the first of these keys as one transaction with the mark; how many is in `tried` before anything leaves.
+    fn try_batch(
+        &mut self,
+        keys: &[(Box<[u8]>, u64)],
+        done_lsn: u64,
+        tried: &mut usize,
+    ) -> Result<(), Failure> {
+        let Some(mut line) = self.line.take() else { return Err(Failure::new("not connected")) };
+        if line.clock_read.elapsed() > CLOCK_EVERY {
+            line.read_clock(&self.shared)?;
+        }
+        let mut commands = Vec::new();
+        encode(&mut commands, &[b"MULTI"]);
+        let mut taken = 0;
+        for (key, publish_lsn) in keys.iter().take(BATCH_KEYS_MAX) {
+            self.encode_state(&mut commands, key, *publish_lsn, line.ahead_ms);
+            taken += 1;
+            if commands.len() > BATCH_BYTES {
+                break;
+            }
+        }
+        *tried = taken;
+        self.batch += 1;
+        let lsn = if taken == keys.len() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
+        let mark = Mark { session: self.session, lsn, batch: self.batch };
+        if let Err(failure) = line.write_with_mark(commands, taken, &self.shared.mark_key, &mark)? {
+            // It may have been executed in part: its number is not to be found.
+            self.batch += 1;
+            return Err(failure);
+        }
+        self.executed = self.batch;
+        self.shared.note_mark(mark);
+        self.line = Some(line);
+        // Relaxed: figures.
+        self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
+        self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Appends the command that gives Redis what the store holds for a key now.
+    fn encode_state(&self, commands: &mut Vec<u8>, key: &[u8], publish_lsn: u64, ahead_ms: i64) {
+        let store = &*self.shared.store;
+        let name = [&self.shared.options.prefix[..], key].concat();
+        let is_published = {
+            let guard = crossbeam_epoch::pin();
+            store.look(key, &guard).lsn >= publish_lsn
+        };
+        if !is_published {
+            // O1: the batch holds its guard until all members are published. The store begins to close, which would end this
+            // wait early, only when this thread has ended.
+            store.wait_grace();
+        }
+        let guard = crossbeam_epoch::pin();
+        let seen = store.look(key, &guard);
+        let Some(view) = seen.live else { return encode(commands, &[b"UNLINK", &name]) };
+        match store.value_seen(&seen) {
+            Ok(value) if value.len() <= VALUE_BYTES_MAX => {
+                let mut args: Vec<&[u8]> = vec![b"SET", &name, &value];
+                let deadline =
+                    i64::try_from(view.expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
+                let deadline = deadline.to_string();
+                if view.expire_at_ms != 0 {
+                    args.extend([&b"PXAT"[..], deadline.as_bytes()]);
+                }
+                encode(commands, &args);
+            }
+            // What Redis holds is older than a value that it cannot have.
+            Ok(value) => {
+                store.say(&format!(
+                    "tier: a value of {} bytes is too long for Redis: its key is removed there",
+                    value.len()
+                ));
+                encode(commands, &[b"UNLINK", &name]);
+            }
+            Err(error) => {
+                store.say(&format!("tier: not sent: {error}"));
+                // A command that changes nothing: each key has one reply.
+                encode(commands, &[b"EXISTS", &name]);
+            }
+        }
+    }
+
+    /// Makes sure of a connection that may send, however long that takes.
+    fn connect(&mut self) -> Result<(), Stop> {
+        loop {
+            if self.shared.is_stopping() {
+                return Err(Stop::Closing);
+            }
+            if self.line.is_some() {
+                return Ok(());
+            }
+            match self.try_connect() {
+                Ok(judged) => return judged,
+                Err(failure) => {
+                    self.fail(&failure);
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    fn try_connect(&mut self) -> Result<Result<(), Stop>, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let conn = Conn::open(&shared.server, &shared.options)?;
+        let mut line =
+            Line { conn, ahead_ms: 0, clock_read: Instant::now(), told: None, answered: Instant::now() };
+        line.read_clock(&shared)?;
+        let found = Mark::watch(&mut line.conn, &self.shared.mark_key)?;
+        let judged = self.judge(found);
+        let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.executed };
+        let mut commands = Vec::new();
+        encode(&mut commands, &[b"MULTI"]);
+        line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
+        self.shared.note_mark(mark);
+        self.line = Some(line);
+        self.note_sent(Sent { lsn: self.sent.lsn, marked_lsn: self.sent.lsn, session: self.session });
+        Ok(judged)
+    }
+
+    /// What the mark that was found says about what Redis has (K2, K3).
+    fn judge(&mut self, found: Option<Mark>) -> Result<(), Stop> {
+        let is_ours = |mark: &Mark| mark.session == self.session || mark.session == self.sent.session;
+        match found {
+            None if self.sent.marked_lsn > 0 => self.rewind(0),
+            Some(mark)
+                if mark.session == self.session && mark.batch == self.batch && self.batch > self.executed =>
+            {
+                self.executed = self.batch;
+                self.sent.lsn = mark.lsn.max(self.sent.lsn);
+                Ok(())
+            }
+            Some(mark) if is_ours(&mark) => {
+                let has_lost = mark.session == self.session && mark.batch < self.executed;
+                if has_lost || mark.lsn < self.sent.marked_lsn {
+                    return self.rewind(mark.lsn);
+                }
+                if mark.session != self.session {
+                    // The process before died between Redis' answer and the file.
+                    self.sent.lsn = mark.lsn.max(self.sent.lsn);
+                }
+                Ok(())
+            }
+            // Never marked, or by a copy of this store: then only the file tells.
+            _ => Ok(()),
+        }
+    }
+
+    fn rewind(&mut self, lsn: u64) -> Result<(), Stop> {
+        let store = &self.shared.store;
+        store
+            .say(&format!("tier: Redis has lost changes that it had acknowledged: sent again from {lsn} on"));
+        self.sent.lsn = lsn.min(self.sent.lsn);
+        Err(Stop::Rewound)
+    }
+
+    fn note_sent(&mut self, sent: Sent) {
+        self.sent = sent;
+        if let Err(error) = self.file.store(&sent) {
+            self.shared.store.say(&format!("tier: {error}"));
+        }
+        self.shared.note_sent(sent.lsn);
+    }
+
+    fn succeed(&mut self) {
+        self.backoff.reset();
+        self.shared.note_health(None);
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        self.line = None;
+        self.shared.note_told(None);
+        self.shared.note_health(Some(failure));
+    }
+
+    fn pause(&mut self) {
+        self.shared.pause(self.backoff.pause());
+    }
+}
+
+impl Line {
+    fn tend(&mut self, wanted: Ear, prefix: &[u8]) -> Result<(), Failure> {
+        if self.told != Some(wanted) {
+            if self.told.is_some() {
+                self.conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
+            }
+            let id = wanted.id.to_string();
+            let mut args: Vec<&[u8]> =
+                vec![b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", id.as_bytes(), b"BCAST"];
+            args.extend(prefix_args(prefix));
+            args.push(b"NOLOOP");
+            self.conn.ask_ok(&args)?;
+            self.told = Some(wanted);
+        } else if self.answered.elapsed() >= HEARTBEAT {
+            let pong = self.conn.ask(&[b"PING"])?;
+            if matches!(pong, Value::ServerError(_)) {
+                return Err(Failure::unexpected("PING", &pong));
+            }
+        }
+        self.answered = Instant::now();
+        Ok(())
+    }
+
+    /// Compares the server's clock with the store's. A deadline that is carried over comes too early, never too late, by what
+    /// the answer took.
+    fn read_clock(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let reply = self.conn.ask(&[b"TIME"])?;
+        let now_ms = i64::try_from(shared.store.clock.now_ms()).unwrap_or(i64::MAX);
+        let number = |value: &Value| match value {
+            Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<i64>().ok(),
+            _ => None,
+        };
+        let time = match &reply {
+            Value::Array(parts) => parts.first().and_then(number).zip(parts.get(1).and_then(number)),
+            _ => None,
+        };
+        let (seconds, micros) = time.ok_or_else(|| Failure::unexpected("TIME", &reply))?;
+        let server_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        self.ahead_ms = server_ms.saturating_sub(now_ms);
+        self.clock_read = Instant::now();
+        Ok(())
+    }
+
+    /// Sends `commands`, a MULTI and so many more, as one transaction with the mark, and watches that again (K1). Apart from a
+    /// failure of the line comes one that the server answered with.
+    fn write_with_mark(
+        &mut self,
+        mut commands: Vec<u8>,
+        count: usize,
+        key: &[u8],
+        mark: &Mark,
+    ) -> Result<Result<(), Failure>, Failure> {
+        encode(&mut commands, &[b"SET", key, &mark.text()]);
+        encode(&mut commands, &[b"EXEC"]);
+        encode(&mut commands, &[b"WATCH", key]);
+        let exec_at = count + 2;
+        let mut failed = None;
+        self.conn.exchange(&commands, exec_at + 2, 0, |number, reply| {
+            let refused = match &reply {
+                Value::ServerError(_) => Some(Failure::unexpected("a change", &reply)),
+                Value::Nil if number == exec_at => {
+                    Some(Failure::new("another connection sends for this store"))
+                }
+                Value::Array(results) if number == exec_at => {
+                    let error = results.iter().find(|result| matches!(result, Value::ServerError(_)));
+                    error.map(|error| Failure::unexpected("a change", error))
+                }
+                Value::Okay if number != exec_at => None,
+                Value::SimpleString(text) if number != exec_at && text == "QUEUED" => None,
+                _ => Some(Failure::unexpected("a change", &reply)),
+            };
+            // The first one says why; the transaction's own error only that there was one.
+            failed = failed.take().or(refused);
+        })?;
+        Ok(failed.map_or(Ok(()), Err))
+    }
+}

@@ -1,0 +1,229 @@
+//! How a store shares its entries through Redis.
+
+use crate::error::{Error, Result};
+use crate::limits::KEY_BYTES_MAX;
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What becomes of a local change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Writes {
+    /// It is acknowledged at once and sent in the background, also after a crash or a month offline.
+    Behind,
+    /// The call returns when Redis has it, or with [`Error::Tier`] after the timeout; it stands locally then, and is still sent.
+    Through,
+    /// It is refused: this store only follows.
+    Refused,
+}
+
+/// What becomes of copies of what others wrote while their changes cannot be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenDeaf {
+    /// They are dropped, and none are kept until changes are heard again: reads ask Redis, or fail.
+    Drop,
+    /// They are served on, however old, and compared with Redis when changes are heard again.
+    Keep,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Server {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// Connection and behaviour of a store's tier, for [`Options::tier`](crate::Options::tier).
+///
+/// ```no_run
+/// use kv::{Options, TierOptions, Writes};
+/// let tier = TierOptions::new("redis://user:secret@cache.example:6379/2").prefix("app:").writes(Writes::Behind);
+/// let db = Options::new().tier(tier).open("/var/lib/app/store")?;
+/// # Ok::<(), kv::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct TierOptions {
+    url: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) database: Option<i64>,
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) writes: Writes,
+    pub(crate) reads: bool,
+    pub(crate) fresh: Option<WhenDeaf>,
+    pub(crate) unreachable_is_miss: bool,
+    pub(crate) timeout: Duration,
+    pub(crate) backoff_max: Duration,
+    pub(crate) unsent_deletes_max: u64,
+}
+
+impl std::fmt::Debug for TierOptions {
+    // Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TierOptions")
+            .field("prefix", &String::from_utf8_lossy(&self.prefix))
+            .field("writes", &self.writes)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TierOptions {
+    /// A server, as `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path[?db=…&user=…&pass=…]`. Reads
+    /// fall through to Redis, writes are sent behind, within a second Redis has answered or failed, and keys have no prefix.
+    /// Needs Redis 6.2 or newer.
+    pub fn new(url: impl Into<String>) -> Self {
+        TierOptions {
+            url: url.into(),
+            username: None,
+            password: None,
+            database: None,
+            prefix: Vec::new(),
+            writes: Writes::Behind,
+            reads: true,
+            fresh: None,
+            unreachable_is_miss: false,
+            timeout: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(5),
+            unsent_deletes_max: 1_000_000,
+        }
+    }
+
+    /// User of the server's access list, in place of the URL's.
+    pub fn username(mut self, name: impl Into<String>) -> Self {
+        self.username = Some(name.into());
+        self
+    }
+
+    /// Password, in place of the URL's.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Number of the database, in place of the URL's.
+    pub fn database(mut self, number: i64) -> Self {
+        self.database = Some(number);
+        self
+    }
+
+    /// What stands before each key in Redis. Stores that share a prefix share their entries.
+    pub fn prefix(mut self, prefix: impl Into<Vec<u8>>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// What becomes of local changes.
+    pub fn writes(mut self, writes: Writes) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// Whether a read that finds nothing asks Redis (default yes).
+    pub fn reads(mut self, reads: bool) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    /// Lets Redis tell of changes by others, so that copies of what they change are dropped within moments; and what to do with
+    /// copies when that is interrupted. Without this (default) a copy stays until its time is over.
+    pub fn fresh(mut self, when_deaf: WhenDeaf) -> Self {
+        self.fresh = Some(when_deaf);
+        self
+    }
+
+    /// Whether a read that would have asked a Redis that cannot be asked says "absent" instead of failing (default no).
+    pub fn unreachable_is_miss(mut self, is_miss: bool) -> Self {
+        self.unreachable_is_miss = is_miss;
+        self
+    }
+
+    /// How long a read that falls through, a write through, and any answer of Redis may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Longest pause between attempts to reach Redis (default 5 s).
+    pub fn backoff_max(mut self, pause: Duration) -> Self {
+        self.backoff_max = pause;
+        self
+    }
+
+    /// Of a store in memory: how many deletes and expiries may wait for Redis (default 1,000,000). While more do, changes give
+    /// [`Error::Tier`]: a delete that was forgotten would let its key come back.
+    pub fn unsent_deletes_max(mut self, deletes: u64) -> Self {
+        self.unsent_deletes_max = deletes;
+        self
+    }
+
+    /// Refuses what cannot work, and fills in what the URL says.
+    pub(crate) fn check(&mut self) -> Result<Server> {
+        let refuse = |reason: String| Error::InvalidOption { name: "tier".into(), reason };
+        // Not the URL itself in any message: it may hold a password.
+        let info = self.url.as_str().into_connection_info().map_err(|e| refuse(e.to_string()))?;
+        let server = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Server::Tcp { host: host.clone(), port: *port },
+            ConnectionAddr::Unix(path) => Server::Unix(path.clone()),
+            _ => return Err(refuse("this build connects without TLS only".into())),
+        };
+        let said = info.redis_settings();
+        self.username = self.username.take().or(said.username().map(Into::into));
+        self.password = self.password.take().or(said.password().map(Into::into));
+        let database = self.database.unwrap_or(said.db());
+        self.database = Some(database);
+        if database < 0 {
+            return Err(refuse(format!("database {database}: must be 0 or more")));
+        }
+        if self.username.is_some() && self.password.is_none() {
+            return Err(refuse("a user without a password".into()));
+        }
+        if self.prefix.len() > KEY_BYTES_MAX {
+            return Err(refuse(format!(
+                "a prefix of {} bytes: the limit is {KEY_BYTES_MAX}",
+                self.prefix.len()
+            )));
+        }
+        if self.timeout.is_zero() || self.backoff_max.is_zero() {
+            return Err(refuse("timeout and backoff_max must be more than zero".into()));
+        }
+        Ok(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_server_database_and_user_and_options_go_before_it() {
+        let mut tier = TierOptions::new("redis://alice:secret@cache:7000/3");
+        assert_eq!(tier.check().unwrap(), Server::Tcp { host: "cache".into(), port: 7000 });
+        assert_eq!(
+            (tier.username.as_deref(), tier.password.as_deref(), tier.database),
+            (Some("alice"), Some("secret"), Some(3))
+        );
+        let mut tier =
+            TierOptions::new("redis+unix:///run/r.sock?db=1").database(4).username("bob").password("x");
+        assert_eq!(tier.check().unwrap(), Server::Unix("/run/r.sock".into()));
+        assert_eq!((tier.username.as_deref(), tier.database), (Some("bob"), Some(4)));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_without_showing_the_password() {
+        let tiers = [
+            TierOptions::new("not a url secret"),
+            TierOptions::new("rediss://u:secret@host"),
+            TierOptions::new("redis://host").database(-1),
+            TierOptions::new("redis://host").username("u"),
+            TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),
+        ];
+        for mut tier in tiers {
+            let error = tier.check().unwrap_err();
+            assert!(matches!(&error, Error::InvalidOption { name, .. } if name == "tier"), "{error}");
+            assert!(!format!("{error} {tier:?}").contains("secret"), "{error} {tier:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Every command of the exchange with Redis meets every fault, and afterwards the promises hold.
+
+use super::common::{count, seed};
+use super::gate::until;
+use super::proxy::{Fault, Proxy};
+use super::server::Redis;
+use super::{bytes, PATIENCE};
+use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, Writes};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const FAULTS: [Fault; 22] = [
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::Hang,
+    Fault::Trickle,
+    Fault::Refuse("NOPERM User app has no permissions"),
+    Fault::Refuse("OOM command not allowed when used memory > 'maxmemory'."),
+    Fault::Refuse("READONLY You can't write against a read only replica."),
+    Fault::Refuse("LOADING Redis is loading the dataset in memory"),
+    Fault::Refuse("MASTERDOWN Link with MASTER is down"),
+    Fault::Refuse("CLUSTERDOWN The cluster is down"),
+    Fault::Refuse("MOVED 1234 127.0.0.1:7001"),
+    Fault::Refuse("ASK 1234 127.0.0.1:7001"),
+    Fault::Refuse("TRYAGAIN Multiple keys request during rehashing of slot"),
+    Fault::Refuse("BUSY Redis is busy running a script"),
+    Fault::Refuse("NOAUTH Authentication required."),
+    Fault::Garbage(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    Fault::Garbage(b"+OK\r"),
+    Fault::Garbage(b"$4294967296\r\nabc"),
+    Fault::Garbage(b"*1000000000\r\n"),
+    Fault::Garbage(b":1\r\n"),
+    Fault::Garbage(b"$-1\r\n"),
+    Fault::Garbage(b"*0\r\n"),
+];
+/// Commands of one life of a store, about.
+const COMMANDS: u64 = 40;
+
+fn through(proxy: &Proxy, prefix: &str) -> TierOptions {
+    TierOptions::new(proxy.url())
+        .prefix(prefix)
+        .timeout(Duration::from_millis(150))
+        .backoff_max(Duration::from_millis(20))
+}
+
+fn in_memory(tier: TierOptions) -> Db {
+    Options::new().tier(tier).in_memory().unwrap()
+}
+
+/// A store's life with one fault in it.
+fn live(redis: &Redis, number: u64, skipped: u64, fault: Fault) {
+    let said = format!("command {skipped} meets {fault:?}");
+    let proxy = Proxy::to(redis.socket());
+    let prefix = format!("f{number}:");
+    let db = in_memory(through(&proxy, &prefix));
+    proxy.plan(skipped, fault);
+    let flush = || db.flush(PATIENCE).unwrap_or_else(|error| panic!("{said}: {error}"));
+    db.set(b"a", b"1").unwrap();
+    db.set(b"b", b"1").unwrap();
+    db.set_with(b"c", b"1", SetOptions::new().ttl(Duration::from_secs(60))).unwrap();
+    flush();
+    db.set(b"a", b"2").unwrap();
+    db.delete(b"b").unwrap();
+    assert_eq!(db.get(b"b").unwrap_or(None), None, "{said}: a deleted key is back");
+    // Fails only before it has changed anything: it asks Redis first.
+    until(&said, || match db.increment(b"n", 1) {
+        Err(Error::Tier { .. }) => false,
+        result => result.unwrap() == 1,
+    });
+    flush();
+    db.set(b"a", b"3").unwrap();
+    redis.set(&format!("{prefix}x"), "theirs");
+    // The fault may be met by any question; the next one is answered.
+    let check = |key: &str, expected: Option<Vec<u8>>| {
+        until(&said, || match db.get(key.as_bytes()) {
+            Ok(value) => value == expected || panic!("{said}: {key} is {value:?}"),
+            Err(Error::Tier { .. }) => false,
+            Err(error) => panic!("{said}: {error}"),
+        });
+    };
+    check("x", bytes("theirs"));
+    flush();
+    let found = redis.entries(&prefix);
+    let expected = [("a", "3"), ("c", "1"), ("n", "1"), ("x", "theirs")];
+    let expected = expected.map(|(key, value)| (format!("{prefix}{key}"), value.as_bytes().to_vec()));
+    assert_eq!(found, expected, "{said}");
+    for (key, value) in [("a", bytes("3")), ("b", None), ("c", bytes("1")), ("n", bytes("1"))] {
+        check(key, value);
+    }
+    let there = redis.pttl(&format!("{prefix}c"));
+    assert!((1..=60_000).contains(&there), "{said}: {there} ms");
+    let Some(Ttl::Remaining(_)) = db.ttl(b"c").unwrap() else { panic!("{said}: c lost its time") };
+}
+
+#[test]
+fn each_fault_at_each_command_leaves_redis_with_the_newest_values() {
+    let redis = Redis::start();
+    let all = (0..COMMANDS).flat_map(|skipped| FAULTS.map(|fault| (skipped, fault)));
+    let all: Vec<_> = all.collect();
+    // One in so many of them, others each time.
+    let one_in = count("KV_TIER_FAULTS_ONE_IN", 8);
+    let first = seed("KV_TIER_FAULT_SEED") % one_in;
+    let next = AtomicU64::new(first);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| loop {
+                let number = next.fetch_add(one_in, Ordering::SeqCst);
+                let Some((skipped, fault)) = all.get(number as usize) else { return };
+                live(&redis, number, *skipped, *fault);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_batch_whose_answer_was_lost_is_not_sent_again_over_a_newer_value_of_others() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:"));
+    db.set(b"warm", b"up").unwrap();
+    db.flush(PATIENCE).unwrap();
+    proxy.plan_next("EXEC", Fault::CutAfter);
+    db.set(b"k", b"ours").unwrap();
+    until("the answer is lost", || proxy.has_struck());
+    proxy.set_down(true);
+    until("the batch is executed", || redis.get("t:k") == bytes("ours"));
+    redis.set("t:k", "theirs");
+    proxy.set_down(false);
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("theirs"));
+}
+
+#[test]
+fn what_an_earlier_connection_still_had_under_way_overtakes_nothing() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:"));
+    db.set(b"warm", b"up").unwrap();
+    db.flush(PATIENCE).unwrap();
+    proxy.plan_next("EXEC", Fault::Late);
+    db.set(b"k", b"old").unwrap();
+    until("it is held", || proxy.has_struck());
+    db.set(b"k", b"new").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("new"));
+    proxy.let_late();
+    assert_eq!(redis.get("t:k"), bytes("new"), "a value that hung somewhere has overtaken a newer one");
+    db.delete(b"k").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), None);
+}
+
+#[test]
+fn local_calls_wait_for_no_redis_that_hangs() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:").timeout(Duration::from_secs(20)));
+    db.set(b"k", b"0").unwrap();
+    db.flush(PATIENCE).unwrap();
+    proxy.plan_next("EXEC", Fault::Hang);
+    db.set(b"k", b"1").unwrap();
+    until("it hangs", || proxy.has_struck());
+    let began = Instant::now();
+    for n in 0..10_000 {
+        db.set(format!("{n}").as_bytes(), b"v").unwrap();
+        assert!(db.get(b"k").unwrap().is_some());
+        db.delete(format!("{n}").as_bytes()).unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?} for 30,000 calls", began.elapsed());
+    db.close().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "close waits for Redis' answer no longer than the timeout"
+    );
+}
+
+#[test]
+fn refusals_of_a_real_server_are_told_and_what_was_refused_comes_later() {
+    let redis = Redis::start();
+    let config = |name: &str, value: &str| {
+        let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut redis.client()).unwrap();
+    };
+    let db = in_memory(TierOptions::new(redis.url()).prefix("t:").backoff_max(Duration::from_millis(20)));
+    db.set(b"k", b"1").unwrap();
+    db.flush(PATIENCE).unwrap();
+    config("maxmemory", "1");
+    db.set(b"k", b"2").unwrap();
+    let refused = db.flush(Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(refused.contains("OOM"), "{refused}");
+    assert_eq!(db.get(b"k").unwrap(), bytes("2"));
+    config("maxmemory", "0");
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("2"));
+    let replica_of = |host: &str, port: &str| {
+        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut redis.client()).unwrap();
+    };
+    replica_of("127.0.0.1", "1");
+    db.set(b"k", b"3").unwrap();
+    let refused = db.flush(Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(refused.contains("READONLY"), "{refused}");
+    replica_of("no", "one");
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("3"));
+}
+
+#[test]
+fn a_write_through_whose_answer_is_lost_says_so_and_is_found_executed() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:").writes(Writes::Through));
+    db.set(b"k", b"1").unwrap();
+    proxy.plan_next("EXEC", Fault::CutAfter);
+    let result = db.set(b"k", b"2");
+    assert!(result.is_ok() || matches!(result, Err(Error::Tier { .. })), "{result:?}");
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("2"));
+    assert_eq!(db.tier_stats().unwrap().unwrap().unsent_keys, 0);
+}

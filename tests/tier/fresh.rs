@@ -1,0 +1,240 @@
+//! What others change is heard, and what could not be heard is found out.
+
+use super::common::{count, seed, Rng};
+use super::gate::until;
+use super::server::Redis;
+use super::{bytes, with, PATIENCE};
+use kv::{Db, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use std::time::{Duration, Instant};
+
+fn tier(redis: &Redis, when_deaf: WhenDeaf) -> TierOptions {
+    TierOptions::new(redis.url()).fresh(when_deaf).timeout(Duration::from_millis(500))
+}
+
+fn hears(db: &Db) -> bool {
+    db.tier_stats().unwrap().unwrap().hears
+}
+
+fn listening(redis: &Redis, when_deaf: WhenDeaf) -> Db {
+    let db = with(tier(redis, when_deaf)).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    db
+}
+
+#[test]
+fn a_change_elsewhere_is_seen_within_moments() {
+    let redis = Redis::start();
+    let (a, b) = (listening(&redis, WhenDeaf::Drop), listening(&redis, WhenDeaf::Keep));
+    let follower = with(tier(&redis, WhenDeaf::Drop).writes(Writes::Refused)).in_memory().unwrap();
+    until("changes are heard", || hears(&follower));
+    let mut slowest = Duration::ZERO;
+    for n in 0..100 {
+        let value = n.to_string();
+        let (writer, reader) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        writer.set(b"k", value.as_bytes()).unwrap();
+        writer.flush(PATIENCE).unwrap();
+        let sent = Instant::now();
+        until("it is seen", || reader.get(b"k").unwrap() == bytes(&value));
+        slowest = slowest.max(sent.elapsed());
+        until("a follower sees it", || follower.get(b"k").unwrap() == bytes(&value));
+        assert_eq!(writer.get(b"k").unwrap(), bytes(&value));
+    }
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    a.delete(b"k").unwrap();
+    until("a delete is seen", || b.get(b"k").unwrap().is_none() && follower.get(b"k").unwrap().is_none());
+    // Anybody's changes, and what Redis does by itself.
+    redis.set("t:k", "by another client");
+    until("it is seen", || a.get(b"k").unwrap() == bytes("by another client"));
+    let _: () = redis::cmd("PEXPIRE").arg("t:k").arg(60_000).query(&mut redis.client()).unwrap();
+    until("a shorter time is seen", || {
+        a.get(b"k").is_ok() && matches!(a.ttl(b"k").unwrap(), Some(Ttl::Remaining(_)))
+    });
+    let _: () = redis::cmd("FLUSHDB").query(&mut redis.client()).unwrap();
+    until("all is gone", || [&a, &b, &follower].iter().all(|db| db.get(b"k").unwrap().is_none()));
+}
+
+#[test]
+fn own_changes_drop_no_copies_and_ask_nothing() {
+    let redis = Redis::start();
+    let db = listening(&redis, WhenDeaf::Drop);
+    for n in 0..100 {
+        db.set(b"k", n.to_string().as_bytes()).unwrap();
+        db.flush(PATIENCE).unwrap();
+        assert_eq!(db.get(b"k").unwrap(), bytes(&n.to_string()));
+    }
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, 0);
+}
+
+#[test]
+fn copies_are_dropped_or_served_while_nothing_is_heard_and_compared_afterwards() {
+    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let (drops, keeps) = (listening(&redis, WhenDeaf::Drop), listening(&redis, WhenDeaf::Keep));
+    redis.set("t:theirs", "1");
+    redis.set("t:same", "s");
+    for db in [&drops, &keeps] {
+        assert_eq!((db.get(b"theirs").unwrap(), db.get(b"same").unwrap()), (bytes("1"), bytes("s")));
+    }
+    drops.set(b"ours", b"o").unwrap();
+    drops.set_with(b"short", b"t", SetOptions::new().ttl(Duration::from_secs(100))).unwrap();
+    drops.flush(PATIENCE).unwrap();
+    redis.kill();
+    until("it is noticed", || !hears(&drops) && !hears(&keeps));
+    until("copies go", || matches!(drops.get(b"theirs"), Err(Error::Tier { .. })));
+    assert_eq!(drops.get(b"ours").unwrap(), bytes("o"), "not a copy: its own");
+    assert_eq!(keeps.get(b"theirs").unwrap(), bytes("1"));
+    // Changed while neither can hear.
+    redis.up();
+    redis.set("t:theirs", "2");
+    redis.set("t:ours", "taken over");
+    for db in [&drops, &keeps] {
+        until("the change is found", || db.get(b"theirs").is_ok_and(|value| value == bytes("2")));
+        until("the other too", || db.get(b"ours").is_ok_and(|value| value == bytes("taken over")));
+        assert_eq!(db.get(b"same").unwrap(), bytes("s"));
+    }
+    let Some(Ttl::Remaining(left)) = drops.ttl(b"short").unwrap() else { panic!("it lost its time") };
+    assert!(left <= Duration::from_secs(100));
+}
+
+#[test]
+fn a_connection_that_is_cut_loses_no_change() {
+    let redis = Redis::start();
+    let db = listening(&redis, WhenDeaf::Keep);
+    for n in 0..30 {
+        let value = n.to_string();
+        let _ = db.get(b"k");
+        // Whichever it is: the one that hears, the one that sends, or both; and the change comes in the gap.
+        let kind = ["normal", "pubsub"][n % 2];
+        let _: i64 =
+            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).query(&mut redis.client()).unwrap();
+        redis.set("t:k", &value);
+        until("it is seen", || db.get(b"k").is_ok_and(|found| found == bytes(&value)));
+        if n % 3 == 0 {
+            db.set(b"mine", value.as_bytes()).unwrap();
+        }
+    }
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:mine"), bytes("27"));
+}
+
+#[test]
+fn a_redis_that_hangs_is_noticed_though_its_connections_stand() {
+    let redis = Redis::start();
+    let db = listening(&redis, WhenDeaf::Drop);
+    redis.set("t:k", "1");
+    assert_eq!(db.get(b"k").unwrap(), bytes("1"));
+    redis.hang();
+    let began = Instant::now();
+    until("it is noticed", || !hears(&db));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    redis.go_on();
+    until("it is heard again", || hears(&db));
+}
+
+#[test]
+fn nothing_is_lost_when_a_shared_redis_comes_back_empty() {
+    let mut redis = Redis::start();
+    for when_deaf in [WhenDeaf::Drop, WhenDeaf::Keep] {
+        let (a, b) = (listening(&redis, when_deaf), listening(&redis, when_deaf));
+        for n in 0..200 {
+            a.set(format!("a{n}").as_bytes(), b"1").unwrap();
+            b.set(format!("b{n}").as_bytes(), b"2").unwrap();
+        }
+        a.flush(PATIENCE).unwrap();
+        b.flush(PATIENCE).unwrap();
+        assert_eq!(a.get(b"b7").unwrap(), bytes("2"));
+        redis.kill();
+        redis.up();
+        until("all is back", || redis.entries("t:").len() == 400);
+        for n in 0..200 {
+            until("each has all", || {
+                a.get(format!("b{n}").as_bytes()).is_ok_and(|value| value == bytes("2"))
+                    && b.get(format!("a{n}").as_bytes()).is_ok_and(|value| value == bytes("1"))
+            });
+        }
+        a.clear().unwrap();
+        b.clear().unwrap();
+        a.flush(PATIENCE).unwrap();
+        b.flush(PATIENCE).unwrap();
+    }
+}
+
+/// What a store did last to a key: the value, or nothing after a delete; the outer `None` where it did nothing.
+type Last = Option<Option<Vec<u8>>>;
+
+/// Several stores change the same keys at once.
+fn one_run(redis: &Redis, seed: u64) {
+    let stores = 2 + seed as usize % 2;
+    const KEYS: u64 = 5;
+    let prefix = format!("run{seed}:");
+    let dbs: Vec<Db> = (0..stores)
+        .map(|_| {
+            with(tier(redis, WhenDeaf::Keep).timeout(Duration::from_secs(20)))
+                .tier(tier(redis, WhenDeaf::Keep).prefix(prefix.as_str()))
+        })
+        .map(|options| options.in_memory().unwrap())
+        .collect();
+    dbs.iter().for_each(|db| until("changes are heard", || hears(db)));
+    let lasts: Vec<Vec<Last>> = std::thread::scope(|scope| {
+        let writers: Vec<_> = dbs
+            .iter()
+            .enumerate()
+            .map(|(number, db)| {
+                scope.spawn(move || {
+                    let mut rng = Rng::new(seed ^ (number as u64) << 40);
+                    let mut lasts: Vec<Last> = vec![None; KEYS as usize];
+                    for step in 0..60 {
+                        let key = rng.below(KEYS);
+                        let name = format!("k{key}");
+                        match rng.below(10) {
+                            0..=3 => {
+                                let value = format!("store {number} step {step}").into_bytes();
+                                db.set(name.as_bytes(), &value).unwrap();
+                                lasts[key as usize] = Some(Some(value));
+                            }
+                            4..=5 => {
+                                db.delete(name.as_bytes()).unwrap();
+                                lasts[key as usize] = Some(None);
+                            }
+                            6 => db.flush(PATIENCE).unwrap(),
+                            _ => drop(db.get(name.as_bytes()).unwrap()),
+                        }
+                    }
+                    lasts
+                })
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    dbs.iter().for_each(|db| db.flush(PATIENCE).unwrap());
+    for key in 0..KEYS {
+        let there = redis.get(&format!("{prefix}k{key}"));
+        let candidates: Vec<_> = lasts.iter().filter_map(|of| of[key as usize].clone()).collect();
+        assert!(
+            candidates.contains(&there) || (candidates.is_empty() && there.is_none()),
+            "seed {seed}: k{key} holds {there:?}, and the stores ended with {candidates:?}"
+        );
+        for (number, db) in dbs.iter().enumerate() {
+            let began = Instant::now();
+            loop {
+                let here = db.get(format!("k{key}").as_bytes()).unwrap();
+                if here == there {
+                    break;
+                }
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "seed {seed}: store {number} has {here:?} for k{key}, Redis {there:?}"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_stores_that_change_the_same_keys_the_last_to_be_sent_wins_everywhere() {
+    let redis = Redis::start();
+    let first = seed("KV_TIER_SEED") >> 16;
+    for run in 0..count("KV_TIER_RUNS", 20) {
+        one_run(&redis, first + run);
+    }
+}

@@ -1,0 +1,37 @@
+//! The tier against a real `redis-server`, which each test starts for itself.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod fresh;
+#[path = "../support/gate.rs"]
+#[allow(dead_code)] // The tests that hold threads use the rest.
+mod gate;
+mod outbox;
+mod proxy;
+mod reads;
+mod server;
+
+use kv::{Db, Options, TierOptions};
+use server::Redis;
+use std::time::Duration;
+
+/// Longest wait for what should take moments.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn options(redis: &Redis) -> Options {
+    with(TierOptions::new(redis.url()))
+}
+
+/// Short pauses, so that a test need not wait for Redis to be tried again.
+fn with(tier: TierOptions) -> Options {
+    Options::new().tier(tier.prefix("t:").backoff_max(Duration::from_millis(50)))
+}
+
+fn in_memory(redis: &Redis) -> Db {
+    options(redis).in_memory().unwrap()
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    Some(text.into())
+}

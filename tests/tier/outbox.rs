@@ -1,0 +1,291 @@
+//! What was changed here reaches Redis, whatever happens in between.
+
+use super::gate::until;
+use super::server::Redis;
+use super::{bytes, in_memory, options, with, PATIENCE};
+use kv::{Batch, Db, Error, SetOptions, TierOptions, Writes};
+use std::time::{Duration, Instant};
+
+fn ttl(seconds: u64) -> SetOptions {
+    SetOptions::new().ttl(Duration::from_secs(seconds))
+}
+
+fn flushed(db: &Db) {
+    db.flush(PATIENCE).unwrap();
+}
+
+#[test]
+fn every_kind_of_change_reaches_redis() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    for db in [in_memory(&redis), options(&redis).open(dir.path()).unwrap()] {
+        redis.set("t:stale", "old");
+        db.set(b"plain", b"1").unwrap();
+        db.set(b"gone", b"1").unwrap();
+        flushed(&db);
+        db.set_with(b"expires", b"2", ttl(100)).unwrap();
+        db.delete(b"gone").unwrap();
+        // Not here, but there.
+        db.delete(b"stale").unwrap();
+        db.increment(b"n", 41).unwrap();
+        db.increment(b"n", 1).unwrap();
+        let mut batch = Batch::new();
+        batch.set("b1", "x").set("b2", "y").delete("b1");
+        db.apply(&batch).unwrap();
+        db.set(b"binary", &[0, 13, 10, 255]).unwrap();
+        flushed(&db);
+        let entries = redis.entries("t:");
+        let expected = [
+            ("t:b2", &b"y"[..]),
+            ("t:binary", &[0, 13, 10, 255]),
+            ("t:expires", b"2"),
+            ("t:n", b"42"),
+            ("t:plain", b"1"),
+        ];
+        assert_eq!(entries, expected.map(|(key, value)| (key.to_string(), value.to_vec())));
+        let left = redis.pttl("t:expires");
+        assert!((1..=100_000).contains(&left) && redis.pttl("t:plain") == -1, "{left} ms");
+        db.persist(b"expires").unwrap();
+        db.expire(b"plain", Duration::from_secs(50)).unwrap();
+        flushed(&db);
+        assert_eq!(redis.pttl("t:expires"), -1);
+        assert!((1..=50_000).contains(&redis.pttl("t:plain")));
+        db.clear().unwrap();
+        flushed(&db);
+        assert_eq!(redis.entries("t:"), []);
+        db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_value_that_expired_before_it_was_sent_leaves_nothing_in_redis() {
+    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    redis.set("t:k", "old");
+    redis.kill();
+    let db = in_memory(&redis);
+    db.set_with(b"k", b"new", SetOptions::new().ttl(Duration::from_millis(20))).unwrap();
+    until("the entry leaves the store", || db.is_empty());
+    redis.up();
+    flushed(&db);
+    assert_eq!(redis.get("t:k"), None);
+}
+
+#[test]
+fn changes_made_while_redis_is_down_come_when_it_is_up_the_newest_of_each_key_once() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let db = in_memory(&redis);
+    for n in 0..500 {
+        for key in 0..20 {
+            db.set(format!("k{key}").as_bytes(), format!("{n}").as_bytes()).unwrap();
+        }
+    }
+    db.delete(b"k7").unwrap();
+    assert!(matches!(db.flush(Duration::from_millis(50)), Err(Error::Tier { .. })));
+    let stats = db.tier_stats().unwrap().unwrap();
+    assert_eq!(stats.unsent_keys, 20);
+    assert!(stats.unsent_bytes > 20 * 32 && stats.unsent_for > Duration::ZERO && stats.failures > 0);
+    assert!(stats.failing.is_some());
+    redis.up();
+    flushed(&db);
+    let stats = db.tier_stats().unwrap().unwrap();
+    assert_eq!((stats.unsent_keys, stats.unsent_bytes, stats.failing), (0, 0, None));
+    assert!(stats.sent_keys < 200, "{} keys sent for 20", stats.sent_keys);
+    let entries = redis.entries("t:");
+    assert_eq!(entries.len(), 19);
+    assert!(entries.iter().all(|(key, value)| value == b"499" && key != "t:k7"));
+}
+
+/// Changes of a store whose Redis is down: sets, overwrites, deletes of what Redis holds, entries that expire.
+fn change_offline(db: &Db) {
+    for n in 0..2000 {
+        db.set(format!("k{}", n % 300).as_bytes(), format!("{n}").as_bytes()).unwrap();
+    }
+    for n in (0..300).step_by(3) {
+        db.delete(format!("k{n}").as_bytes()).unwrap();
+    }
+    db.set_with(b"k1", b"soon", SetOptions::new().ttl(Duration::from_millis(1))).unwrap();
+}
+
+fn check_converged(redis: &Redis, db: &Db) {
+    for n in 0..300 {
+        let key = format!("k{n}");
+        assert_eq!(redis.get(&format!("t:{key}")), db.get(key.as_bytes()).unwrap(), "{key}");
+        assert_eq!(db.contains(key.as_bytes()).unwrap(), n % 3 != 0 && n != 1, "{key}");
+    }
+}
+
+#[test]
+fn what_was_not_sent_survives_a_crash_and_compactions_and_is_sent_by_the_next_open() {
+    for ends_cleanly in [false, true] {
+        let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let dir = tempfile::tempdir().unwrap();
+        let small = || options(&redis).segment_bytes(64 << 10);
+        let db = small().open(dir.path()).unwrap();
+        for n in 0..300 {
+            db.set(format!("k{n}").as_bytes(), b"before").unwrap();
+        }
+        flushed(&db);
+        redis.kill();
+        let small = || options(&redis).segment_bytes(64 << 10);
+        change_offline(&db);
+        db.compact().unwrap();
+        if ends_cleanly {
+            db.close().unwrap();
+        } else {
+            db.abandon();
+        }
+        drop(db);
+        // A month without Redis, with a restart each week.
+        for _ in 0..3 {
+            let db = small().open(dir.path()).unwrap();
+            db.compact().unwrap();
+            assert_eq!(db.get(b"k0").unwrap(), None, "deleted here, and Redis cannot be asked");
+            drop(db);
+        }
+        redis.up();
+        let db = options(&redis).segment_bytes(64 << 10).open(dir.path()).unwrap();
+        flushed(&db);
+        check_converged(&redis, &db);
+        assert_eq!(db.tier_stats().unwrap().unwrap().unsent_deletes, 0);
+    }
+}
+
+#[test]
+fn deletes_that_redis_has_leave_index_and_log() {
+    let redis = Redis::start();
+    let db = options(&redis).segment_bytes(64 << 10).in_memory().unwrap();
+    for round in 0..5 {
+        for n in 0..3000 {
+            db.set(format!("{n}").as_bytes(), &[round; 100]).unwrap();
+        }
+        for n in 0..3000 {
+            db.delete(format!("{n}").as_bytes()).unwrap();
+        }
+    }
+    flushed(&db);
+    until("masks leave the index", || db.stats().unwrap().index_entries == 0);
+    db.compact().unwrap();
+    until("the log is small", || db.stats().unwrap().log_bytes < 1 << 20);
+}
+
+#[test]
+fn a_redis_that_comes_back_empty_is_given_everything_again() {
+    let mut redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let db = options(&redis).open(dir.path()).unwrap();
+    for n in 0..1000 {
+        db.set(format!("{n}").as_bytes(), b"v").unwrap();
+    }
+    flushed(&db);
+    redis.kill();
+    redis.up();
+    assert_eq!(redis.entries("t:"), []);
+    // The loss shows when the store next speaks to Redis.
+    db.set(b"one more", b"v").unwrap();
+    until("all is back", || redis.entries("t:").len() == 1001);
+    flushed(&db);
+    // Also when the store was closed meanwhile.
+    db.close().unwrap();
+    redis.kill();
+    redis.up();
+    let db = options(&redis).open(dir.path()).unwrap();
+    db.set(b"and another", b"v").unwrap();
+    until("all is back", || redis.entries("t:").len() == 1002);
+}
+
+#[test]
+fn an_open_after_everything_was_sent_sends_nothing_again() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    for crashes in [false, true, false] {
+        let db = options(&redis).open(dir.path()).unwrap();
+        db.set(b"k", b"ours").unwrap();
+        flushed(&db);
+        if crashes {
+            db.abandon();
+        }
+        drop(db);
+        // Somebody else changes it: later, so theirs is the newest.
+        redis.set("t:k", "theirs");
+        let db = options(&redis).open(dir.path()).unwrap();
+        db.set(b"other", b"x").unwrap();
+        flushed(&db);
+        assert_eq!(redis.get("t:k"), bytes("theirs"));
+        assert_eq!(db.tier_stats().unwrap().unwrap().sent_keys, 1);
+    }
+}
+
+#[test]
+fn a_write_through_returns_when_redis_has_it_and_fails_in_time_when_it_does_not_answer() {
+    let mut redis = Redis::start();
+    let timeout = Duration::from_millis(300);
+    let db =
+        with(TierOptions::new(redis.tcp_url()).writes(Writes::Through).timeout(timeout)).in_memory().unwrap();
+    for n in 0..50 {
+        db.set(b"k", format!("{n}").as_bytes()).unwrap();
+        assert_eq!(redis.get("t:k"), bytes(&n.to_string()));
+    }
+    db.delete(b"k").unwrap();
+    assert_eq!(redis.get("t:k"), None);
+    redis.hang();
+    let began = Instant::now();
+    assert!(matches!(db.set(b"k", b"late"), Err(Error::Tier { .. })));
+    assert!(began.elapsed() < 3 * timeout, "{:?}", began.elapsed());
+    assert_eq!(db.get(b"k").unwrap(), bytes("late"), "it stands here, and is sent later");
+    redis.go_on();
+    flushed(&db);
+    assert_eq!(redis.get("t:k"), bytes("late"));
+    redis.kill();
+    until("it is known to be down", || {
+        let began = Instant::now();
+        let refused = db.set(b"k", b"x").is_err();
+        refused && began.elapsed() < timeout / 2
+    });
+}
+
+#[test]
+fn a_full_queue_in_memory_refuses_changes_until_redis_takes_some() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let tier = TierOptions::new(redis.url()).unsent_deletes_max(100);
+    let db = with(tier).in_memory().unwrap();
+    let mut n = 0;
+    let refused = loop {
+        let key = format!("{n}");
+        let result = db.set(key.as_bytes(), b"v").and_then(|()| db.delete(key.as_bytes()));
+        match result {
+            Err(error) => break error,
+            Ok(_) => n += 1,
+        }
+        if n % 50 == 0 {
+            // Held masks are counted by the background.
+            db.sweep().unwrap();
+        }
+        assert!(n < 100_000, "never refused");
+    };
+    assert!(matches!(refused, Error::Tier { .. }), "{refused}");
+    redis.up();
+    flushed(&db);
+    until("there is room again", || db.set(b"k", b"v").is_ok());
+}
+
+#[test]
+fn a_connection_authenticates_and_chooses_its_database() {
+    let redis = Redis::with(&[
+        "--user", "app", "on", ">secret", "~t:*", "&*", "+@all", "--user", "default", "on", ">root", "~*",
+        "+@all",
+    ]);
+    let tier = || TierOptions::new(redis.tcp_url()).username("app").database(3);
+    let db = with(tier().password("secret")).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    flushed(&db);
+    let wrong = with(tier().password("wrong")).in_memory().unwrap();
+    wrong.set(b"k2", b"v").unwrap();
+    let error = wrong.flush(Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(error.contains("WRONGPASS") && !error.contains("wrong "), "{error}");
+    let url = format!("redis+unix://{}?db=3&user=default&pass=root", redis.socket().display());
+    let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let found: Option<String> = redis::Commands::get(&mut client, "t:k").unwrap();
+    assert_eq!(found.as_deref(), Some("v"));
+}

@@ -1,0 +1,242 @@
+//! A proxy that does to one command what networks and servers do.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What becomes of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It never arrives; the connection is cut.
+    CutBefore,
+    /// It is executed; its answer is lost with the connection.
+    CutAfter,
+    /// Nothing comes back, and the connection stands.
+    Hang,
+    /// The answer comes a byte at a time, too slowly.
+    Trickle,
+    /// The server refuses it.
+    Refuse(&'static str),
+    /// Something else comes back.
+    Garbage(&'static [u8]),
+    /// The client gives up; then it is executed all the same, once the test lets it.
+    Late,
+}
+
+#[derive(Default)]
+struct Plan {
+    /// Number of the command, and what happens to it; once.
+    fault: Option<(u64, Fault)>,
+    /// The same for the next command of this name.
+    named: Option<(&'static str, Fault)>,
+    commands: u64,
+    /// New connections are refused.
+    is_down: bool,
+    /// A late command may be executed; has been.
+    lets_late: bool,
+    late_done: bool,
+    sockets: Vec<TcpStream>,
+}
+
+struct Shared {
+    server: PathBuf,
+    plan: Mutex<Plan>,
+    changed: Condvar,
+    ends: AtomicBool,
+}
+
+pub struct Proxy {
+    shared: Arc<Shared>,
+    port: u16,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub fn to(server: PathBuf) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            server,
+            plan: Mutex::default(),
+            changed: Condvar::new(),
+            ends: AtomicBool::new(false),
+        });
+        let of_thread = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || {
+            let mut serving = Vec::new();
+            for client in listener.incoming() {
+                if of_thread.ends.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (client, shared) = (client.unwrap(), Arc::clone(&of_thread));
+                serving.push(std::thread::spawn(move || {
+                    // Either side may go at any time.
+                    let _ = shared.serve(client);
+                }));
+            }
+            serving.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        Proxy { shared, port, accepting: Some(accepting) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Lets the command that comes after `skipped` others meet a fault.
+    pub fn plan(&self, skipped: u64, fault: Fault) {
+        let mut plan = self.shared.plan.lock().unwrap();
+        plan.fault = Some((plan.commands + skipped, fault));
+    }
+
+    pub fn plan_next(&self, name: &'static str, fault: Fault) {
+        self.shared.plan.lock().unwrap().named = Some((name, fault));
+    }
+
+    /// Whether the planned command has come.
+    pub fn has_struck(&self) -> bool {
+        let plan = self.shared.plan.lock().unwrap();
+        plan.fault.is_none() && plan.named.is_none()
+    }
+
+    pub fn set_down(&self, is_down: bool) {
+        self.shared.plan.lock().unwrap().is_down = is_down;
+    }
+
+    /// Has the late command executed, and waits until it is.
+    pub fn let_late(&self) {
+        let mut plan = self.shared.plan.lock().unwrap();
+        plan.lets_late = true;
+        self.shared.changed.notify_all();
+        while !plan.late_done {
+            let (guard, timeout) = self.shared.changed.wait_timeout(plan, Duration::from_secs(30)).unwrap();
+            assert!(!timeout.timed_out(), "the late command was not executed");
+            plan = guard;
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::SeqCst);
+        for socket in self.shared.plan.lock().unwrap().sockets.drain(..) {
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        self.accepting.take().unwrap().join().unwrap();
+    }
+}
+
+impl Shared {
+    fn serve(&self, client: TcpStream) -> std::io::Result<()> {
+        {
+            let mut plan = self.plan.lock().unwrap();
+            if plan.is_down {
+                return Ok(());
+            }
+            plan.sockets.push(client.try_clone()?);
+        }
+        client.set_nodelay(true)?;
+        let mut to_client = client.try_clone()?;
+        let mut from_client = BufReader::new(client);
+        let mut to_server = UnixStream::connect(&self.server)?;
+        let mut from_server = BufReader::new(to_server.try_clone()?);
+        loop {
+            let (command, name) = read_command(&mut from_client)?;
+            let mut execute = |command: &[u8]| -> std::io::Result<Vec<u8>> {
+                to_server.write_all(command)?;
+                let mut reply = Vec::new();
+                read_reply(&mut from_server, &mut reply)?;
+                Ok(reply)
+            };
+            match self.fault_of(&name) {
+                None => to_client.write_all(&execute(&command)?)?,
+                Some(Fault::CutBefore) => return Ok(()),
+                Some(Fault::CutAfter) => return execute(&command).map(drop),
+                Some(Fault::Hang) => return wait_for_end(&mut from_client),
+                Some(Fault::Trickle) => {
+                    for byte in execute(&command)? {
+                        to_client.write_all(&[byte])?;
+                        std::thread::sleep(Duration::from_millis(40));
+                    }
+                    return wait_for_end(&mut from_client);
+                }
+                Some(Fault::Refuse(text)) => {
+                    // A command that the server refuses too, so that a transaction around it fails.
+                    execute(b"*1\r\n$7\r\nREFUSED\r\n")?;
+                    to_client.write_all(format!("-{text}\r\n").as_bytes())?;
+                }
+                Some(Fault::Garbage(bytes)) => {
+                    to_client.write_all(bytes)?;
+                    return wait_for_end(&mut from_client);
+                }
+                Some(Fault::Late) => {
+                    wait_for_end(&mut from_client)?;
+                    let mut plan = self.plan.lock().unwrap();
+                    while !plan.lets_late && !self.ends.load(Ordering::SeqCst) {
+                        plan = self.changed.wait(plan).unwrap();
+                    }
+                    execute(&command)?;
+                    plan.late_done = true;
+                    self.changed.notify_all();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn fault_of(&self, name: &str) -> Option<Fault> {
+        let mut plan = self.plan.lock().unwrap();
+        let number = plan.commands;
+        plan.commands += 1;
+        let named = plan.named.take_if(|(wanted, _)| *wanted == name).map(|(_, fault)| fault);
+        named.or_else(|| plan.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault))
+    }
+}
+
+/// Until the client goes; what it sends meanwhile is lost.
+fn wait_for_end(from: &mut impl Read) -> std::io::Result<()> {
+    let mut lost = [0; 4096];
+    while from.read(&mut lost)? > 0 {}
+    Ok(())
+}
+
+fn read_line(from: &mut impl BufRead, to: &mut Vec<u8>) -> std::io::Result<Vec<u8>> {
+    let begin = to.len();
+    if from.read_until(b'\n', to)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(to[begin..].to_vec())
+}
+
+fn number(line: &[u8]) -> i64 {
+    std::str::from_utf8(&line[1..]).unwrap().trim().parse().unwrap()
+}
+
+fn read_command(from: &mut impl BufRead) -> std::io::Result<(Vec<u8>, String)> {
+    let mut command = Vec::new();
+    read_reply(from, &mut command)?;
+    let name = command.split(|byte| *byte == b'\n').nth(2).unwrap();
+    Ok((command.clone(), String::from_utf8_lossy(name).trim().to_string()))
+}
+
+/// One value of the protocol, whatever is in it.
+fn read_reply(from: &mut impl BufRead, to: &mut Vec<u8>) -> std::io::Result<()> {
+    let line = read_line(from, to)?;
+    match line[0] {
+        b'$' | b'=' | b'!' if number(&line) >= 0 => {
+            let begin = to.len();
+            to.resize(begin + number(&line) as usize + 2, 0);
+            from.read_exact(&mut to[begin..])
+        }
+        b'*' | b'~' | b'>' => (0..number(&line)).try_for_each(|_| read_reply(from, to)),
+        b'%' => (0..2 * number(&line)).try_for_each(|_| read_reply(from, to)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,233 @@
+//! Reads that fall through to Redis, and the copies that they leave.
+
+use super::gate::until;
+use super::server::Redis;
+use super::{bytes, in_memory, options, with, PATIENCE};
+use kv::{Batch, Condition, Error, SetOptions, TierOptions, Ttl, Writes};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_miss_brings_value_and_remaining_time_and_the_next_read_is_local() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    redis.set("t:k", "v");
+    let _: () =
+        redis::cmd("SET").arg("t:e").arg("w").arg("PX").arg(60_000).query(&mut redis.client()).unwrap();
+    assert_eq!(db.get(b"k").unwrap(), bytes("v"));
+    assert_eq!(db.get_many(&["e", "none", "k"]).unwrap(), [bytes("w"), None, bytes("v")]);
+    let Some(Ttl::Remaining(left)) = db.ttl(b"e").unwrap() else { panic!("the copy lost its time") };
+    let there = redis.pttl("t:e") as u128;
+    assert!(left.as_millis() <= there + 5 && left > Duration::from_secs(50), "{left:?}, {there} ms in Redis");
+    assert_eq!(db.ttl(b"k").unwrap(), Some(Ttl::Never));
+    let fetches = db.tier_stats().unwrap().unwrap().fetches;
+    redis.set("t:k", "changed");
+    assert_eq!(db.get(b"k").unwrap(), bytes("v"), "a copy, until it is told otherwise");
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, fetches);
+    assert_eq!(db.get_with(b"k", |value| value.len()).unwrap(), Some(1));
+    let mut to = Vec::new();
+    redis.set("t:into", "x");
+    assert!(db.get_into(b"into", &mut to).unwrap() && to == b"x");
+    assert_eq!(db.get_with(b"none", |value| value.len()).unwrap(), None);
+    // Copies are not sent back.
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(db.tier_stats().unwrap().unwrap().sent_keys, 0);
+}
+
+#[test]
+fn a_miss_is_asked_once_and_never_again_for_the_same_call() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let began = Instant::now();
+    for n in 0..200 {
+        assert_eq!(db.get(format!("none{n}").as_bytes()).unwrap(), None);
+    }
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?} for 200 misses", began.elapsed());
+}
+
+#[test]
+fn changes_that_depend_on_what_stands_see_what_redis_holds() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    for key in ["n", "add", "replace", "take", "expire"] {
+        redis.set(&format!("t:{key}"), "5");
+    }
+    assert_eq!(db.increment(b"n", 2).unwrap(), 7);
+    assert!(!db.add(b"add", b"x").unwrap());
+    let present = SetOptions::new().condition(Condition::IfPresent);
+    assert!(db.set_with(b"replace", b"x", present).unwrap().is_some());
+    assert_eq!(db.take(b"take").unwrap(), bytes("5"));
+    assert!(db.expire(b"expire", Duration::from_secs(9)).unwrap());
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(
+        [redis.get("t:n"), redis.get("t:add"), redis.get("t:replace"), redis.get("t:take")],
+        [bytes("7"), bytes("5"), bytes("x"), None]
+    );
+    assert!((1..=9000).contains(&redis.pttl("t:expire")));
+}
+
+#[test]
+fn many_readers_of_a_missing_key_ask_once() {
+    let redis = Redis::start();
+    redis.set("t:k", "v");
+    let db = in_memory(&redis);
+    redis.hang();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..16).map(|_| scope.spawn(|| db.get(b"k").unwrap())).collect();
+        std::thread::sleep(Duration::from_millis(50));
+        redis.go_on();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), bytes("v"));
+        }
+    });
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, 1);
+}
+
+/// What changes a key, and its name.
+type Change<'a> = (&'a str, &'a dyn Fn(&[u8]));
+
+#[test]
+fn a_copy_neither_overwrites_a_newer_change_nor_brings_back_what_was_deleted_meanwhile() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let changes: [Change<'_>; 4] = [
+        ("set", &|key| db.set(key, b"new").unwrap()),
+        ("delete", &|key| assert!(!db.delete(key).unwrap())),
+        ("batch", &|key| {
+            let mut batch = Batch::new();
+            batch.set(key, "new").set("other", "x");
+            db.apply(&batch).unwrap();
+        }),
+        ("set and delete", &|key| {
+            db.set(key, b"new").unwrap();
+            db.delete(key).unwrap();
+        }),
+    ];
+    for (name, change) in changes {
+        let key = format!("k {name}");
+        redis.set(&format!("t:{key}"), "old");
+        redis.hang();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| db.get(key.as_bytes()).unwrap());
+            // The reader is on its way once Redis, which does not read, has more to read.
+            std::thread::sleep(Duration::from_millis(30));
+            change(key.as_bytes());
+            let local = db.get(key.as_bytes()).unwrap();
+            assert_eq!(local.is_some(), !name.contains("delete"), "{name}");
+            redis.go_on();
+            reader.join().unwrap();
+        });
+        let expected = (!name.contains("delete")).then(|| b"new".to_vec());
+        assert_eq!(db.get(key.as_bytes()).unwrap(), expected, "{name}");
+        db.flush(PATIENCE).unwrap();
+        assert_eq!(db.get(key.as_bytes()).unwrap(), expected, "{name}");
+        assert_eq!(redis.get(&format!("t:{key}")), expected, "{name}");
+    }
+}
+
+#[test]
+fn readers_beside_deleters_never_see_a_deleted_key_again() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    for key in 0..8 {
+                        let _ = db.get(format!("{key}").as_bytes());
+                    }
+                }
+            });
+        }
+        for round in 0..300 {
+            for key in 0..8 {
+                let key = format!("{key}");
+                db.set(key.as_bytes(), format!("{round}").as_bytes()).unwrap();
+                if round % 3 == 0 {
+                    db.flush(PATIENCE).unwrap();
+                }
+                db.delete(key.as_bytes()).unwrap();
+                for _ in 0..3 {
+                    assert_eq!(db.get(key.as_bytes()).unwrap(), None, "{key} in round {round}");
+                }
+            }
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.entries("t:"), []);
+}
+
+#[test]
+fn a_redis_that_cannot_be_asked_is_an_error_in_time_or_a_miss_where_that_was_chosen() {
+    let mut redis = Redis::start();
+    let timeout = Duration::from_millis(200);
+    let tier = || TierOptions::new(redis.tcp_url()).timeout(timeout);
+    let strict = with(tier()).in_memory().unwrap();
+    let lenient = with(tier().unreachable_is_miss(true)).in_memory().unwrap();
+    strict.set(b"local", b"v").unwrap();
+    redis.hang();
+    let began = Instant::now();
+    assert!(matches!(strict.get(b"k"), Err(Error::Tier { .. })));
+    assert_eq!(lenient.get(b"k").unwrap(), None);
+    assert!(began.elapsed() < 4 * timeout, "{:?}", began.elapsed());
+    assert_eq!(strict.get(b"local").unwrap(), bytes("v"));
+    redis.go_on();
+    redis.kill();
+    // The circuit is open: a thousand readers do not wait a thousand timeouts.
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert!(strict.get(b"k").is_err());
+    }
+    assert!(began.elapsed() < 10 * timeout, "{:?}", began.elapsed());
+    redis.up();
+    redis.set("t:k", "v");
+    until("reads come through again", || strict.get(b"k").is_ok_and(|value| value == bytes("v")));
+}
+
+#[test]
+fn a_key_of_another_type_fails_its_reader_and_nobody_else() {
+    let redis = Redis::start();
+    let _: () = redis::cmd("HSET").arg("t:hash").arg("f").arg("v").query(&mut redis.client()).unwrap();
+    redis.set("t:k", "v");
+    let db = in_memory(&redis);
+    let error = db.get(b"hash").unwrap_err().to_string();
+    assert!(error.contains("WRONGTYPE"), "{error}");
+    assert_eq!(db.get(b"k").unwrap(), bytes("v"));
+}
+
+#[test]
+fn a_follower_reads_and_refuses_changes() {
+    let redis = Redis::start();
+    redis.set("t:k", "v");
+    let db = with(TierOptions::new(redis.url()).writes(Writes::Refused)).in_memory().unwrap();
+    assert_eq!(db.get(b"k").unwrap(), bytes("v"));
+    let refused = [
+        db.set(b"k", b"x").err(),
+        db.delete(b"k").err(),
+        db.increment(b"k", 1).err(),
+        db.set_many(&[("k", "x")]).err(),
+        db.expire(b"k", Duration::from_secs(1)).err(),
+        db.clear().err(),
+    ];
+    assert!(refused.iter().all(|error| matches!(error, Some(Error::ReadOnly { .. }))), "{refused:?}");
+    assert_eq!((db.get(b"k").unwrap(), redis.get("t:k")), (bytes("v"), bytes("v")));
+}
+
+#[test]
+fn a_loader_runs_only_for_what_redis_has_not_either_and_what_it_brings_is_sent() {
+    let redis = Redis::start();
+    redis.set("t:there", "v");
+    let dir = tempfile::tempdir().unwrap();
+    let db = options(&redis).open(dir.path()).unwrap();
+    let load = |key: &[u8]| db.get_or_load(key, SetOptions::new(), || Ok::<_, String>(bytes("loaded")));
+    assert_eq!(load(b"there").unwrap(), bytes("v"));
+    assert_eq!(load(b"nowhere").unwrap(), bytes("loaded"));
+    // A loader may read, its own key too.
+    let own = db.get_or_load(b"own", SetOptions::new(), || db.get(b"own"));
+    assert_eq!(own.unwrap(), None);
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((redis.get("t:there"), redis.get("t:nowhere")), (bytes("v"), bytes("loaded")));
+}
