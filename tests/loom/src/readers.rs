@@ -101,7 +101,7 @@ fn nothing_is_freed_that_a_reader_may_look_at() {
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn a_read_needs_a_fence() {
+fn a_read_must_have_a_fence() {
     readers_against_free(Some(Fault::NoFence));
 }
 
