@@ -271,6 +271,15 @@ fn p4_time_does_not_leave_with_copies_that_an_earlier_compaction_could_not_list(
     }
 }
 
+fn open_by_hand(disk: &Arc<SimDisk>, clock: &Arc<ManualClock>) -> Db {
+    on(Options::new().clock(clock.clone()).sync(Sync::Never).background(false), disk).open("store").unwrap()
+}
+
+fn close_with_an_entry_of_ten_seconds(db: &Db) {
+    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    db.close().unwrap();
+}
+
 /// I15, I17: the time that an open finds stood in a tail that goes, with nothing in it to copy. What the open has told of it is
 /// still so after power is lost.
 #[test]
@@ -278,14 +287,8 @@ fn p4_what_an_open_found_expired_stays_gone_when_power_is_lost_and_the_clock_is_
     const BEGAN_MS: u64 = 1_700_000_000_000;
     let disk = SimDisk::new();
     let clock = Arc::new(ManualClock::new(BEGAN_MS));
-    let open = |disk: &Arc<SimDisk>| {
-        on(Options::new().clock(clock.clone()).sync(Sync::Never).background(false), disk)
-            .open("store")
-            .unwrap()
-    };
-    let db = open(&disk);
-    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
-    db.close().unwrap();
+    let open = |disk: &Arc<SimDisk>| open_by_hand(disk, &clock);
+    close_with_an_entry_of_ten_seconds(&open(&disk));
     clock.advance(Duration::from_secs(11));
     let db = open(&disk);
     assert_eq!(db.get(b"short").unwrap(), None);
@@ -308,15 +311,8 @@ fn p4_the_time_that_a_close_keeps_is_there_after_power_was_lost() {
     const BEGAN_MS: u64 = 1_700_000_000_000;
     let disk = SimDisk::new();
     let clock = Arc::new(ManualClock::new(BEGAN_MS));
-    let open = |disk: &Arc<SimDisk>| {
-        on(Options::new().clock(clock.clone()).sync(Sync::Never).background(false), disk)
-            .open("store")
-            .unwrap()
-    };
-    let db = open(&disk);
-    db.set_with(b"short", b"lived", SetOptions::new().ttl(Duration::from_secs(10))).unwrap();
-    db.close().unwrap();
-    drop(db);
+    let open = |disk: &Arc<SimDisk>| open_by_hand(disk, &clock);
+    close_with_an_entry_of_ten_seconds(&open(&disk));
     let db = open(&disk);
     clock.advance(Duration::from_secs(11));
     assert_eq!(db.get(b"short").unwrap(), None);
