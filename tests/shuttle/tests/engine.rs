@@ -151,7 +151,7 @@ fn expiry_against_persist(fault: Option<Fault>) {
     db.set_with(b"key", b"expires", SetOptions::new().ttl(Duration::from_millis(1))).unwrap();
     let (is_absent, is_persisted) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            pass_turns(20);
+            pass_turns(3);
             scene.clock.advance(Duration::from_millis(1));
             db.get(b"key").unwrap().is_none()
         });
