@@ -172,3 +172,37 @@ fn power_lost_in_the_opening_after_a_sync_that_failed_loses_nothing_acknowledged
         }
     }
 }
+
+/// The makers of a store die at each call in turn; whoever comes next finds what they left, and syncs it too: the name of a
+/// directory that is there may never have been synced.
+#[test]
+fn what_is_acknowledged_as_synced_is_there_wherever_the_maker_of_the_store_died() {
+    for dir in [DIR, "new/directories/above/it"] {
+        let disk = SimDisk::new();
+        let deaths = Arc::new(Mutex::new(Vec::new()));
+        let (into, of) = (Arc::clone(&deaths), Arc::downgrade(&disk));
+        disk.watch(move |call, moment| {
+            if let Some(disk) = of.upgrade() {
+                into.lock().unwrap().push((call, moment, disk.copy()));
+            }
+        });
+        options(&disk, Sync::Always).open(dir).unwrap().abandon();
+        disk.unwatch();
+        let deaths = std::mem::take(&mut *deaths.lock().unwrap());
+        assert!(deaths.iter().any(|(call, ..)| *call == Call::CreateDir), "no death beside a new directory");
+        for (call, moment, left) in deaths {
+            let db = options(&left, Sync::Always).open(dir).unwrap();
+            db.set(b"key", b"value").unwrap();
+            for choice in [Choice::Nothing, Choice::DataWithoutNames] {
+                let after = options(&left.image(choice, 1), Sync::Never).open(dir).unwrap();
+                let found = after.get(b"key").unwrap();
+                assert_eq!(
+                    found.as_deref(),
+                    Some(&b"value"[..]),
+                    "death {moment:?} {call:?} of {dir}, then {choice:?}"
+                );
+            }
+            db.abandon();
+        }
+    }
+}
