@@ -475,7 +475,12 @@ impl Segment {
     }
 
     /// Calls `visit` with each member of the frame at `offset`, which is committed.
-    pub(crate) fn members(&self, offset: u64, frame: &View<'_>, mut visit: impl FnMut(u64, &View<'_>)) {
+    pub(crate) fn members<'m>(
+        &'m self,
+        offset: u64,
+        frame: &View<'_>,
+        mut visit: impl FnMut(u64, &View<'m>),
+    ) {
         let end = offset + frame.bytes();
         let mut at = offset + HEADER_BYTES as u64;
         while at < end {
