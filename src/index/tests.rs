@@ -201,6 +201,7 @@ fn it_answers_as_other_maps_do() {
     let peer: papaya::HashMap<usize, Address> = papaya::HashMap::new();
     let mut rng = Rng::seeded(0);
     let (mut bits_seen, mut keys, mut removes) = (std::collections::BTreeSet::new(), KEYS, 20);
+    let (mut at_once, mut present) = (0, 0);
     for operation in 0..OPERATIONS {
         if operation % 100_000 == 0 {
             // Each phase has its own size and its own share of removals.
@@ -224,6 +225,14 @@ fn it_answers_as_other_maps_do() {
         let n = rng.below(keys);
         let known = oracle.get(&n).copied();
         assert_eq!(find(&index, &keyring, n), known);
+        with(&index, &keyring, |map| {
+            assert_eq!(map.get(keyring.key(n)).map(|(address, _)| address), known);
+            if let Some((_, version)) = map.get_at_once(keyring.key(n)) {
+                assert_eq!(Some(version), known.map(|address| parts(address).1));
+                at_once += 1;
+            }
+            present += usize::from(known.is_some());
+        });
         assert_eq!(peer.pin().get(&n).copied(), known);
         let choice = rng.below(100);
         if choice < removes {
@@ -242,6 +251,7 @@ fn it_answers_as_other_maps_do() {
         }
     }
     assert!(bits_seen.len() >= 3, "tables of sizes {bits_seen:?} only");
+    assert!(at_once > present / 2, "{at_once} of {present} at once");
 }
 
 /// Keys whose hashes end in the same bits: chains longer than what a header speaks for (X7), and tables outgrown for the
