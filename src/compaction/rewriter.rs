@@ -60,8 +60,9 @@ impl<'v> Group<'v> {
         self.len == PREFETCHED_KEYS
     }
 
-    fn records(&self) -> impl Iterator<Item = &(u64, View<'v>)> {
-        self.records.iter().take(self.len).flatten()
+    /// What is in it, which it then is not any more.
+    fn take(&mut self) -> &[Option<(u64, View<'v>)>] {
+        self.records.get(..std::mem::take(&mut self.len)).unwrap_or_default()
     }
 }
 
@@ -205,17 +206,18 @@ impl<'s> Rewriter<'s> {
         result
     }
 
-    /// Copies what these records still need. What takes the time is waiting for the index: a group waits once.
+    /// Copies what these records still need, and empties the group. What takes the time is waiting for the index: a group waits
+    /// once.
     fn rewrite_group(&mut self, victim: &Segment, group: &mut Group<'_>, guard: &Guard) -> Result<()> {
-        self.store.map(guard).prefetch(group.records().map(|(_, view)| view.key));
-        for (at, view) in group.records() {
+        let records = group.take();
+        self.store.map(guard).prefetch(records.iter().flatten().map(|(_, view)| view.key));
+        for (at, view) in records.iter().flatten() {
             if view.word.kind() != Some(Kind::Clear) {
                 self.rewrite_entry(victim, *at, view, guard)?;
             } else if !self.frees(view.lsn) {
                 self.keep_mask(Kind::Clear, view, guard)?;
             }
         }
-        group.len = 0;
         Ok(())
     }
 

@@ -200,11 +200,16 @@ impl Index {
 
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
-        // Not `hash_one`, which adds the length that `write` adds too.
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        hash(&self.hasher, key)
     }
+}
+
+#[inline]
+fn hash(hasher: &ahash::RandomState, key: &[u8]) -> u64 {
+    // Not `hash_one`, which adds the length that `write` adds too.
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 impl<'g, R: Records> Pinned<'g, R> {
