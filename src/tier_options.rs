@@ -45,7 +45,7 @@ pub(crate) enum Server {
 /// ```
 #[derive(Clone)]
 pub struct TierOptions {
-    url: String,
+    pub(crate) url: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) database: Option<i64>,
@@ -89,6 +89,18 @@ impl TierOptions {
             backoff_max: Duration::from_secs(5),
             unsent_deletes_max: 1_000_000,
         }
+    }
+
+    /// As `new` takes it, for options that come one by one.
+    pub(crate) fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    /// Takes `fresh` back.
+    pub(crate) fn not_fresh(mut self) -> Self {
+        self.fresh = None;
+        self
     }
 
     /// User of the server's access list, in place of the URL's.

@@ -8,6 +8,7 @@ mod backoff;
 mod conn;
 mod copies;
 mod fetch;
+mod figures;
 mod listener;
 mod mark;
 mod outbox;
@@ -294,6 +295,11 @@ impl Tier {
             Err(_) if options.unreachable_is_miss => Ok(Fetched::Absent),
             Err(failure) => Err(tier_error(&failure)),
         }
+    }
+
+    /// Tells the logger, in a thread of the store. Only for stores that ask.
+    pub(crate) fn note(&self, line: String) {
+        self.shared.fetches.note(line);
     }
 
     /// Whether what was fetched may be kept: not where it could grow old unnoticed and that is not wanted.
