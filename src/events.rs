@@ -1,6 +1,6 @@
 //! What the listener hears, and the thread that tells it.
 
-use crate::options::Listener;
+use crate::options::{Listener, Logger};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Mutex, PoisonError};
@@ -32,22 +32,38 @@ pub struct Event {
     pub cause: Cause,
 }
 
+/// What waits for the listener's thread.
+struct Waiting {
+    event: Event,
+    /// Why the value cannot be read: for the logger, which not every host can be asked for by whoever removes an entry.
+    unreadable: Option<String>,
+}
+
 /// The queue to the listener.
 #[derive(Default)]
 pub(crate) struct Events {
-    queue: Mutex<Option<SyncSender<Event>>>,
+    queue: Mutex<Option<SyncSender<Waiting>>>,
     is_on: AtomicBool,
     dropped: AtomicU64,
 }
 
 impl Events {
-    /// Starts the thread that calls `listener`. It ends when the `Events` are dropped or shut.
-    pub(crate) fn start(listener: Listener, waiting_max: usize) -> std::io::Result<(Events, JoinHandle<()>)> {
-        let (queue, events) = sync_channel::<Event>(waiting_max);
+    /// Starts the thread that calls `listener`, and `logger` about values that cannot be read. It ends when the `Events` are
+    /// dropped or shut.
+    pub(crate) fn start(
+        listener: Listener,
+        logger: Option<Logger>,
+        waiting_max: usize,
+    ) -> std::io::Result<(Events, JoinHandle<()>)> {
+        let (queue, events) = sync_channel::<Waiting>(waiting_max);
         let thread = std::thread::Builder::new().name("kv-listener".into()).spawn(move || {
-            for event in events {
-                // A listener that panics has failed for this event; the next ones are still its own.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(&event)));
+            for Waiting { event, unreadable } in events {
+                // Who panics has failed for this event; the next ones are still its own.
+                let call = |call: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+                if let (Some(logger), Some(line)) = (&logger, unreadable) {
+                    let _ = call(&|| logger(&line));
+                }
+                let _ = call(&|| listener(&event));
             }
         })?;
         let events =
@@ -62,9 +78,10 @@ impl Events {
     }
 
     /// Hands over an event, or counts it as dropped.
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event, unreadable: Option<String>) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.as_ref().is_some_and(|queue| queue.try_send(event).is_err()) {
+        let waiting = Waiting { event, unreadable };
+        if queue.as_ref().is_some_and(|queue| queue.try_send(waiting).is_err()) {
             // Relaxed: a count.
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -406,11 +406,11 @@ impl Store {
     fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
         if self.events.is_on() {
             let view = record.1;
-            let value = self.value_of(address, record).map(Cow::into_owned).unwrap_or_else(|error| {
-                self.say(&error.to_string());
-                Vec::new()
-            });
-            self.events.tell(Event { key: view.key.to_vec(), value, version: view.lsn, cause });
+            let (value, unreadable) = match self.value_of(address, record) {
+                Ok(value) => (value.into_owned(), None),
+                Err(error) => (Vec::new(), Some(error.to_string())),
+            };
+            self.events.tell(Event { key: view.key.to_vec(), value, version: view.lsn, cause }, unreadable);
         }
     }
 

@@ -371,3 +371,34 @@ fn p8_an_open_copies_nothing_out_of_a_segment_that_is_damaged() {
     assert_eq!(db.get(&[0]).unwrap().as_deref(), Some(&live(0)[..]));
     assert_eq!(db.get(b"again").unwrap().as_deref(), Some(&[0; 200][..]));
 }
+
+/// An entry whose value is damaged goes: the logger is told by the listener's thread. Whoever removed it may be a caller from whom a
+/// host cannot be called back.
+#[test]
+fn p9_the_logger_is_not_called_by_the_thread_that_removes_a_damaged_entry() {
+    let disk = SimDisk::new();
+    let options = on(Options::new().sync(Sync::Never).background(false), &disk);
+    let db = options.clone().open("store").unwrap();
+    (0..10u8).for_each(|n| db.set(&[n], &live(n)).unwrap());
+    db.close().unwrap();
+    drop(db);
+    let path =
+        segments(&disk).into_iter().find(|path| place(&disk.read(path).unwrap(), 9).is_some()).unwrap();
+    let mut bytes = disk.read(&path).unwrap();
+    let at = place(&bytes, 9).unwrap();
+    bytes[at] ^= 1;
+    disk.write(&path, bytes).unwrap();
+    let (said, lines) = std::sync::mpsc::channel();
+    let (told, events) = std::sync::mpsc::channel();
+    let db = options
+        .logger(move |line| drop(said.send((std::thread::current().id(), line.to_string()))))
+        .listener(move |event| drop(told.send(event.clone())))
+        .open("store")
+        .unwrap();
+    assert!(db.delete(&[9]).unwrap());
+    db.close().unwrap();
+    let event = events.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!((event.key.as_slice(), event.value.as_slice()), (&[9][..], &[][..]));
+    let (thread, line) = lines.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(line.contains("checksum") && thread != std::thread::current().id(), "{line}");
+}

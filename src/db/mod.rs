@@ -102,7 +102,8 @@ impl Db {
         let spawn_failed = |e| Error::io("start a thread for", Path::new("the store"), e);
         let is_read_only = store.read_only.is_some();
         if let (Some(listener), false) = (store.options.listener.clone(), is_read_only) {
-            let started = Events::start(listener, store.options.listener_queue).map_err(spawn_failed)?;
+            let (logger, waiting_max) = (store.options.logger.clone(), store.options.listener_queue);
+            let started = Events::start(listener, logger, waiting_max).map_err(spawn_failed)?;
             store.events = started.0;
             threads.listener = Some(started.1);
         }
