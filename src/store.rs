@@ -145,7 +145,6 @@ impl<'g> Seen<'g> {
     }
 
     /// Whether what stands here is a copy of what the tier holds, or the mark that one was dropped.
-    #[cfg(feature = "redis")]
     pub(crate) fn is_from_tier(&self) -> bool {
         self.slot.is_some_and(|slot| slot.record().1.word.flags() & flags::FROM_TIER != 0)
     }
@@ -223,6 +222,16 @@ impl Store {
     /// Whether the tier still has to be told of a record with this LSN.
     pub(crate) fn is_unsent(&self, lsn: u64) -> bool {
         lsn >= self.unsent_from()
+    }
+
+    /// The same of a record: copies are no news to it.
+    pub(crate) fn is_unsent_change(&self, view: &View<'_>) -> bool {
+        self.is_unsent(view.lsn) && view.word.flags() & flags::FROM_TIER == 0
+    }
+
+    /// The same of what stands for a key.
+    pub(crate) fn has_unsent(&self, seen: &Seen<'_>) -> bool {
+        seen.lsn > 0 && !seen.is_from_tier() && self.is_unsent(seen.lsn)
     }
 
     /// LSN from which on the tier still has to be told.
@@ -636,10 +645,15 @@ impl Store {
 
     /// Waits until every guard that is held now has been dropped; `false` if the store closes first.
     pub(crate) fn wait_grace(&self) -> bool {
+        self.wait_grace_unless(|| self.log.is_closing())
+    }
+
+    /// As `wait_grace`; `false` if `ends` says so first.
+    pub(crate) fn wait_grace_unless(&self, ends: impl Fn() -> bool) -> bool {
         let mut grace = Grace::begin();
         let mut pause_us = 20;
         while !grace.is_over() {
-            if self.log.is_closing() {
+            if ends() {
                 return false;
             }
             self.options.hooks.at(Point::Waiting);

@@ -180,6 +180,21 @@ impl Db {
         Ok(None)
     }
 
+    /// Nor are there copies that could go.
+    #[cfg(not(feature = "redis"))]
+    fn with_copy<T>(&self, _key: &[u8], mut use_copy: impl FnMut(bool) -> Result<Option<T>>) -> Result<T> {
+        loop {
+            if let Some(used) = use_copy(false)? {
+                return Ok(used);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn read_copy<T>(&self, _key: &[u8], mut read: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        read()
+    }
+
     /// Refuses calls of a forked child. Reads go on after `close` as long as somebody holds the store.
     #[inline]
     fn store(&self) -> Result<&Store> {

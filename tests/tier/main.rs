@@ -1,5 +1,6 @@
 //! The tier against a real `redis-server`, which each test starts for itself.
 
+mod atomics;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;

@@ -75,8 +75,11 @@ impl Proxy {
                 }
                 let (client, shared) = (client.unwrap(), Arc::clone(&of_thread));
                 serving.push(std::thread::spawn(move || {
+                    let socket = client.try_clone().unwrap();
                     // Either side may go at any time.
                     let _ = shared.serve(client);
+                    // It has clones: closing this one would cut nothing.
+                    let _ = socket.shutdown(std::net::Shutdown::Both);
                 }));
             }
             serving.into_iter().for_each(|thread| thread.join().unwrap());
