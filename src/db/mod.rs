@@ -2,6 +2,8 @@
 
 mod batch;
 mod load;
+#[cfg(feature = "redis")]
+mod preload;
 mod read;
 mod scan;
 #[cfg(feature = "redis")]
@@ -11,6 +13,8 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+#[cfg(feature = "redis")]
+pub use preload::Preloaded;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
 pub use stats::Stats;

@@ -192,16 +192,7 @@ impl Comparison {
         let chosen: Vec<(&[u8], u64)> =
             portion.iter().filter_map(|key| Some((key.as_slice(), sent_version(shared, key)?))).collect();
         let differ = self.ask(shared, &chosen)?;
-        // What a server does not hold because it lost it is not gone: this store still has it, and will send it again.
-        if let Some(known) = known {
-            let found = Mark::read(&mut self.conn, &shared.mark_key)?;
-            let is_behind = |found: Mark| {
-                found.session != known.session || (found.batch, found.lsn) < (known.batch, known.lsn)
-            };
-            if found.is_none_or(is_behind) {
-                return Err(Failure::new("Redis has lost changes that it had acknowledged"));
-            }
-        }
+        Mark::check_kept(&mut self.conn, &shared.mark_key, known)?;
         differ.into_iter().for_each(|key| shared.hear_of(key));
         Ok(self.cursor.is_some() || !self.waiting.is_empty())
     }

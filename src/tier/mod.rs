@@ -9,14 +9,17 @@ mod conn;
 mod copies;
 mod decide;
 mod fetch;
+mod glob;
 mod listener;
 mod mark;
 mod outbox;
+mod preload;
 mod pusher;
 
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
 pub(crate) use fetch::Fetched;
+pub(crate) use preload::Scanning;
 
 use crate::error::{Error, Result};
 use crate::log::{Request, Sent, SentFile};
@@ -147,7 +150,24 @@ impl Shared {
     fn set_hearing(&self, hears: bool) -> bool {
         // AcqRel: a copy that is kept because this is set is found by whoever clears it and then waits for guards; pairs with
         // the Acquire in `keeps_copies`.
-        self.hearing.swap(hears, Ordering::AcqRel)
+        let progress = self.progress();
+        let heard = self.hearing.swap(hears, Ordering::AcqRel);
+        drop(progress);
+        self.changed.notify_all();
+        heard
+    }
+
+    /// Waits until copies are kept: a store that was just opened hears nothing yet.
+    fn wait_copies_kept(&self, until: Instant) -> std::result::Result<(), Failure> {
+        let mut progress = self.progress();
+        while !self.keeps_copies() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                return Err(Failure::new("changes by others are not heard, so no copies are kept"));
+            }
+            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
     }
 
     /// Whether what Redis said may be kept: not where it could grow old unnoticed and that is not wanted.

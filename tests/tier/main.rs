@@ -9,6 +9,7 @@ mod fresh;
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
 mod outbox;
+mod preload;
 mod proxy;
 mod reads;
 mod server;
