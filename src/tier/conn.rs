@@ -74,6 +74,8 @@ impl From<io::Error> for Failure {
 
 enum Stream {
     Tcp(TcpStream),
+    #[cfg(feature = "redis-tls")]
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -83,6 +85,11 @@ impl Stream {
             Stream::Tcp(socket) => {
                 socket.set_read_timeout(Some(left))?;
                 socket.set_write_timeout(Some(left))
+            }
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(left))?;
+                stream.sock.set_write_timeout(Some(left))
             }
             Stream::Unix(socket) => {
                 socket.set_read_timeout(Some(left))?;
@@ -138,6 +145,8 @@ impl Read for Bounded<'_> {
         let to = to.get_mut(..len).unwrap_or_default();
         let read = self.attempt(|stream| match stream {
             Stream::Tcp(socket) => socket.read(to),
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => stream.read(to),
             Stream::Unix(socket) => socket.read(to),
         })?;
         self.bytes_left -= read;
@@ -149,6 +158,9 @@ impl Write for Bounded<'_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         self.attempt(|stream| match stream {
             Stream::Tcp(socket) => socket.write(from),
+            // What is left of it in the session goes with the next read or write.
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => stream.write(from),
             Stream::Unix(socket) => socket.write(from),
         })
     }
@@ -187,6 +199,13 @@ impl Conn {
         let stream = match server {
             Server::Unix(path) => Stream::Unix(connect_unix(path)?),
             Server::Tcp { host, port } => Stream::Tcp(connect(host, *port, options.timeout)?),
+            // Hands are shaken with the first exchange, under its deadline.
+            #[cfg(feature = "redis-tls")]
+            Server::Tls { host, port, tls } => {
+                let session = tls.session().map_err(Failure::new)?;
+                let socket = connect(host, *port, options.timeout)?;
+                Stream::Tls(Box::new(rustls::StreamOwned::new(session, socket)))
+            }
         };
         let stopping = Arc::clone(stopping);
         let mut conn = Conn { stream, parser: Parser::new(), timeout: options.timeout, stopping };
@@ -349,19 +368,23 @@ mod tests {
     #[test]
     fn values_that_come_steadily_are_had_however_many_were_asked_for() {
         let (mut conn, mut peer) = told(b"");
-        // 24 of 64 KiB, one each 10 ms: more than the timeout in all, at more than the least speed of a line.
+        const VALUES: usize = 60;
+        const BYTES: usize = 256 << 10;
+        conn.timeout = Duration::from_millis(500);
+        // One each 10 ms: in all more than the timeout, and each sooner than a slow line would have it.
         let steady = std::thread::spawn(move || {
-            for _ in 0..24 {
+            let value = [b"$262144\r\n", &[7; BYTES][..], b"\r\n"].concat();
+            for _ in 0..VALUES {
                 std::thread::sleep(Duration::from_millis(10));
-                let _ = peer.write_all(&[b"$65536\r\n", &[7; 65536][..], b"\r\n"].concat());
+                let _ = peer.write_all(&value);
             }
             peer
         });
         let mut came = 0;
-        let exchanged = conn.exchange(b"", 24, 65536, |_, value| {
-            came += usize::from(matches!(value, Value::BulkString(bytes) if bytes.len() == 65536));
+        let exchanged = conn.exchange(b"", VALUES, BYTES, |_, value| {
+            came += usize::from(matches!(value, Value::BulkString(bytes) if bytes.len() == BYTES));
         });
-        assert_eq!((exchanged, came), (Ok(()), 24));
+        assert_eq!((exchanged, came), (Ok(()), VALUES));
         drop(steady.join().unwrap());
     }
 

@@ -13,6 +13,8 @@ mod preload;
 mod proxy;
 mod reads;
 mod server;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use kv::{Db, Options, TierOptions};
 use server::Redis;
