@@ -1,6 +1,9 @@
 //! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
+#[cfg(feature = "redis")]
+mod outbox;
+
 use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -10,12 +13,15 @@ use crate::loads::Loads;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::reclaim::{Grace, Protected};
-use crate::record::{flags, restore, Draft, Kind, State};
+use crate::record::{flags, is_same_key, restore, Draft, Kind, State};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[cfg(feature = "redis")]
+use outbox::Outbox;
 
 /// Losses after which a writer of a large value queues with others that lose on keys like its own.
 const LOSSES_MAX: u32 = 3;
@@ -38,40 +44,6 @@ pub(crate) struct Store {
     #[cfg(feature = "redis")]
     pub(crate) outbox: Outbox,
     turns: Vec<Mutex<()>>,
-}
-
-/// How far the tier has the log. The log is the queue to it: no list of changes stands beside.
-#[cfg(feature = "redis")]
-pub(crate) struct Outbox {
-    /// Everything below stands in the tier, or never has to; `u64::MAX` in a store that sends nothing.
-    sent_lsn: AtomicU64,
-    /// Masks that stay in the index because they were not sent yet.
-    pub(crate) held_masks: AtomicU64,
-}
-
-#[cfg(feature = "redis")]
-impl Default for Outbox {
-    fn default() -> Self {
-        Outbox { sent_lsn: AtomicU64::new(u64::MAX), held_masks: AtomicU64::new(0) }
-    }
-}
-
-#[cfg(feature = "redis")]
-impl Outbox {
-    pub(crate) fn sent_lsn(&self) -> u64 {
-        // Acquire: pairs with the Release in `set_sent`.
-        self.sent_lsn.load(Ordering::Acquire)
-    }
-
-    /// Everything below `lsn` has been acknowledged; less than before when the tier has lost some of it.
-    pub(crate) fn set_sent(&self, lsn: u64) {
-        // Release: pairs with the Acquire in `sent_lsn`.
-        self.sent_lsn.store(lsn, Ordering::Release);
-    }
-
-    pub(crate) fn sends(&self) -> bool {
-        self.sent_lsn() != u64::MAX
-    }
 }
 
 /// A record where it lies.
@@ -101,12 +73,30 @@ impl Records for Table {
         Some((segment, segment.view(address.offset_bytes())?))
     }
 
+    // In the order in which least has to be kept at hand.
+    #[inline(always)]
+    fn read_at_once<'g>(
+        &'g self,
+        address: Address,
+        key: &[u8],
+        protected: Protected<'g>,
+    ) -> Option<Found<'g>> {
+        let segment = self.get(address.segment(), protected)?;
+        segment.prefetch(address.offset_bytes());
+        if address.is_expired() || segment.is_unread() {
+            return None;
+        }
+        let view = segment.view(address.offset_bytes())?;
+        (view.word.is_plain_put() && is_same_key(view.key, key)).then_some((segment, view))
+    }
+
     #[inline]
-    fn holds(&self, address: Address, key: &[u8], protected: Protected<'_>) -> bool {
-        let Some(segment) = self.get(address.segment(), protected) else { return false };
+    fn read_of<'g>(&'g self, address: Address, key: &[u8], protected: Protected<'g>) -> Option<Found<'g>> {
+        let segment = self.get(address.segment(), protected)?;
         // Where the value lies stands in the record's first line: the others would come only after that one.
         segment.prefetch(address.offset_bytes());
-        segment.view(address.offset_bytes()).is_some_and(|view| is_same_key(view.key, key))
+        let view = segment.view(address.offset_bytes())?;
+        is_same_key(view.key, key).then_some((segment, view))
     }
 
     #[inline]
@@ -114,16 +104,6 @@ impl Records for Table {
         if let Some(segment) = self.get(address.segment(), protected) {
             segment.prefetch(address.offset_bytes());
         }
-    }
-}
-
-/// As `==`, without a call for the keys that most stores have.
-#[inline]
-fn is_same_key(a: &[u8], b: &[u8]) -> bool {
-    let ends = |key: &[u8]| Some((*key.first_chunk::<8>()?, *key.last_chunk::<8>()?));
-    match (ends(a), ends(b)) {
-        (Some(ends_a), Some(ends_b)) if a.len() <= 16 && a.len() == b.len() => ends_a == ends_b,
-        _ => a == b,
     }
 }
 
@@ -342,12 +322,19 @@ impl Store {
         Ok(())
     }
 
+    /// The record of a key, if it takes no more than a look: one that is alive and has its value as it is. `None` says nothing:
+    /// `read` it.
+    #[inline(always)]
+    pub(crate) fn read_at_once<'g>(&'g self, key: &[u8], protected: Protected<'g>) -> Option<View<'g>> {
+        let (_, view) = self.map(protected).get_at_once(key)?;
+        (!self.is_due(view.expire_at_ms)).then_some(view)
+    }
+
     /// The record of a key that is alive: `look` for who only reads.
     #[inline]
     pub(crate) fn read<'g>(&'g self, key: &[u8], protected: Protected<'g>) -> Option<(Address, Found<'g>)> {
         loop {
-            let address = self.map(protected).get(key)?;
-            let record = self.log.table.read(address, protected)?;
+            let (address, record) = self.map(protected).get(key)?;
             match self.judge(address, record) {
                 Judged::Gone => return None,
                 Judged::Alive => return Some((address, record)),

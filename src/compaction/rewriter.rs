@@ -2,7 +2,7 @@
 //! recovery (I17) use it.
 
 use crate::error::{Error, Result};
-use crate::index::Address;
+use crate::index::{Address, PREFETCHED_KEYS};
 use crate::log::{Plan, Reserve, Segment, SegmentKind, Sighting, View, FIRST_RECORD_AT};
 use crate::record::{encode_onto, flags, record_bytes, Draft, Kind, State};
 use crate::store::Store;
@@ -41,6 +41,29 @@ struct Staged {
     /// The victim's record, tagged as the index had it.
     from: Address,
     to: Address,
+}
+
+/// Records that are looked up together.
+#[derive(Default)]
+struct Group<'v> {
+    records: [Option<(u64, View<'v>)>; PREFETCHED_KEYS],
+    len: usize,
+}
+
+impl<'v> Group<'v> {
+    /// True when it is full.
+    fn put(&mut self, at: u64, view: View<'v>) -> bool {
+        if let Some(record) = self.records.get_mut(self.len) {
+            *record = Some((at, view));
+            self.len += 1;
+        }
+        self.len == PREFETCHED_KEYS
+    }
+
+    /// What is in it, which it then is not any more.
+    fn take(&mut self) -> &[Option<(u64, View<'v>)>] {
+        self.records.get(..std::mem::take(&mut self.len)).unwrap_or_default()
+    }
 }
 
 /// Copies are written in runs of about this.
@@ -101,30 +124,40 @@ impl<'s> Rewriter<'s> {
         guard: &Guard,
     ) -> Result<u64, Trouble> {
         let end = victim.end();
+        let mut group = Group::default();
         let mut at = from;
         while at < end && at - from < bytes {
-            let view = self.verified(victim, at, end)?;
+            let view = match self.verified(victim, at, end) {
+                Ok(view) => view,
+                Err(damage) => {
+                    self.rewrite_group(victim, &mut group, guard).map_err(Trouble::Failed)?;
+                    return Err(damage);
+                }
+            };
             if view.word.kind() == Some(Kind::Pad) {
                 at = end;
                 break;
             }
             if view.word.state() == Some(State::Committed) {
-                self.rewrite_committed(victim, at, &view, guard).map_err(Trouble::Failed)?;
+                self.rewrite_committed(victim, at, view, &mut group, guard).map_err(Trouble::Failed)?;
             }
             at += view.bytes();
         }
+        self.rewrite_group(victim, &mut group, guard).map_err(Trouble::Failed)?;
         Ok(at)
     }
 
     /// Copies what the committed records at these offsets still need.
     pub(crate) fn rewrite_these(&mut self, victim: &Segment, offsets: &[u64]) -> Result<()> {
         let guard = crossbeam_epoch::pin();
+        let mut group = Group::default();
         for at in offsets {
             match self.verified(victim, *at, victim.capacity_bytes()) {
-                Ok(view) => self.rewrite_committed(victim, *at, &view, &guard)?,
+                Ok(view) => self.rewrite_committed(victim, *at, view, &mut group, &guard)?,
                 Err(Trouble::Damage(error) | Trouble::Failed(error)) => return Err(error),
             }
         }
+        self.rewrite_group(victim, &mut group, &guard)?;
         self.publish_staged(&guard)
     }
 
@@ -150,21 +183,42 @@ impl<'s> Rewriter<'s> {
         Ok(view)
     }
 
-    fn rewrite_committed(&mut self, victim: &Segment, at: u64, view: &View<'_>, guard: &Guard) -> Result<()> {
-        match view.word.kind() {
-            Some(Kind::Batch) => {
-                let mut result = Ok(());
-                victim.members(at, view, |member_at, member| {
-                    if result.is_ok() {
-                        result = self.rewrite_entry(victim, member_at, member, guard);
-                    }
-                });
-                result
+    /// Puts a record, or a frame's members, into the group; what does not fit is rewritten.
+    fn rewrite_committed<'v>(
+        &mut self,
+        victim: &'v Segment,
+        at: u64,
+        view: View<'v>,
+        group: &mut Group<'v>,
+        guard: &Guard,
+    ) -> Result<()> {
+        let mut result = Ok(());
+        let mut put = |at: u64, view: View<'v>| {
+            if result.is_ok() && group.put(at, view) {
+                result = self.rewrite_group(victim, group, guard);
             }
-            Some(Kind::Put | Kind::Tombstone) => self.rewrite_entry(victim, at, view, guard),
-            Some(Kind::Clear) if !self.frees(view.lsn) => self.keep_mask(Kind::Clear, view, guard),
-            _ => Ok(()),
+        };
+        match view.word.kind() {
+            Some(Kind::Batch) => victim.members(at, &view, |at, member| put(at, *member)),
+            Some(Kind::Put | Kind::Tombstone | Kind::Clear) => put(at, view),
+            _ => {}
         }
+        result
+    }
+
+    /// Copies what these records still need, and empties the group. What takes the time is waiting for the index: a group waits
+    /// once.
+    fn rewrite_group(&mut self, victim: &Segment, group: &mut Group<'_>, guard: &Guard) -> Result<()> {
+        let records = group.take();
+        self.store.map(guard).prefetch(records.iter().flatten().map(|(_, view)| view.key));
+        for (at, view) in records.iter().flatten() {
+            if view.word.kind() != Some(Kind::Clear) {
+                self.rewrite_entry(victim, *at, view, guard)?;
+            } else if !self.frees(view.lsn) {
+                self.keep_mask(Kind::Clear, view, guard)?;
+            }
+        }
+        Ok(())
     }
 
     /// I6: no segment that stays can hold anything that a mask of this LSN hides. Notes it as left out then.

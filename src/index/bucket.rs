@@ -162,6 +162,15 @@ impl Bucket {
         }
     }
 
+    /// What the first slot of the bucket's own line holds that counts and has this tag.
+    #[inline]
+    pub(super) fn first_with_tag(&self, header: Header, tag: u16) -> Option<Word> {
+        let candidates = header.counted_from(0) & with_tag(&self.slots, tag);
+        let slot = self.slots.get(candidates.trailing_zeros() as usize)?;
+        // Acquire: as in `counted`.
+        Some(Word(slot.load(Ordering::Acquire)))
+    }
+
     /// Puts `word` into a slot that is free and does not count; `None` if every slot that can count is taken.
     pub(super) fn claim<'t>(
         &'t self,
@@ -235,9 +244,11 @@ impl Bucket {
 /// guessed wrong on a line that comes from memory keeps the processor from going on to the next read meanwhile.
 #[inline]
 fn with_tag<const SLOTS: usize>(slots: &[AtomicU64; SLOTS], tag: u16) -> u64 {
-    // Relaxed: a guess. What is found is loaded again.
-    let has_tag = |slot: &AtomicU64| u64::from(Word(slot.load(Ordering::Relaxed)).tag() == tag);
-    slots.iter().enumerate().fold(0, |found, (at, slot)| found | has_tag(slot) << at)
+    // Relaxed: a guess. What is found is loaded again. A tag stands in a word's highest bits: what is left when it is taken
+    // away is small. Adding the comparison to twice the sum is one instruction, the carry.
+    let small = Word::of_tag(1);
+    let without_tag = |slot: &AtomicU64| slot.load(Ordering::Relaxed) ^ Word::of_tag(tag);
+    slots.iter().rev().fold(0, |found, slot| found + found + u64::from(without_tag(slot) < small))
 }
 
 /// Gives a slot back that does not count and that the caller claimed or sealed.

@@ -85,9 +85,24 @@ pub(crate) trait Records {
     /// The record at an address that the index gave under this guard.
     fn read<'g>(&'g self, address: Address, protected: Protected<'g>) -> Option<Self::Record<'g>>;
 
-    /// Whether the record at an address is of this key. The caller will read its value too.
-    fn holds(&self, address: Address, key: &[u8], protected: Protected<'_>) -> bool {
-        self.read(address, protected).is_some_and(|record| record.key() == key)
+    /// The record at an address, if it is of this key and a look tells that it counts and how; `None` says nothing.
+    fn read_at_once<'g>(
+        &'g self,
+        address: Address,
+        key: &[u8],
+        protected: Protected<'g>,
+    ) -> Option<Self::Record<'g>> {
+        self.read_of(address, key, protected)
+    }
+
+    /// The record at an address, if it is of this key. The caller will read its value too.
+    fn read_of<'g>(
+        &'g self,
+        address: Address,
+        key: &[u8],
+        protected: Protected<'g>,
+    ) -> Option<Self::Record<'g>> {
+        self.read(address, protected).filter(|record| record.key() == key)
     }
 
     /// Has the beginning of a record fetched that will be read soon.
@@ -185,22 +200,43 @@ impl Index {
 
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
-        // Not `hash_one`, which adds the length that `write` adds too.
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        hash(&self.hasher, key)
     }
 }
 
+#[inline]
+fn hash(hasher: &ahash::RandomState, key: &[u8]) -> u64 {
+    // Not `hash_one`, which adds the length that `write` adds too.
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
 impl<'g, R: Records> Pinned<'g, R> {
+    /// The key's record, if its bucket's own line and a look at it tell; `None` says nothing. Nearly every read ends here, and
+    /// what bounds it is how far the processor sees beyond its cache misses: each instruction counts.
+    #[inline(always)]
+    pub(crate) fn get_at_once(&self, key: &[u8]) -> Option<R::Record<'g>> {
+        let hash = self.index.hash(key);
+        let table = self.index.root.get(self.protected);
+        let bucket = table.bucket(table.number_of(hash));
+        let header = bucket.load();
+        if header.is_moved() {
+            return None;
+        }
+        let address = bucket.first_with_tag(header, table.tag_of(hash))?.address()?;
+        let found = self.records.read_at_once(address, key, self.protected)?;
+        // X3.
+        (bucket.load() == header).then_some(found)
+    }
+
     /// What the key leads to, if it has an entry: `find` for who only reads.
     #[inline]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Address> {
-        // Only an address, which fits a register: the record is at hand when it is read again.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<(Address, R::Record<'g>)> {
         self.seek(
             key,
-            |_, address| self.records.holds(address, key, self.protected).then_some(address),
-            |_, _, address| Some(address),
+            |_, address| Some((address, self.records.read_of(address, key, self.protected)?)),
+            |_, _, found| Some(found),
         )
     }
 

@@ -35,7 +35,12 @@ impl Word {
     pub(super) const FROZEN: u64 = 1 << 2;
 
     pub(super) fn new(tag: u16, address: Address) -> Word {
-        Word(u64::from(tag) << TAG_SHIFT | address.0)
+        Word(Word::of_tag(tag) | address.0)
+    }
+
+    /// The bits of a tag alone.
+    pub(super) const fn of_tag(tag: u16) -> u64 {
+        (tag as u64) << TAG_SHIFT
     }
 
     pub(super) fn tag(self) -> u16 {

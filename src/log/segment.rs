@@ -337,13 +337,17 @@ impl Segment {
 
     /// The record at `offset`, without verifying its checksum: for offsets that this process wrote or
     /// verified. `None` where nothing was written.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn view(&self, offset: u64) -> Option<View<'_>> {
+        let at = usize::try_from(offset).ok()?;
+        // Covers the checks of what is looked at below, but for the last.
+        if at.checked_add(HEADER_BYTES)? > self.map.bytes() {
+            return None;
+        }
         let word = self.word(offset)?;
         if word.0 == 0 {
             return None;
         }
-        let at = usize::try_from(offset).ok()?;
         // The word itself stays out of the slice: others still change its state (M1).
         // SAFETY: M2: the word was loaded with Acquire above and is not zero.
         let head = unsafe { self.map.slice(at + WORD_BYTES, HEADER_BYTES - WORD_BYTES)? };
@@ -471,7 +475,12 @@ impl Segment {
     }
 
     /// Calls `visit` with each member of the frame at `offset`, which is committed.
-    pub(crate) fn members(&self, offset: u64, frame: &View<'_>, mut visit: impl FnMut(u64, &View<'_>)) {
+    pub(crate) fn members<'m>(
+        &'m self,
+        offset: u64,
+        frame: &View<'_>,
+        mut visit: impl FnMut(u64, &View<'m>),
+    ) {
         let end = offset + frame.bytes();
         let mut at = offset + HEADER_BYTES as u64;
         while at < end {

@@ -125,6 +125,16 @@ impl Word {
         self.kind_byte() == kind as u8
     }
 
+    /// Whether this is a put that is committed and not compressed.
+    #[inline]
+    pub(crate) fn is_plain_put(self) -> bool {
+        const KIND: u64 = 0xff << KIND_SHIFT;
+        const STATE: u64 = 0xff << STATE_SHIFT;
+        const ZSTD: u64 = (flags::ZSTD as u64) << FLAGS_SHIFT;
+        const PLAIN_PUT: u64 = (Kind::Put as u64) << KIND_SHIFT | (State::Committed as u64) << STATE_SHIFT;
+        self.0 & (KIND | STATE | ZSTD) == PLAIN_PUT
+    }
+
     pub(crate) fn is(self, state: State) -> bool {
         (self.0 >> STATE_SHIFT) as u8 == state as u8
     }
@@ -154,6 +164,19 @@ impl Word {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_committed_put_that_is_not_compressed_is_plain() {
+        for kind in [Kind::Put, Kind::Tombstone, Kind::Batch, Kind::Clear, Kind::Pad] {
+            for state in [State::Unwritten, State::Pending, State::Committed, State::Aborted] {
+                for flags in 0..=u8::MAX {
+                    let word = Word::new(u32::MAX, kind, flags, u8::MAX, state);
+                    let is_plain = kind == Kind::Put && state == State::Committed && flags & flags::ZSTD == 0;
+                    assert_eq!(word.is_plain_put(), is_plain, "{kind:?} {state:?} {flags}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn states_differ_in_at_least_four_bits() {

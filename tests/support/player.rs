@@ -400,10 +400,7 @@ impl Player {
         let least_ms = self.oracle.least_ms().max(self.clock.unix_ms());
         assert!((least_ms..=self.oracle.now_ms).contains(&now_ms), "operation {}: time {now_ms}", self.at);
         self.oracle.now_ms = now_ms;
-        if now_ms < self.oracle.observed_ms {
-            // A log without an entry has forgotten the time: nothing that comes later is bound by it.
-            self.oracle.observed_ms = 0;
-        }
+        self.oracle.forget_time_if_empty();
         assert!(self.db.damage().is_empty());
         self.check_all();
     }

@@ -205,11 +205,20 @@ pub fn fill(results: &mut Results, scale: &Scale) {
             let mut runner = Runner::start(peer, setup(peer, *level, root.path(), scale.keys, SMALL, None));
             results.add(FILL, "set", name, runner.ask(&Request::SetAll)[0]);
             if *level == Level::ProcessCrash {
-                let per_entry = runner.ask(&Request::Memory)[1] / scale.keys as f64;
-                results.add(FILL, "bytes of memory an entry that no file backs", name, per_entry);
+                runner.ask(&Request::Settle);
+                memory_of_an_entry(results, &mut runner);
             }
         }
     }
+}
+
+pub const ENTRY: &str = "Bytes of memory an entry that no file backs";
+
+/// Of libkv on disk, where records lie in files.
+fn memory_of_an_entry(results: &mut Results, runner: &mut Runner) {
+    let keys = runner.setup.keys;
+    let per_entry = runner.ask(&Request::Memory)[1] / keys as f64;
+    results.add(ENTRY, &format!("{keys} keys"), ON_DISK, per_entry);
 }
 
 pub const REOPEN: &str = "Reopen after SIGKILL";
@@ -282,16 +291,19 @@ pub fn growth(results: &mut Results, scale: &Scale) {
                 Runner::start(peer, setup(peer, level, root.path(), scale.keys * times, SMALL, None));
             runner.ask(&Request::Load);
             runner.ask(&Request::Settle);
+            if level == Level::ProcessCrash {
+                memory_of_an_entry(results, &mut runner);
+            }
             runner
         });
-        let said = if level == Level::Memory { name.into() } else { format!("{name}, on disk") };
+        let said = if level == Level::Memory { name } else { ON_DISK };
         for _ in 0..scale.rounds {
             for runner in &mut runners {
                 let task =
                     Task { work: Work::Get, spread: Spread::Uniform, threads: 1, run_ms: scale.run_ms };
                 let case = format!("{} keys", runner.setup.keys);
                 let done = runner.run(task);
-                results.add(GROWTH, &case, &said, done);
+                results.add(GROWTH, &case, said, done);
             }
         }
     }

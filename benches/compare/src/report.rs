@@ -23,13 +23,8 @@ pub fn write(results: &Results, path: &Path) {
         ("HOST", results.host.iter().map(|line| format!("- {line}\n")).collect()),
         ("TARGETS", targets(results)),
         ("MEMORY", throughput(Level::Memory)),
-        (
-            "FILL",
-            table(results, parts::FILL, |case, samples| match case {
-                "set" => spread(samples, rate),
-                _ => spread(samples, |bytes| format!("{bytes:.0}")),
-            }),
-        ),
+        ("FILL", rates(results, parts::FILL)),
+        ("ENTRY", quantity(parts::ENTRY)),
         ("DISK", throughput(Level::ProcessCrash)),
         ("SYNCED", throughput(Level::PowerLoss)),
         (
