@@ -9,9 +9,11 @@ use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const FAULTS: [Fault; 22] = [
+const FAULTS: [Fault; 24] = [
     Fault::CutBefore,
     Fault::CutAfter,
+    Fault::Reset,
+    Fault::Half,
     Fault::Hang,
     Fault::Trickle,
     Fault::Refuse("NOPERM User app has no permissions"),
