@@ -8,6 +8,9 @@
  * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
  *
  * In a forked child every call with a store of the parent gives KV_FORKED.
+ *
+ * With the options tier_url and others (kv_options_set) a store shares its entries through Redis. Reads of keys that it does not
+ * have then wait for Redis' answer, and calls that read or change entries may also give KV_TIER.
  */
 
 #ifndef LIBKV_KV_H
@@ -296,6 +299,11 @@ typedef enum {
    * The system has no memory left.
    */
   KV_NO_MEMORY = 37,
+  /**
+   * Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same, and is
+   * sent when Redis answers, unless the message says that it was refused.
+   */
+  KV_TIER = 38,
   /**
    * A defect of the library: a panic was caught.
    */
@@ -664,7 +672,11 @@ kv_status kv_options_free(kv_options *options);
 /**
  * Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
  * segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
- * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background (true, false).
+ * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background (true, false). With tier_url the store
+ * shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
+ * redis+unix:///PATH), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
+ * tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
+ * tier_backoff_max (500ms, 2s), tier_unsent_deletes_max; a library that was built without the tier refuses them.
  *
  * Parameters: `options`; `name`, `value`: texts that end with NUL; `error`: NULL, or where a failure is stored.
  * Ownership: nothing is kept of the texts. A stored error is freed with kv_error_free.
@@ -1256,8 +1268,8 @@ kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_e
  * Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
  * Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
  * Threads: any. Takes no lock and never waits.
- * Errors: `host->failed` when the value is longer than `host->len_max`, and when kv_get_owned fails, which tells why; NULL when
- * `make` gave that, and when `host` is NULL or lacks a function.
+ * Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned asks, and
+ * when kv_get_owned fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
  */
 void *kv_get_made(const kv_db *db,
                   const void *key,
@@ -1268,8 +1280,8 @@ void *kv_get_made(const kv_db *db,
  * The values of many keys as objects of the host. Each is as of a moment of its own.
  *
  * Parameters: `db`; `host`, with all its functions; `keys`: a list of the host; `values`: another, where the value of the key at
- * an index is put at the same index; that of a key without a value is left alone; `begin`, `end`: which indices, at most
- * KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
+ * an index is put at the same index; that of a key without a value is left alone (a tier is not asked); `begin`, `end`: which
+ * indices, at most KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
  * Ownership: nothing changes hands but what `host->put` is given.
  * Threads: any, if no other uses the lists.
  * Errors: KV_INVALID_ARGUMENT too when a function of the host fails; as kv_get, for the first key that fails. Values before
@@ -1492,6 +1504,46 @@ kv_status kv_stats_prometheus(const kv_db *db, char **text, kv_error **error);
  * Errors: as kv_stats_json.
  */
 kv_status kv_damage_json(const kv_db *db, char **text, kv_error **error);
+
+/**
+ * Waits until Redis has acknowledged every change that was made before this call. Without a tier there is nothing to wait for.
+ *
+ * Parameters: `db`; `timeout_ms`: for how long at most; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_TIER with what keeps Redis from it, when the time is over: the changes stay and are still sent; KV_CLOSED, KV_FORKED,
+ * KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_flush(const kv_db *db,
+                   uint64_t timeout_ms,
+                   kv_error **error);
+
+/**
+ * Figures of the store's tier as one JSON object: unsent_keys, unsent_bytes and unsent_for_ms, the lag; unsent_deletes, sent_keys,
+ * batches, fetches, failures; hears, true or false: changes by others are heard; failing: why Redis cannot be reached, or null. The
+ * text null for a store without a tier.
+ *
+ * Parameters: `db`; `text`: where the text's address is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any. Reads the part of the log that Redis has not acknowledged.
+ * Errors: as kv_stats_json.
+ */
+kv_status kv_tier_stats_json(const kv_db *db,
+                             char **text,
+                             kv_error **error);
+
+/**
+ * The same in Prometheus' text format, names beginning with kv_tier_; hears and failing are 1 when they hold. An empty text for a
+ * store without a tier.
+ *
+ * Parameters: `db`; `text`: where the text's address is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the text, which ends with NUL, and frees it with kv_free.
+ * Threads: any. Reads the part of the log that Redis has not acknowledged.
+ * Errors: as kv_stats_json.
+ */
+kv_status kv_tier_stats_prometheus(const kv_db *db,
+                                   char **text,
+                                   kv_error **error);
 
 /**
  * Writes entries as text into a file. Not a snapshot: see kv_scan_open.

@@ -292,6 +292,12 @@ impl Options {
         }
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {
+            if tier.url.is_empty() {
+                return refuse("tier_url", "lacking, and there are other options of a tier".into());
+            }
+            if self.mode == OpenMode::ReadOnly {
+                return refuse("tier_url", "a store that is opened to be read only has no tier".into());
+            }
             tier.clone().check()?;
         }
         if self.listener_queue == 0 {

@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::log::Sync;
 use crate::options::{Compression, OpenMode, Options, Recover};
+#[cfg(feature = "redis")]
+use crate::tier_options::{TierOptions, WhenDeaf, Writes};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Names that [`Options::set`] takes, each with the values it accepts.
-pub const OPTIONS: [(&str, &str); 9] = [
+/// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
+pub const OPTIONS: [(&str, &str); 21] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -17,6 +19,18 @@ pub const OPTIONS: [(&str, &str); 9] = [
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
+    ("tier_url", "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+unix:///PATH"),
+    ("tier_username", "a name"),
+    ("tier_password", "a password"),
+    ("tier_database", "a number, 0 or more"),
+    ("tier_prefix", "text"),
+    ("tier_writes", "behind, through or refused"),
+    ("tier_reads", "true or false"),
+    ("tier_fresh", "none, drop or keep"),
+    ("tier_unreachable_is_miss", "true or false"),
+    ("tier_timeout", "a time of more than zero, such as 500ms, 2s"),
+    ("tier_backoff_max", "a time of more than zero, such as 500ms, 2s"),
+    ("tier_unsent_deletes_max", "a number of deletes"),
 ];
 
 /// What `zstd` without numbers means.
@@ -43,6 +57,13 @@ impl Options {
                 reason: format!("unknown; known are {names}"),
             });
         };
+        if cfg!(not(feature = "redis")) && known.starts_with("tier_") {
+            return Err(Error::InvalidOption {
+                name: (*known).into(),
+                reason: "this build has no tier: libkv was compiled without its feature redis".into(),
+            });
+        }
+        // Any text is a URL, a name or a password for now, so none of them gets into a message.
         self.set_known(known, value).ok_or_else(|| Error::InvalidOption {
             name: (*known).into(),
             reason: format!("{value:?} is not {accepted}"),
@@ -76,9 +97,51 @@ impl Options {
             }),
             "listener_queue" => self.listener_queue(parse(value)?),
             "background" => self.background(parse(value)?),
+            #[cfg(feature = "redis")]
+            of_tier => {
+                // The URL may come later than the rest; `open` refuses a tier that has none.
+                let tier = self.tier.clone().unwrap_or_else(|| TierOptions::new(""));
+                self.tier(set_tier(tier, of_tier.strip_prefix("tier_")?, value)?)
+            }
+            #[cfg(not(feature = "redis"))]
             _ => return None,
         })
     }
+}
+
+#[cfg(feature = "redis")]
+fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
+    Some(match name {
+        "url" => tier.url(value),
+        "username" => tier.username(value),
+        "password" => tier.password(value),
+        "database" => tier.database(parse(value).filter(|number| *number >= 0)?),
+        "prefix" => tier.prefix(value),
+        "writes" => tier.writes(match value {
+            "behind" => Writes::Behind,
+            "through" => Writes::Through,
+            "refused" => Writes::Refused,
+            _ => return None,
+        }),
+        "reads" => tier.reads(parse(value)?),
+        "fresh" => match value {
+            "none" => tier.not_fresh(),
+            "drop" => tier.fresh(WhenDeaf::Drop),
+            "keep" => tier.fresh(WhenDeaf::Keep),
+            _ => return None,
+        },
+        "unreachable_is_miss" => tier.unreachable_is_miss(parse(value)?),
+        "timeout" => tier.timeout(period(value)?),
+        "backoff_max" => tier.backoff_max(period(value)?),
+        "unsent_deletes_max" => tier.unsent_deletes_max(parse(value)?),
+        _ => return None,
+    })
+}
+
+/// A duration that is not zero.
+#[cfg(feature = "redis")]
+fn period(text: &str) -> Option<Duration> {
+    duration(text).filter(|period| !period.is_zero())
 }
 
 fn parse<T: FromStr>(text: &str) -> Option<T> {
@@ -130,7 +193,8 @@ mod tests {
             ("listener_queue", "7"),
             ("background", "false"),
         ];
-        assert_eq!(texts.map(|(name, _)| name), OPTIONS.map(|(name, _)| name));
+        let of_store = OPTIONS.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("tier_"));
+        assert!(texts.iter().map(|(name, _)| *name).eq(of_store));
         let set = texts.iter().try_fold(Options::new(), |options, (name, value)| options.set(name, value));
         let set = set.unwrap();
         assert_eq!(set.mode, OpenMode::MustExist);
@@ -146,10 +210,94 @@ mod tests {
         let refused = |name: &str, value: &str| Options::new().set(name, value).unwrap_err().to_string();
         assert!(refused("snyc", "always").starts_with("option snyc: unknown; known are mode, sync,"));
         assert_eq!(refused("recover", "maybe"), "option recover: \"maybe\" is not strict or salvage");
-        for (name, _) in OPTIONS {
+        let is_text = |name: &str| cfg!(feature = "redis") && TEXTS_OF_TIER.contains(&name);
+        for (name, _) in OPTIONS.into_iter().filter(|(name, _)| !is_text(name)) {
             for value in ["", " ", "-", "1x", "ms", "99999999999999999999s", "zstd:1:2:3", "zstd:"] {
                 assert!(Options::new().set(name, value).is_err(), "{name} = {value:?}");
             }
+        }
+    }
+
+    /// They take any text.
+    const TEXTS_OF_TIER: [&str; 4] = ["tier_url", "tier_username", "tier_password", "tier_prefix"];
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn a_build_without_the_tier_refuses_each_of_its_options_by_name() {
+        let of_tier: Vec<_> = OPTIONS.iter().filter(|(name, _)| name.starts_with("tier_")).collect();
+        assert!(of_tier.len() > TEXTS_OF_TIER.len());
+        for (name, _) in of_tier {
+            let refused = Options::new().set(name, "secret").unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("option {name}: this build has no tier")), "{refused}");
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn every_option_of_the_tier_is_set_from_text_in_any_order() {
+        let texts = [
+            ("tier_unsent_deletes_max", "7"),
+            ("tier_backoff_max", "2s"),
+            ("tier_timeout", "30ms"),
+            ("tier_unreachable_is_miss", "true"),
+            ("tier_fresh", "drop"),
+            ("tier_reads", "false"),
+            ("tier_writes", "through"),
+            ("tier_prefix", "app:"),
+            ("tier_database", "3"),
+            ("tier_password", "secret"),
+            ("tier_username", "alice"),
+            ("tier_url", "redis://cache:7000"),
+        ];
+        let of_tier =
+            OPTIONS.iter().rev().map(|(name, _)| *name).take_while(|name| name.starts_with("tier_"));
+        assert!(texts.iter().map(|(name, _)| *name).eq(of_tier));
+        let set = |texts: &[(&str, &str)]| {
+            texts.iter().try_fold(Options::new(), |options, (name, value)| options.set(name, value)).unwrap()
+        };
+        let mut tier = set(&texts).tier.unwrap();
+        let server = tier.check().unwrap();
+        assert_eq!(server, crate::tier_options::Server::Tcp { host: "cache".into(), port: 7000 });
+        assert_eq!((tier.username.as_deref(), tier.password.as_deref()), (Some("alice"), Some("secret")));
+        assert_eq!((tier.database, &tier.prefix[..]), (Some(3), &b"app:"[..]));
+        assert_eq!((tier.writes, tier.reads, tier.fresh), (Writes::Through, false, Some(WhenDeaf::Drop)));
+        assert_eq!((tier.timeout, tier.backoff_max), (Duration::from_millis(30), Duration::from_secs(2)));
+        assert_eq!((tier.unreachable_is_miss, tier.unsent_deletes_max), (true, 7));
+        let again =
+            set(&[("tier_fresh", "keep"), ("tier_fresh", "none"), ("tier_writes", "behind")]).tier.unwrap();
+        assert_eq!((again.fresh, again.writes), (None, Writes::Behind));
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_bad_option_of_the_tier_is_named_with_its_value_and_no_password_is_shown() {
+        let refused = |name: &str, value: &str| Options::new().set(name, value).unwrap_err().to_string();
+        assert_eq!(
+            refused("tier_writes", "maybe"),
+            "option tier_writes: \"maybe\" is not behind, through or refused"
+        );
+        for (name, value) in [("tier_timeout", "0s"), ("tier_backoff_max", "0ms"), ("tier_database", "-1")] {
+            let refused = refused(name, value);
+            assert!(refused.starts_with(&format!("option {name}: \"{value}\" is not ")), "{refused}");
+        }
+        let open = |texts: &[(&str, &str)]| {
+            let set =
+                texts.iter().try_fold(Options::new(), |options, (name, value)| options.set(name, value));
+            set.unwrap().in_memory().map(drop).unwrap_err().to_string()
+        };
+        assert_eq!(
+            open(&[("tier_password", "secret")]),
+            "option tier_url: lacking, and there are other options of a tier"
+        );
+        assert_eq!(
+            open(&[("mode", "read_only"), ("tier_url", "redis://localhost")]),
+            "option tier_url: a store that is opened to be read only has no tier"
+        );
+        for url in ["", "secret", "redis://u:secret@", "http://u:secret@host", "redis://u:secret@host/secret"]
+        {
+            let said = open(&[("tier_url", url)]);
+            assert!(said.starts_with("option tier") && !said.contains("secret"), "{said}");
         }
     }
 }

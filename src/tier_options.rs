@@ -63,7 +63,7 @@ const TLS_SCHEME: &str = "rediss://";
 /// ```
 #[derive(Clone)]
 pub struct TierOptions {
-    url: String,
+    pub(crate) url: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) database: Option<i64>,
@@ -127,6 +127,18 @@ impl TierOptions {
     #[cfg(feature = "redis-tls")]
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls.client = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// As `new` takes it, for options that come one by one.
+    pub(crate) fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    /// Takes `fresh` back.
+    pub(crate) fn not_fresh(mut self) -> Self {
+        self.fresh = None;
         self
     }
 

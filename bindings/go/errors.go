@@ -74,6 +74,9 @@ const (
 	ErrLocked Status = C.KV_LOCKED
 	// ErrNoMemory: the system has no memory left.
 	ErrNoMemory Status = C.KV_NO_MEMORY
+	// ErrTier: Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same,
+	// and is sent when Redis answers, unless the message says that it was refused.
+	ErrTier Status = C.KV_TIER
 	// ErrInternal: a defect of the library.
 	ErrInternal Status = C.KV_INTERNAL
 )

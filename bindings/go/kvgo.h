@@ -114,6 +114,9 @@ KVGO_DB(stats_get, (uintptr_t store, const char *name), kv_stats_get(db, name, &
 KVGO_DB(stats_json, (uintptr_t store), kv_stats_json(db, (char **)&a.data, &a.error))
 KVGO_DB(stats_prometheus, (uintptr_t store), kv_stats_prometheus(db, (char **)&a.data, &a.error))
 KVGO_DB(damage_json, (uintptr_t store), kv_damage_json(db, (char **)&a.data, &a.error))
+KVGO_DB(flush, (uintptr_t store, uint64_t timeout_ms), kv_flush(db, timeout_ms, &a.error))
+KVGO_DB(tier_stats_json, (uintptr_t store), kv_tier_stats_json(db, (char **)&a.data, &a.error))
+KVGO_DB(tier_stats_prometheus, (uintptr_t store), kv_tier_stats_prometheus(db, (char **)&a.data, &a.error))
 KVGO(verify, (const char *path), kv_verify(path, &a.number, (char **)&a.data, &a.error))
 KVGO(salvage, (const char *from, const char *to), kv_salvage(from, to, &a.number, (char **)&a.data, &a.error))
 

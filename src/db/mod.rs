@@ -199,6 +199,15 @@ impl Db {
         read()
     }
 
+    /// Whether a read that finds nothing here asks somebody else, and waits for the answer.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn asks_elsewhere(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.shared.tier.as_ref().is_some_and(|tier| tier.options().reads);
+        #[cfg(not(feature = "redis"))]
+        false
+    }
+
     /// Refuses calls of a forked child. Reads go on after `close` as long as somebody holds the store.
     #[inline]
     fn store(&self) -> Result<&Store> {

@@ -97,7 +97,7 @@ impl Db {
         }
         if let Err(error) = self.keep_copy(store, key, &value, expire_at_ms) {
             // It was asked for and is here; that it cannot be kept costs the next caller a question.
-            store.say(&format!("tier: a copy is not kept: {error}"));
+            tier.note(format!("tier: a copy is not kept: {error}"));
         }
         Ok(Some(value))
     }

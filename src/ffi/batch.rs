@@ -57,12 +57,26 @@ pub unsafe extern "C" fn kv_get_many(
         let out = Out::new(values, "values")?;
         args::distinct([out.range(), place(error).range()])?;
         let keys = args::keys(keys, count)?;
-        let pin = db.pin()?;
-        let found = pin.get_many(&keys)?;
-        let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
-        let table_bytes = count * size_of::<kv_slice>();
-        let memory = args::allocate(table_bytes + value_bytes)?;
-        let table: *mut kv_slice = memory.cast();
+        let table = if db.asks_elsewhere() {
+            // Nobody waits for an answer under a pin.
+            table_of(&db.get_many(&keys)?)?
+        } else {
+            let pin = db.pin()?;
+            table_of(&pin.get_many(&keys)?)?
+        };
+        out.put(table);
+        Ok(KV_OK)
+    })
+}
+
+/// One piece of memory with a slice for each value, and the values behind them.
+fn table_of<V: std::ops::Deref<Target = [u8]>>(found: &[Option<V>]) -> Result<*mut kv_slice, Failure> {
+    let value_bytes: usize = found.iter().flatten().map(|value| value.len()).sum();
+    let table_bytes = size_of::<kv_slice>() * found.len();
+    let memory = args::allocate(table_bytes + value_bytes)?;
+    let table: *mut kv_slice = memory.cast();
+    // SAFETY: the memory has room for as many slices as there are values, and behind them for their bytes.
+    unsafe {
         let mut to = memory.add(table_bytes);
         for (at, value) in found.iter().enumerate() {
             let mut slice = kv_slice { data: std::ptr::null(), len: 0 };
@@ -73,9 +87,8 @@ pub unsafe extern "C" fn kv_get_many(
             }
             table.add(at).write(slice);
         }
-        out.put(table);
-        Ok(KV_OK)
-    })
+    }
+    Ok(table)
 }
 
 /// Sets many keys as one batch: after a crash all of it is there or nothing, against sets and deletes. Not isolated: readers

@@ -40,8 +40,8 @@ pub struct kv_host {
 /// Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
 /// Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
 /// Threads: any. Takes no lock and never waits.
-/// Errors: `host->failed` when the value is longer than `host->len_max`, and when kv_get_owned fails, which tells why; NULL when
-/// `make` gave that, and when `host` is NULL or lacks a function.
+/// Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned asks, and
+/// when kv_get_owned fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
 #[no_mangle]
 pub unsafe extern "C" fn kv_get_made(
     db: *const kv_db,
@@ -55,14 +55,20 @@ pub unsafe extern "C" fn kv_get_made(
         let (Some(make), Some(share)) = (host.make, host.share) else { return Err(lacks("make or share")) };
         // Guarded by itself: a panic too must give `failed`, since a host may not bear NULL.
         let status = guarded(std::ptr::null_mut(), || {
-            let found = db_of(db)?.get_with(args::key(key, key_len)?, |value| {
+            let (db, key) = (db_of(db)?, args::key(key, key_len)?);
+            let mut make_from = |value: &[u8]| {
                 if value.len() > host.len_max {
                     return KV_TOO_SMALL;
                 }
                 made = make(value.as_ptr().cast(), value.len());
                 KV_OK
-            })?;
-            Ok(found.unwrap_or(KV_NOT_FOUND))
+            };
+            if db.asks_elsewhere() {
+                // The host must not be held up until somebody else answers.
+                let found = db.pin()?.get(key)?.map(|value| make_from(&value));
+                return Ok(found.unwrap_or(KV_TOO_SMALL));
+            }
+            Ok(db.get_with(key, make_from)?.unwrap_or(KV_NOT_FOUND))
         });
         if status != KV_OK {
             made = if status == KV_NOT_FOUND { host.absent } else { host.failed };
@@ -76,8 +82,8 @@ pub unsafe extern "C" fn kv_get_made(
 /// The values of many keys as objects of the host. Each is as of a moment of its own.
 ///
 /// Parameters: `db`; `host`, with all its functions; `keys`: a list of the host; `values`: another, where the value of the key at
-/// an index is put at the same index; that of a key without a value is left alone; `begin`, `end`: which indices, at most
-/// KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
+/// an index is put at the same index; that of a key without a value is left alone (a tier is not asked); `begin`, `end`: which
+/// indices, at most KV_COUNT_MAX; `error`: NULL, or where a failure is stored.
 /// Ownership: nothing changes hands but what `host->put` is given.
 /// Threads: any, if no other uses the lists.
 /// Errors: KV_INVALID_ARGUMENT too when a function of the host fails; as kv_get, for the first key that fails. Values before

@@ -62,6 +62,8 @@ pub mod maintain;
 
 pub mod stats;
 
+pub mod tier;
+
 pub mod transfer;
 
 pub mod verify;

@@ -23,7 +23,7 @@ pub(super) unsafe fn text_for(out: &Out<*mut c_char>, make: impl FnOnce() -> Str
 
 /// # Safety
 /// A1.
-unsafe fn give_text(
+pub(super) unsafe fn give_text(
     text: *mut *mut c_char,
     error: *mut *mut kv_error,
     make: impl FnOnce() -> Result<String, Failure>,

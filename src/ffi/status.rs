@@ -91,6 +91,9 @@ pub enum kv_status {
     KV_LOCKED = 36,
     /// The system has no memory left.
     KV_NO_MEMORY = 37,
+    /// Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same, and is
+    /// sent when Redis answers, unless the message says that it was refused.
+    KV_TIER = 38,
     /// A defect of the library: a panic was caught.
     KV_INTERNAL = 99,
 }
@@ -98,7 +101,7 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &CStr); 31] = [
+const TEXTS: [(kv_status, &CStr); 32] = [
     (KV_OK, c"done"),
     (KV_NOT_FOUND, c"the key has no value"),
     (KV_NOT_MET, c"the condition of the write did not hold"),
@@ -129,6 +132,7 @@ const TEXTS: [(kv_status, &CStr); 31] = [
     (KV_NOT_A_STORE, c"not a libkv store"),
     (KV_LOCKED, c"the store is open elsewhere"),
     (KV_NO_MEMORY, c"no memory left"),
+    (KV_TIER, c"Redis could not be asked, or did not acknowledge in time"),
     (KV_INTERNAL, c"internal error"),
 ];
 
@@ -155,9 +159,8 @@ impl From<&Error> for kv_status {
             Error::Loader { .. } => KV_LOADER_FAILED,
             Error::NotText { .. } => KV_NOT_TEXT,
             Error::Import { .. } => KV_BAD_IMPORT,
-            // The hosts have no tier yet.
             #[cfg(feature = "redis")]
-            Error::Tier { .. } => KV_IO,
+            Error::Tier { .. } => KV_TIER,
         }
     }
 }

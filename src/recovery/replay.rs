@@ -26,6 +26,13 @@ pub(super) struct Replayed {
 }
 
 impl Replayed {
+    fn absorb(&mut self, mut other: Replayed) {
+        self.sightings.append(&mut other.sightings);
+        self.survivors.append(&mut other.survivors);
+        self.records += other.records;
+        self.committed += other.committed;
+    }
+
     fn count(&mut self, scanned: &Scanned) {
         self.records += u64::from(scanned.records);
         self.committed += u64::from(scanned.committed);
@@ -35,13 +42,40 @@ impl Replayed {
 pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -> Replayed {
     let (sealed, mut unsealed): (Vec<_>, Vec<_>) =
         loaded.segments.iter().partition(|found| found.listed.seal.is_some());
+    unsealed.sort_by_key(|found| found.segment.header().base_lsn);
     let clear_lsn = AtomicU64::new(0);
-    let mut replayed = Replayed::default();
     // Where damage is listed and not refused, all of it is; and what counts has to be known before it is in the index.
     let reads_values = store.options.recover != Recover::Strict || loaded.source != Source::Mapped;
-    replay_sealed(store, reads_values, &sealed, &clear_lsn, &mut replayed, damage);
-    unsealed.sort_by_key(|found| found.segment.header().base_lsn);
-    replay_unsealed(store, loaded.source, &unsealed, &clear_lsn, &mut replayed, damage);
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((Replayed::default(), Vec::new()));
+    let work = || loop {
+        let (mut replayed, mut found_damage) = (Replayed::default(), Vec::new());
+        // Relaxed: only hands out numbers. The unsealed come first, since all of their bytes are read, and by one thread.
+        match next.fetch_add(1, Ordering::Relaxed).checked_sub(1).map(|at| sealed.get(at)) {
+            None => {
+                replay_unsealed(store, loaded.source, &unsealed, &clear_lsn, &mut replayed, &mut found_damage)
+            }
+            Some(Some(found)) => {
+                replay_sealed(store, reads_values, found, &clear_lsn, &mut replayed, &mut found_damage);
+            }
+            Some(None) => return,
+        }
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.0.absorb(replayed);
+        results.1.append(&mut found_damage);
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sealed.len() + 1);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A system that has no thread to give leaves the work to this one.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let (replayed, mut found_damage) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Whichever thread met it first.
+    found_damage.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
+    damage.append(&mut found_damage);
     // Relaxed: the threads that raised it are joined.
     drop_cleared(store, clear_lsn.load(Ordering::Relaxed));
     replayed
@@ -50,39 +84,20 @@ pub(super) fn replay(store: &Store, loaded: &Loaded, damage: &mut Vec<Damage>) -
 fn replay_sealed(
     store: &Store,
     reads_values: bool,
-    sealed: &[&Found],
+    found: &Found,
     clear_lsn: &AtomicU64,
     replayed: &mut Replayed,
     damage: &mut Vec<Damage>,
 ) {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new((std::mem::take(replayed), Vec::new()));
-    let work = || {
-        // Relaxed: only hands out numbers.
-        while let Some(found) = sealed.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let seal = found.listed.seal.unwrap_or_default();
-            let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
-            let scanned = one.run_sealed(&seal, reads_values);
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.0.count(&scanned);
-            results.0.sightings.append(&mut one.sightings);
-            let found_damage = list_damage(&found.segment, scanned);
-            if !found_damage.is_empty() {
-                results.0.survivors.push((found.segment.number(), one.offsets));
-            }
-            results.1.extend(found_damage);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sealed.len());
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let (found, found_damage) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    *replayed = found;
-    damage.extend(found_damage);
+    let seal = found.listed.seal.unwrap_or_default();
+    let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
+    let scanned = one.run_sealed(&seal, reads_values);
+    replayed.count(&scanned);
+    replayed.sightings.append(&mut one.sightings);
+    *damage = list_damage(&found.segment, scanned);
+    if !damage.is_empty() {
+        replayed.survivors.push((found.segment.number(), one.offsets));
+    }
 }
 
 /// Oldest first: where power was lost, nothing counts behind the first gap (I12).

@@ -56,6 +56,8 @@ struct Queue {
     wanted: VecDeque<Wanted>,
     /// The circuit is open until then, and why: nobody waits for a server that has just failed.
     refused: Option<(Instant, Failure)>,
+    /// A line for the logger.
+    note: Option<String>,
     is_shut: bool,
 }
 
@@ -77,6 +79,12 @@ impl Fetches {
         queue.is_shut = true;
         queue.wanted.drain(..).for_each(|wanted| wanted.slot.put(Err(Failure::new("the store is closed"))));
         self.come.notify_all();
+    }
+
+    /// Has the thread that asks tell the logger: hosts do not expect it in the threads of those who read.
+    pub(super) fn note(&self, line: String) {
+        self.queue().note = Some(line);
+        self.come.notify_one();
     }
 
     /// What Redis holds for a key, by `until`.
@@ -106,16 +114,17 @@ impl Fetches {
         }
     }
 
-    /// The next keys; `None` when the store ends.
-    fn take(&self) -> Option<Vec<Wanted>> {
+    /// The next keys and a line for the logger; `None` when the store ends.
+    fn take(&self) -> Option<(Vec<Wanted>, Option<String>)> {
         let mut queue = self.queue();
         loop {
             if queue.is_shut {
                 return None;
             }
-            if !queue.wanted.is_empty() {
+            if !queue.wanted.is_empty() || queue.note.is_some() {
                 let count = queue.wanted.len().min(KEYS_MAX);
-                return Some(queue.wanted.drain(..count).collect());
+                let wanted = queue.wanted.drain(..count).collect();
+                return Some((wanted, queue.note.take()));
             }
             queue = self.come.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -135,7 +144,13 @@ impl Fetcher {
     }
 
     pub(super) fn run(mut self) {
-        while let Some(wanted) = self.shared.fetches.take() {
+        while let Some((wanted, note)) = self.shared.fetches.take() {
+            if let Some(line) = note {
+                self.shared.store.say(&line);
+            }
+            if wanted.is_empty() {
+                continue;
+            }
             let asked = std::panic::AssertUnwindSafe(|| self.ask(&wanted));
             let asked = std::panic::catch_unwind(asked);
             match asked.unwrap_or_else(|_| Err(Failure::new("the thread that asks panicked"))) {

@@ -9,6 +9,7 @@ mod conn;
 mod copies;
 mod decide;
 mod fetch;
+mod figures;
 mod glob;
 mod listener;
 mod mark;
@@ -346,6 +347,11 @@ impl Tier {
             Err(Error::Tier { .. }) if self.shared.options.unreachable_is_miss => Ok(None),
             answer => answer,
         }
+    }
+
+    /// Tells the logger, in a thread of the store. Only for stores that ask.
+    pub(crate) fn note(&self, line: String) {
+        self.shared.fetches.note(line);
     }
 
     pub(crate) fn keeps_copies(&self) -> bool {

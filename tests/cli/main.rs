@@ -2,6 +2,12 @@
 
 mod commands;
 mod refusals;
+#[cfg(feature = "redis")]
+#[path = "../tier/server.rs"]
+#[allow(dead_code)] // The tests of the tier use the rest.
+mod server;
+#[cfg(feature = "redis")]
+mod tier;
 
 use serde_json::Value;
 use std::fs;

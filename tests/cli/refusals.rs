@@ -161,7 +161,8 @@ fn wrong_usage_is_exit_code_2_and_one_line() {
 #[test]
 fn help_names_every_command_and_exit_code_and_shells_get_completions() {
     let help = run(&["--help"]).ok();
-    for word in ["get", "set", "del", "incr", "ttl", "expire", "scan", "import", "export", "stats", "verify"]
+    for word in
+        ["get", "set", "del", "incr", "ttl", "expire", "scan", "import", "export", "stats", "flush", "verify"]
     {
         assert!(help.text().lines().any(|line| line.trim_start().starts_with(word)), "{word}");
     }
@@ -171,5 +172,16 @@ fn help_names_every_command_and_exit_code_and_shells_get_completions() {
     assert!(run(&["--version"]).ok().text().starts_with("kv "));
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell]).ok().text().contains("salvage"), "{shell}");
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_command_without_the_tier_says_so() {
+    let place = Place::filled(1);
+    for command in ["get", "set"] {
+        let args = ["key 0000", "v"].into_iter().take(usize::from(command == "set") + 1);
+        let args: Vec<_> = args.chain(["--tier-url", "redis://localhost"]).collect();
+        place.kv(command, &args).failed(2, &["option tier_url: this build has no tier"]);
     }
 }

@@ -199,8 +199,11 @@ fn an_increment_whose_copy_goes_meanwhile_does_not_begin_at_zero() {
                 let _: () = redis::cmd("SET").arg("t:n").arg(1_000_000).query(&mut client).unwrap();
             }
         });
-        let sums: Vec<i64> = (0..4000).map(|_| db.increment(b"n", 1).unwrap()).collect();
+        // One that others leave no time for says so.
+        let sums: Vec<_> = (0..4000).map(|_| db.increment(b"n", 1)).collect();
         ends.store(true, Ordering::Relaxed);
+        let sums: Vec<i64> = sums.into_iter().filter_map(Result::ok).collect();
+        assert!(sums.len() > 1000, "{}", sums.len());
         assert!(sums.iter().all(|sum| *sum > 1_000_000), "{:?}", sums.iter().min());
     });
 }

@@ -46,6 +46,7 @@ from ._errors import (
     StateError,
     StorageError,
     SyncFailedError,
+    TierError,
     UnsupportedVersionError,
     UsageError,
     ValueTooLongError,
@@ -118,6 +119,12 @@ def open(path: Path, **options: Any) -> Db[Any]:
     Other options by name: `mode` (create, must_exist, read_only), `sync` (always, never, 100ms, 2s, 1m), `segment_bytes`,
     `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
     zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES), `recover` (strict, salvage), `listener_queue`, `background` (True, False).
+
+    With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH) the store shares its entries through
+    Redis, as docs/tier.md says; calls that read or change entries may then also raise TierError. `tier_username`,
+    `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
+    `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
+    for `default_ttl`), `tier_unsent_deletes_max`.
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
     """
@@ -214,6 +221,7 @@ __all__ = [
     "StorageError",
     "SyncFailedError",
     "Text",
+    "TierError",
     "Transferred",
     "UnsupportedVersionError",
     "UsageError",

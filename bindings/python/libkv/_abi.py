@@ -3,7 +3,8 @@
 Two ways lead into the library. `lib` gives the interpreter's lock (the GIL) away during the call: for all that may wait.
 `reads` keeps it: that costs a third less, and is right only for calls that wait for nobody. The reads of one key are such
 calls (promise P6): they take no lock that a thread holds while it calls back into Python, and call nothing back
-themselves.
+themselves. In a store with a tier they may wait for Redis: there only `get_made` and `get_many_made` are such calls, which do
+not ask it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ WRONG_THREAD, IN_CALLBACK, LOADER_FAILED, BUSY = 24, 25, 26, 27
 # The system.
 IO, DISK_FULL, SYNC_FAILED, CORRUPT = 30, 31, 32, 33
 UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
+TIER = 38
 INTERNAL = 99
 
 KEY_BYTES_MAX = 65535
@@ -177,6 +179,9 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_stats_json": [c_int32, _AT, _AT, _AT],
     "kv_stats_prometheus": [c_int32, _AT, _AT, _AT],
     "kv_damage_json": [c_int32, _AT, _AT, _AT],
+    "kv_flush": [c_int32, _AT, c_uint64, _AT],
+    "kv_tier_stats_json": [c_int32, _AT, _AT, _AT],
+    "kv_tier_stats_prometheus": [c_int32, _AT, _AT, _AT],
     "kv_export": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT, _AT],
     "kv_export_to": [c_int32, _AT, Writer, _AT, c_uint32, _AT, _AT, _AT],
     "kv_import": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT],

@@ -83,6 +83,8 @@ class Db(Store, MutableMapping[bytes, V]):
         self._encode: Callable[[V], bytes] = found.encode
         self._decode: Callable[[bytes], V] = found.decode
         self._is_bytes = type(found) is Bytes
+        # Reads may wait for Redis then, which no thread may while it has the interpreter's lock.
+        self._asks = "tier_url" in options
         self._handle = Handle(path, options, clock, listener, logger)
         self._at = self._handle.param
 
@@ -93,13 +95,14 @@ class Db(Store, MutableMapping[bytes, V]):
     @overload
     def get(self, key: Key, default: Union[V, D]) -> Union[V, D]: ...
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value of a key, or `default` when it has none. Takes no lock and never waits."""
+        """The value of a key, or `default` when it has none. Takes no lock and never waits, but for Redis where the store has
+        a tier and not the key."""
         if type(key) is not bytes:
             key = key_bytes(key)
         n = len(key)
         value = _get_made(self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), _HOST)
         if value is _FAILED:
-            # Too long for that, or a failure, of which this call tells the facts.
+            # Too long for that, or Redis must be asked, or a failure, of which this call tells the facts.
             value = self._owned(lib.kv_get_owned, key, _ABSENT)
         if value is _ABSENT:
             return default
@@ -126,7 +129,7 @@ class Db(Store, MutableMapping[bytes, V]):
         if not isinstance(key, (bytes, str, bytearray, memoryview)):
             return False
         name = key_bytes(key)
-        status = _abi.contains(self._at, name, _size(len(name)), None)
+        status = 2 if self._asks else _abi.contains(self._at, name, _size(len(name)), None)
         if status > 1:
             status = self._call(lib.kv_contains, name)
         return status == 0
@@ -145,9 +148,9 @@ class Db(Store, MutableMapping[bytes, V]):
 
     def _number(self, quick: Callable[..., int], call: Callable[..., int], key: Key) -> Optional[int]:
         name, number = key_bytes(key), c_uint64()
-        status = quick(self._at, name, _size(len(name)), byref(number), None)
+        status = 2 if self._asks else quick(self._at, name, _size(len(name)), byref(number), None)
         if status > 1:
-            # Once more, for the facts.
+            # Once more, for the facts; or without the interpreter's lock.
             status = self._call(call, name, byref(number))
         return None if status else number.value
 
@@ -298,8 +301,13 @@ class Db(Store, MutableMapping[bytes, V]):
 
     def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
         """The values of many keys, in their order, with `default` for those that have none. Each is as of a moment of its
-        own. Crosses into the library once."""
-        values: List[Any] = _batch.get_many(self._at, list(keys))
+        own. Crosses into the library once, and with a tier once more for each key that the store does not have."""
+        names = list(keys)
+        values: List[Any] = _batch.get_many(self._at, names)
+        if self._asks:
+            for at, value in enumerate(values):
+                if value is None:
+                    values[at] = self._owned(lib.kv_get_owned, key_bytes(names[at]))
         if self._is_bytes:
             if default is None or None not in values:
                 return values

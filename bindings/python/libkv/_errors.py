@@ -183,6 +183,13 @@ class NoMemoryError(StorageError, MemoryError):
     status = _abi.NO_MEMORY
 
 
+class TierError(StorageError):
+    """Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same, and is
+    sent when Redis answers, unless the message says that it was refused."""
+
+    status = _abi.TIER
+
+
 class InternalError(Error):
     """A defect of the library: a panic was caught."""
 

@@ -73,6 +73,8 @@ def _text(value: OptionValue) -> str:
         return "true" if value else "false"
     if isinstance(value, (float, timedelta)):
         return f"{milliseconds(value)}ms"
+    if not isinstance(value, (str, int)):
+        raise TypeError(f"an option's value is text, a number or a time, not {type(value).__name__}")
     return str(value)
 
 

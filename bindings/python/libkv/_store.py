@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from ctypes import byref, c_uint64, c_void_p
+from datetime import timedelta
 from typing import IO, Any, Callable, Dict, List, Optional, Union, cast
 
 from . import _abi, _transfer
 from ._batch import Key, key_bytes
 from ._errors import check
 from ._handle import Handle, Path, path_bytes
+from ._options import milliseconds
 from ._transfer import Transferred, take_text
 
 lib = _abi.lib
@@ -34,6 +36,12 @@ class Store:
     def sync(self) -> None:
         """Waits until every write that was acknowledged before is on disk."""
         self._do(lib.kv_sync)
+
+    def flush(self, timeout: Union[float, timedelta]) -> None:
+        """Waits until Redis has acknowledged every change that was made before, for `timeout` seconds at most: then it raises
+        TierError with what keeps Redis from it, and the changes are still sent. Without a tier: nothing to wait for."""
+        ms = milliseconds(timeout)
+        self._do(lambda at, error: lib.kv_flush(at, ms, error))
 
     def compact(self) -> None:
         """Rewrites the log so that it holds little but what lives. Compaction also runs by itself."""
@@ -97,6 +105,15 @@ class Store:
     def stats_prometheus(self) -> str:
         """All figures in Prometheus' text format, names beginning with kv_."""
         return take_text(lib.kv_stats_prometheus, self._at)
+
+    def tier_stats(self) -> Optional[Dict[str, Any]]:
+        """Figures of the tier by name; None for a store without one. "unsent_keys", "unsent_bytes" and "unsent_for_ms" are how
+        far Redis is behind; "hears": whether changes by others are heard; "failing": why Redis cannot be reached, or None."""
+        return cast(Optional[Dict[str, Any]], json.loads(take_text(lib.kv_tier_stats_json, self._at)))
+
+    def tier_stats_prometheus(self) -> str:
+        """They in Prometheus' text format, names beginning with kv_tier_; empty for a store without a tier."""
+        return take_text(lib.kv_tier_stats_prometheus, self._at)
 
     def damage(self) -> List[Dict[str, Any]]:
         """What could not be recovered at open, each with "path", "offset" and "reason"."""

@@ -1,7 +1,7 @@
 """The store for asyncio.
 
 Reads of keys run at once, in the event loop: they wait for nobody, and cost less than a change of threads. Everything else
-runs in an executor.
+runs in an executor, and so do the reads of a store with a tier, which may wait for Redis.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import itertools
 import threading
 from concurrent.futures import Executor
+from datetime import timedelta
 from types import TracebackType
 from typing import (
     IO,
@@ -77,20 +78,23 @@ class AsyncDb(Generic[V]):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, functools.partial(call, *args, **named))
 
+    async def _read(self, call: Callable[..., R], *args: Any) -> R:
+        return await self._run(call, *args) if self.db._asks else call(*args)
+
     async def get(self, key: Key, default: Any = None) -> Any:
-        return self.db.get(key, default)
+        return await self._read(self.db.get, key, default)
 
     async def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
-        return self.db.get_many(keys, default)
+        return await self._read(self.db.get_many, keys, default)
 
     async def contains(self, key: Key) -> bool:
-        return key in self.db
+        return await self._read(self.db.contains, key)
 
     async def version(self, key: Key) -> Optional[int]:
-        return self.db.version(key)
+        return await self._read(self.db.version, key)
 
     async def ttl(self, key: Key) -> Optional[float]:
-        return self.db.ttl(key)
+        return await self._read(self.db.ttl, key)
 
     async def len(self) -> int:
         return len(self.db)
@@ -184,6 +188,9 @@ class AsyncDb(Generic[V]):
     async def sync(self) -> None:
         await self._run(self.db.sync)
 
+    async def flush(self, timeout: Union[float, timedelta]) -> None:
+        await self._run(self.db.flush, timeout)
+
     async def compact(self) -> None:
         await self._run(self.db.compact)
 
@@ -224,6 +231,12 @@ class AsyncDb(Generic[V]):
 
     async def figure(self, name: str) -> int:
         return await self._run(self.db.figure, name)
+
+    async def tier_stats(self) -> Optional[Dict[str, Any]]:
+        return await self._run(self.db.tier_stats)
+
+    async def tier_stats_prometheus(self) -> str:
+        return await self._run(self.db.tier_stats_prometheus)
 
     async def damage(self) -> List[Dict[str, Any]]:
         return self.db.damage()
@@ -279,7 +292,7 @@ class AsyncDb(Generic[V]):
         expire_at: Optional[ExpireAt],
         keeps_none: bool,
     ) -> Any:
-        found = self.db.get(name, _MISSING)
+        found = await self._read(self.db.get, name, _MISSING)
         if found is _MISSING:
             loop = asyncio.get_running_loop()
             place = (id(loop), name)

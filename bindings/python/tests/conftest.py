@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -37,6 +38,13 @@ def chance() -> random.Random:
     seed = int(os.environ.get("KV_SEED", time.time_ns()))
     print(f"KV_SEED={seed}")
     return random.Random(seed)
+
+
+def redis_program() -> str:
+    # Found beside the environment's own programs, which are all that PATH has here.
+    found = shutil.which("redis-server") or shutil.which("redis-server", path=os.defpath + ":/usr/local/bin")
+    assert found, "no redis-server: scripts/need.sh redis-server=redis-server installs it"
+    return found
 
 
 def wait_until(condition: Any, what: str) -> None:

@@ -47,6 +47,8 @@ pub enum Command {
     Export(Export),
     /// Print figures of a store
     Stats(Stats),
+    /// Send what Redis does not have yet, and wait until it has
+    Flush(Flush),
     /// Check every record of a store without writing to it
     Verify(Verify),
     /// Rewrite the log so that it holds little but what lives
@@ -82,6 +84,45 @@ pub struct Writing {
     pub sync: kv::Sync,
 }
 
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Redis tier")]
+pub struct Tier {
+    /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or
+    /// redis+unix:///PATH. Other users of the machine can see a password that stands here
+    #[arg(long, value_name = "URL")]
+    pub tier_url: Option<String>,
+    /// User, in place of the URL's
+    #[arg(long, value_name = "NAME", requires = "tier_url")]
+    pub tier_username: Option<String>,
+    /// Password, in place of the URL's: what stands in this file, but for the end of its line
+    #[arg(long, value_name = "FILE", requires = "tier_url")]
+    pub tier_password_from: Option<PathBuf>,
+    /// Database, in place of the URL's
+    #[arg(long, value_name = "NUMBER", requires = "tier_url", allow_negative_numbers = true)]
+    pub tier_database: Option<String>,
+    /// What stands before each key in Redis; stores that share it share their entries
+    #[arg(long, value_name = "TEXT", requires = "tier_url", allow_hyphen_values = true)]
+    pub tier_prefix: Option<String>,
+    /// Changes are sent behind, or wait until Redis has them, or are refused
+    #[arg(long, requires = "tier_url", value_parser = ["behind", "through", "refused"])]
+    pub tier_writes: Option<String>,
+    /// Whether a read that finds nothing asks Redis
+    #[arg(long, requires = "tier_url", value_parser = ["true", "false"])]
+    pub tier_reads: Option<String>,
+    /// Let Redis tell of changes by others, and drop or keep copies while it cannot
+    #[arg(long, requires = "tier_url", value_parser = ["none", "drop", "keep"])]
+    pub tier_fresh: Option<String>,
+    /// Whether a key counts as absent when Redis cannot be asked
+    #[arg(long, requires = "tier_url", value_parser = ["true", "false"])]
+    pub tier_unreachable_is_miss: Option<String>,
+    /// How long Redis may take to answer [default: 1s]
+    #[arg(long, value_name = "DURATION", requires = "tier_url", value_parser = parse::period)]
+    pub tier_timeout: Option<Duration>,
+    /// Longest pause between attempts to reach Redis [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "tier_url", value_parser = parse::period)]
+    pub tier_backoff_max: Option<Duration>,
+}
+
 #[derive(Debug, Group)]
 pub struct Get {
     /// Directory of the store
@@ -90,6 +131,8 @@ pub struct Get {
     pub key: String,
     #[command(flatten)]
     pub text: Text,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -111,6 +154,8 @@ pub struct Set {
     pub text: Text,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -133,6 +178,8 @@ pub struct Del {
     pub text: Text,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -148,6 +195,8 @@ pub struct Incr {
     pub text: Text,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -158,6 +207,8 @@ pub struct Ttl {
     pub key: String,
     #[command(flatten)]
     pub text: Text,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -173,6 +224,8 @@ pub struct Expire {
     pub text: Text,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -227,6 +280,8 @@ pub struct Import {
     pub quiet: bool,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -256,6 +311,22 @@ pub struct Stats {
     /// Print the text format of Prometheus
     #[arg(long)]
     pub prometheus: bool,
+    #[command(flatten)]
+    pub tier: Tier,
+}
+
+#[derive(Debug, Group)]
+pub struct Flush {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// For how long at most
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse::duration)]
+    pub timeout: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -277,6 +348,8 @@ pub struct Compact {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -288,6 +361,8 @@ pub struct Backup {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]
@@ -308,6 +383,8 @@ pub struct Watch {
     pub json: bool,
     #[command(flatten)]
     pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
 }
 
 #[derive(Debug, Group)]

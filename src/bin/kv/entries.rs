@@ -1,6 +1,6 @@
 //! Commands on single keys.
 
-use crate::args::{Del, Expire, Get, Incr, Keys, Set, Ttl};
+use crate::args::{Del, Expire, Get, Incr, Keys, Set, Tier, Ttl};
 use crate::failure::{Failure, Outcome};
 use crate::{parse, show, store};
 use kv::{Condition, OpenMode, SetOptions};
@@ -25,21 +25,25 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
         key: show::Key<'b>,
         #[serde(flatten)]
         value: show::Value<'b>,
-        version: u64,
+        version: Option<u64>,
         expires_at_ms: Option<u64>,
     }
+    let at = |error| Failure::at(&args.store, error);
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_read(&args.store)?;
+    let db = store::open_to_ask(&args.store, &args.tier)?;
+    // What only Redis has is brought here; of what it says a copy need not be kept.
+    let asked = if args.tier.is_asked_for() { db.get(&key).map_err(at)? } else { None };
     let pin = db.pin()?;
-    let Some(value) = pin.get(&key).map_err(|error| Failure::at(&args.store, error))? else {
+    let kept = pin.get(&key).map_err(at)?;
+    let Some(value) = kept.as_deref().or(asked.as_deref()) else {
         return Ok(no(&args.store, &args.key, ABSENT));
     };
     if args.text.json {
-        let (version, expires_at_ms) = (value.version(), value.expires_at_ms());
-        let found = Found { key: key.as_slice().into(), value: (&*value).into(), version, expires_at_ms };
-        show::json(&found)?;
+        let version = kept.as_ref().map(kv::Value::version);
+        let expires_at_ms = kept.as_ref().and_then(kv::Value::expires_at_ms);
+        show::json(&Found { key: key.as_slice().into(), value: value.into(), version, expires_at_ms })?;
     } else {
-        show::raw(&show::shown(&value, args.text.hex))?;
+        show::raw(&show::shown(value, args.text.hex))?;
         if show::is_for_people() {
             show::line("")?;
         }
@@ -64,9 +68,9 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
     if args.if_absent {
         options = options.condition(Condition::IfAbsent);
     }
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
     let version = db.set_with(&key, &value, options).map_err(|error| Failure::at(&args.store, error))?;
-    store::close(&db, &args.store)?;
+    store::close(&db, &args.store, &args.tier)?;
     if args.text.json {
         show::json(&Done { key: key.as_slice().into(), set: version.is_some(), version })?;
     }
@@ -132,6 +136,7 @@ impl Counts {
 fn change_each(
     path: &Path,
     db: &kv::Db,
+    tier: &Tier,
     keys: &Keys,
     is_hex: bool,
     change: impl Fn(&[u8]) -> kv::Result<bool>,
@@ -144,22 +149,23 @@ fn change_each(
         }
         Ok(())
     })?;
-    store::close(db, path)?;
+    store::close(db, path, tier)?;
     Ok(counts)
 }
 
 pub fn del(args: &Del) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync)?;
-    let counts = change_each(&args.store, &db, &args.keys, args.text.hex, |key| db.delete(key))?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
+    let counts = change_each(&args.store, &db, &args.tier, &args.keys, args.text.hex, |key| db.delete(key))?;
     counts.show("deleted", args.text.json)
 }
 
 pub fn expire(args: &Expire) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync)?;
-    let counts = change_each(&args.store, &db, &args.keys, args.text.hex, |key| match args.ttl {
-        kv::Expiry::After(ttl) => db.expire(key, ttl),
-        _ => db.persist(key),
-    })?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
+    let counts =
+        change_each(&args.store, &db, &args.tier, &args.keys, args.text.hex, |key| match args.ttl {
+            kv::Expiry::After(ttl) => db.expire(key, ttl),
+            _ => db.persist(key),
+        })?;
     counts.show("changed", args.text.json)
 }
 
@@ -171,14 +177,14 @@ pub fn incr(args: &Incr) -> Result<Outcome, Failure> {
         value: i64,
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
     let sum = db.increment(&key, args.by).map_err(|error| {
         let Failure::Said { code, reason } = Failure::at(&args.store, error) else {
             return Failure::NobodyReads;
         };
         Failure::Said { code, reason: format!("{reason} (key {:?})", args.key) }
     })?;
-    store::close(&db, &args.store)?;
+    store::close(&db, &args.store, &args.tier)?;
     if args.text.json {
         show::json(&Sum { key: key.as_slice().into(), value: sum })?;
     } else {
@@ -195,7 +201,7 @@ pub fn ttl(args: &Ttl) -> Result<Outcome, Failure> {
         ttl_ms: Option<u64>,
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_read(&args.store)?;
+    let db = store::open_to_ask(&args.store, &args.tier)?;
     let Some(ttl) = db.ttl(&key).map_err(|error| Failure::at(&args.store, error))? else {
         return Ok(no(&args.store, &args.key, ABSENT));
     };

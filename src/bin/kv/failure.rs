@@ -37,6 +37,10 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub fn usage(reason: impl Into<String>) -> Failure {
+        Failure::Said { code: USAGE, reason: reason.into() }
+    }
+
     pub fn refused(reason: impl Into<String>) -> Failure {
         Failure::Said { code: REFUSED, reason: reason.into() }
     }

@@ -2,20 +2,25 @@
 
 use crate::args::{Backup, Compact, Stats, Verify};
 use crate::failure::{Failure, Outcome};
-use crate::{show, store};
+use crate::{show, store, tier};
 use kv::{OpenMode, Report};
 use std::path::{Path, PathBuf};
 
 pub fn stats(args: &Stats) -> Result<Outcome, Failure> {
-    let db = store::open_to_read(&args.store)?;
-    let stats = db.stats().map_err(|error| Failure::at(&args.store, error))?;
+    let at = |error| Failure::at(&args.store, error);
+    let db = store::open_to_ask(&args.store, &args.tier)?;
+    let stats = db.stats().map_err(at)?;
+    if args.prometheus {
+        show::raw((stats.to_prometheus() + &tier::prometheus(&db).map_err(at)?).as_bytes())?;
+        return Ok(Outcome::Done);
+    }
+    let of_store = stats.figures().into_iter().map(|(name, _, value)| (name.to_owned(), value));
+    let figures: Vec<_> = of_store.chain(tier::figures(&db).map_err(at)?).collect();
     if args.json {
-        show::line(&stats.to_json())?;
-    } else if args.prometheus {
-        show::raw(stats.to_prometheus().as_bytes())?;
+        show::line(&show::object(&figures))?;
     } else {
-        for (name, _, value) in stats.figures() {
-            show::line(&figure(name, value))?;
+        for (name, value) in figures {
+            show::line(&figure(&name, value))?;
         }
     }
     Ok(Outcome::Done)
@@ -26,7 +31,7 @@ fn figure(name: &str, value: u64) -> String {
         return format!("{name} {value}");
     }
     let size = if name.ends_with("_bytes") { format!("  ({})", show::size(value)) } else { String::new() };
-    format!("{name:<18} {:>16}{size}", show::grouped(value))
+    format!("{name:<19} {:>16}{size}", show::grouped(value))
 }
 
 pub fn verify(args: &Verify) -> Result<Outcome, Failure> {
@@ -68,12 +73,12 @@ fn show_report(report: &Report, salvaged: Option<(&PathBuf, u64)>) -> Result<(),
 }
 
 pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.tier)?;
     let at = |error| Failure::at(&args.store, error);
     let before = db.stats().map_err(at)?.log_bytes;
     db.compact().map_err(at)?;
     let after = db.stats().map_err(at)?.log_bytes;
-    store::close(&db, &args.store)?;
+    store::close(&db, &args.store, &args.tier)?;
     if args.json {
         show::json(&serde_json::json!({ "log_bytes_before": before, "log_bytes_after": after }))?;
     } else if show::is_for_people() {
@@ -83,9 +88,9 @@ pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
 }
 
 pub fn backup(args: &Backup) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.tier)?;
     db.backup(&args.to).map_err(|error| Failure::at(&args.to, error))?;
-    store::close(&db, &args.store)?;
+    store::close(&db, &args.store, &args.tier)?;
     let entries = entries_of(&args.to)?;
     if args.json {
         show::json(&serde_json::json!({ "entries": entries, "to": args.to.to_string_lossy() }))?;

@@ -11,6 +11,7 @@ mod parse;
 mod progress;
 mod show;
 mod store;
+mod tier;
 mod transfer;
 mod watch;
 
@@ -42,6 +43,7 @@ fn run(command: Command) -> Result<Outcome, Failure> {
         Command::Import(args) => transfer::import(&args),
         Command::Export(args) => transfer::export(&args),
         Command::Stats(args) => inspect::stats(&args),
+        Command::Flush(args) => tier::flush_store(&args),
         Command::Verify(args) => inspect::verify(&args),
         Command::Compact(args) => inspect::compact(&args),
         Command::Backup(args) => inspect::backup(&args),

@@ -28,6 +28,12 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
+/// Numbers by their names as a JSON object, in their order. The names need no quoting.
+pub fn object(figures: &[(String, u64)]) -> String {
+    let fields: Vec<String> = figures.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
 /// Bytes as a field of a JSON object: as text where they are UTF-8, else in Base64 under another name.
 #[derive(Serialize)]
 pub struct Key<'b> {

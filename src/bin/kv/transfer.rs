@@ -94,7 +94,7 @@ pub fn import(args: &Import) -> Result<Outcome, Failure> {
         (Box::new(file), meta.is_file().then_some(meta.len()))
     };
     let format = format_of(args.format, &args.file);
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
     let bar = bar("import", total_bytes, args.quiet);
     let mut told = Ok(());
     let began = Instant::now();
@@ -106,7 +106,7 @@ pub fn import(args: &Import) -> Result<Outcome, Failure> {
     });
     bar.finish_and_clear();
     // What was acknowledged before an error is kept either way.
-    let closed = store::close(&db, &args.store);
+    let closed = store::close(&db, &args.store, &args.tier);
     let done = result.map_err(|error| in_input(&args.file, error))?;
     closed?;
     told?;

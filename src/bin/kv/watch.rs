@@ -2,19 +2,19 @@
 
 use crate::args::Watch;
 use crate::failure::{Failure, Outcome};
-use crate::{show, store};
-use kv::{OpenMode, Stats};
+use crate::{show, store, tier};
+use kv::{Db, OpenMode, Stats};
 use std::time::{Duration, Instant};
 
 pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
     let open_ms = millis(began.elapsed());
     let mut last: Option<Stats> = None;
     let mut changed = Instant::now();
     loop {
         let stats = db.stats().map_err(|error| Failure::at(&args.store, error))?;
-        show(&stats, millis(began.elapsed()), open_ms, args.json)?;
+        show(&db, &stats, millis(began.elapsed()), open_ms, args)?;
         if last.is_none_or(|last| footprint(&last) != footprint(&stats)) {
             changed = Instant::now();
         }
@@ -25,7 +25,7 @@ pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
         }
         std::thread::sleep(args.every);
     }
-    store::close(&db, &args.store)?;
+    store::close(&db, &args.store, &args.tier)?;
     Ok(Outcome::Done)
 }
 
@@ -38,15 +38,18 @@ fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn show(stats: &Stats, at_ms: u64, open_ms: u64, is_json: bool) -> Result<(), Failure> {
-    if is_json {
-        let mut fields = vec![("at_ms", at_ms), ("open_ms", open_ms)];
-        fields.extend(stats.figures().into_iter().map(|(name, _, value)| (name, value)));
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        return show::line(&format!("{{{}}}", fields.join(",")));
+fn show(db: &Db, stats: &Stats, at_ms: u64, open_ms: u64, args: &Watch) -> Result<(), Failure> {
+    let of_tier = tier::figures(db).map_err(|error| Failure::at(&args.store, error))?;
+    if args.json {
+        let mut figures = vec![("at_ms".into(), at_ms), ("open_ms".into(), open_ms)];
+        figures.extend(stats.figures().into_iter().map(|(name, _, value)| (name.to_owned(), value)));
+        figures.extend(of_tier);
+        return show::line(&show::object(&figures));
     }
     let (log, live) = (show::size(stats.log_bytes), show::size(stats.live_bytes));
     let (entries, index) = (show::grouped(stats.entries), show::grouped(stats.index_entries));
+    let unsent = of_tier.iter().find(|(name, _)| name == "tier_unsent_keys");
+    let unsent = unsent.map_or_else(String::new, |(_, keys)| format!("  unsent {}", show::grouped(*keys)));
     let second = at_ms as f64 / 1000.0;
-    show::line(&format!("{second:7.1} s  entries {entries}  index {index}  log {log}  live {live}"))
+    show::line(&format!("{second:7.1} s  entries {entries}  index {index}  log {log}  live {live}{unsent}"))
 }

@@ -43,6 +43,7 @@ extern const test callbacks_tests[];
 extern const test lifetime_tests[];
 extern const test misuse_tests[];
 extern const test random_tests[];
+extern const test tier_tests[];
 
 /* A directory of its own for each call; all are removed at the end. */
 const char *fresh_dir(void);

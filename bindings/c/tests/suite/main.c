@@ -44,7 +44,7 @@ kv_db *memory_store(void) {
 }
 
 int main(int argc, char **argv) {
-  const test *files[] = {operations_tests, callbacks_tests, lifetime_tests, misuse_tests, random_tests};
+  const test *files[] = {operations_tests, callbacks_tests, lifetime_tests, misuse_tests, random_tests, tier_tests};
   const char *tmp = getenv("TMPDIR");
   snprintf(root, sizeof root, "%.40s/libkv-c-XXXXXX", tmp ? tmp : "/tmp");
   CHECK(mkdtemp(root) != NULL);

@@ -1,0 +1,280 @@
+"""Stores that share their entries through a redis-server which each test starts, with real processes on either side."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Iterator, List, Optional
+
+import pytest
+from conftest import REPOSITORY, redis_program, wait_until
+
+import libkv
+import libkv.aio
+
+
+class Redis:
+    """On a port that was free."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+            # Another process may take it first.
+            if self._try_up():
+                break
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def _try_up(self) -> bool:
+        command = [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        process = subprocess.Popen([*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
+        wait_until(lambda: self.answers() or process.poll() is not None, "redis-server answers")
+        if process.poll() is not None:
+            return False
+        self._process = process
+        return True
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as at:
+                at.sendall(b"PING\r\n")
+                return at.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def up(self) -> None:
+        assert self._try_up(), "redis-server starts again on its port"
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path)
+    yield server
+    server.kill()
+
+
+def shared(redis: Redis, **more: Any) -> Any:
+    options: Any = {"tier_prefix": "t:", "tier_backoff_max": "50ms", "tier_timeout": 5.0, **more}
+    return libkv.open_in_memory(tier_url=redis.url, **options)
+
+
+# Does what the lines of its input say, in a store of its own.
+PEER = """
+import sys, libkv
+db = libkv.open(sys.argv[1], tier_url=sys.argv[2], tier_prefix="t:", tier_fresh="drop",
+                tier_unreachable_is_miss=True, tier_backoff_max="50ms")
+def stats():
+    found = db.tier_stats()
+    return f"unsent {found['unsent_keys']} hears {found['hears']} failing {found['failing'] is not None}"
+calls = {"set": lambda key, value: db.set(key, value.encode()) and "ok", "delete": lambda key: (db.delete(key), "ok")[1],
+         "flush": lambda: db.flush(60) or "ok", "get": lambda key: db.get(key, b"none").decode(), "stats": stats}
+for line in sys.stdin:
+    name, *args = line.split()
+    try:
+        print(calls[name](*args), flush=True)
+    except libkv.Error as error:
+        print(type(error).__name__, error, flush=True)
+db.close()
+"""
+
+
+class Peer:
+    def __init__(self, store: Path, redis: Redis) -> None:
+        command = [sys.executable, "-c", PEER, str(store), redis.url]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line: str) -> str:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().rstrip("\n")
+
+    def comes_to(self, line: str, answer: str) -> None:
+        wait_until(lambda: self.ask(line) == answer, f"{line} gives {answer}")
+
+    def end(self) -> int:
+        self._process.communicate()
+        return self._process.returncode
+
+
+@pytest.fixture
+def peers(tmp_path: Path, redis: Redis) -> Iterator[List[Peer]]:
+    both = [Peer(tmp_path / name, redis) for name in ("here", "there")]
+    yield both
+    assert [peer.end() for peer in both] == [0, 0]
+
+
+def test_two_processes_see_each_others_sets_and_deletes(peers: List[Peer]) -> None:
+    here, there = peers
+    there.comes_to("stats", "unsent 0 hears True failing False")
+    assert here.ask("set k v") == "ok"
+    there.comes_to("get k", "v")
+    assert here.ask("set k w") == "ok"
+    there.comes_to("get k", "w")
+    assert there.ask("delete k") == "ok"
+    here.comes_to("stats", "unsent 0 hears True failing False")
+    here.comes_to("get k", "none")
+    assert there.ask("get k") == "none"
+
+
+def test_two_processes_go_on_without_redis_and_converge_when_it_is_back(redis: Redis, peers: List[Peer]) -> None:
+    here, there = peers
+    assert [here.ask("set gone 1"), here.ask("flush")] == ["ok", "ok"]
+    there.comes_to("get gone", "1")
+    redis.kill()
+    assert [here.ask(f"set key{n} v") for n in range(20)] == ["ok"] * 20
+    assert [here.ask("delete gone"), here.ask("get key7")] == ["ok", "v"]
+    here.comes_to("stats", "unsent 21 hears False failing True")
+    assert [there.ask("get key7"), there.ask("set theirs 2")] == ["none", "ok"]
+    redis.up()
+    assert [here.ask("flush"), there.ask("flush")] == ["ok", "ok"]
+    for n in range(20):
+        there.comes_to(f"get key{n}", "v")
+    there.comes_to("get gone", "none")
+    here.comes_to("get theirs", "2")
+    here.comes_to("stats", "unsent 0 hears True failing False")
+
+
+def test_every_read_asks_redis_for_what_the_store_does_not_have(redis: Redis) -> None:
+    with shared(redis) as here:
+        here.set_many([(name, name.encode()) for name in ("a", "b", "c", "d", "e", "f")], expire=600)
+        here.flush(60)
+        with shared(redis) as there:
+            assert there["a"] == b"a" and there.get("none") is None
+            assert there.get_many(["b", "none", "a"], b"-") == [b"b", b"-", b"a"]
+            assert "c" in there and "none" not in there
+            assert 0 < there.ttl("d") <= 600 and there.ttl("none") is None
+            assert there.version("e") and there.version("none") is None
+            assert there.tier_stats()["fetches"] >= 9
+            # Copies are read here.
+            redis.kill()
+            assert there.get_many(["a", "b", "c", "d", "e"]) == [b"a", b"b", b"c", b"d", b"e"]
+            with pytest.raises(libkv.TierError, match="^tier: "):
+                there.get_many(["a", "f"])
+
+
+def test_a_tier_that_cannot_be_reached_raises_its_own_error_and_loses_nothing(redis: Redis) -> None:
+    with shared(redis) as db, shared(redis, tier_writes="through") as through:
+        with shared(redis, tier_writes="refused") as follower:
+            through["t"] = b"1"
+            assert db["t"] == b"1"
+            with pytest.raises(libkv.ReadOnlyError):
+                follower["t"] = b"2"
+            redis.kill()
+            db["k"] = b"v"
+            for call in (lambda: db.flush(0.01), lambda: db.get("none"), lambda: "none" in db, lambda: db.ttl("none")):
+                with pytest.raises(libkv.TierError, match="^tier: "):
+                    call()
+            with pytest.raises(libkv.TierError):
+                through["t"] = b"2"
+            wait_until(lambda: db.tier_stats()["failures"] > 0, "the thread that sends has tried")
+            lag = db.tier_stats()
+            assert lag["unsent_keys"] == 1 and lag["unsent_bytes"] > 0 and lag["failing"]
+            redis.up()
+            db.flush(60)
+            through.flush(60)
+            assert follower["k"] == b"v"
+            assert "\nkv_tier_unsent_keys 0\n" in db.tier_stats_prometheus()
+
+
+def test_threads_that_wait_for_redis_hold_up_no_other(redis: Redis) -> None:
+    with shared(redis, tier_timeout=20.0, logger=lambda line: None) as db:
+        assert redis._process and db.get("none") is None
+        redis._process.send_signal(signal.SIGSTOP)
+        try:
+            begun: List[None] = []
+            found: List[Any] = []
+
+            def ask(call: Any) -> None:
+                begun.append(None)
+                found.append(call())
+
+            calls = [lambda: db.get("a"), lambda: "b" in db, lambda: db.ttl("c"), lambda: db.get_many(["d"])]
+            threads = [threading.Thread(target=ask, args=(call,)) for call in calls]
+            since = time.monotonic()
+            for thread in threads:
+                thread.start()
+            while len(begun) < len(threads):
+                time.sleep(0.001)
+            for n in range(1000):
+                db.set("n", b"%d" % n)
+            # Whoever kept the interpreter's lock would have kept it until the timeout.
+            assert found == [] and time.monotonic() - since < 15
+        finally:
+            redis._process.send_signal(signal.SIGCONT)
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4 and found.count(None) == 2 and False in found and [None] in found
+
+
+def test_the_asyncio_store_asks_in_the_executor(redis: Redis) -> None:
+    async def both() -> None:
+        options = {"tier_url": redis.url, "tier_prefix": "t:"}
+        async with await libkv.aio.open_in_memory(**options) as here, await libkv.aio.open_in_memory(**options) as there:
+            await here.set("k", b"v", 60)
+            await here.flush(60)
+            assert await there.get("k") == b"v" and await there.get_many(["k", "none"]) == [b"v", None]
+            assert await there.contains("k") and await there.version("k") and await there.ttl("none") is None
+            assert await there.get_or_load("new", lambda key: b"loaded") == b"loaded"
+            stats = await here.tier_stats()
+            assert stats and stats["unsent_keys"] == 0
+            assert "kv_tier_hears 0" in await here.tier_stats_prometheus()
+
+    asyncio.run(both())
+
+
+def test_wrong_options_are_named_with_their_values_and_no_password_is_shown(redis: Redis) -> None:
+    for options, said in [
+        ({"tier_writes": "maybe"}, 'option tier_writes: "maybe" is not behind, through or refused'),
+        ({"tier_fresh": "yes"}, 'option tier_fresh: "yes" is not none, drop or keep'),
+        ({"tier_timeout": 0.0}, 'option tier_timeout: "0ms" is not '),
+        ({"tier_database": -1}, 'option tier_database: "-1" is not '),
+        ({"tier_url": "redis://u:hunter2@"}, "option tier: "),
+        ({"tier_username": "u"}, "option tier: a user without a password"),
+    ]:
+        with pytest.raises(libkv.InvalidOptionError) as raised:
+            shared(redis, **options) if "tier_url" not in options else libkv.open_in_memory(**options)
+        assert str(raised.value).startswith(said) and "hunter2" not in str(raised.value)
+    with pytest.raises(libkv.InvalidOptionError, match="^option tier_url: lacking"):
+        libkv.open_in_memory(tier_password="hunter2")
+    with pytest.raises(TypeError):
+        libkv.open_in_memory(tier_prefix=b"t:")  # type: ignore[arg-type]
+
+
+def test_every_option_of_the_tier_is_taken(redis: Redis) -> None:
+    options = {"tier_database": 3, "tier_reads": False, "tier_fresh": "keep", "tier_unreachable_is_miss": True}
+    with shared(redis, tier_unsent_deletes_max=10, tier_writes="behind", **options) as db, shared(redis) as elsewhere:
+        db["k"] = b"v"
+        db.flush(60)
+        assert elsewhere.get("k") is None
+    with libkv.open_in_memory(tier_url=redis.url, tier_fresh=None) as db:
+        wait_until(lambda: db.tier_stats() is not None, "it has a tier")
+    with libkv.open_in_memory() as plain:
+        plain.flush(0)
+        assert plain.tier_stats() is None and plain.tier_stats_prometheus() == ""
+
+
+def test_the_example_prints_what_the_page_shows(redis: Redis, tmp_path: Path) -> None:
+    shown = re.search(r"```output\n(.*?)```", (REPOSITORY / "docs" / "tier.md").read_text(), re.S)
+    program = REPOSITORY / "bindings" / "python" / "examples" / "shared.py"
+    done = subprocess.run([sys.executable, str(program), redis.url], capture_output=True, text=True, cwd=tmp_path)
+    assert shown and (done.stdout, done.stderr) == (shown[1], "")
