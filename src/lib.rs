@@ -56,6 +56,8 @@ mod tier_options;
 mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "redis")]
+pub use db::Preloaded;
 pub use db::{
     salvage, verify, Batch, Condition, Db, Entry, Expiry, Pin, Report, Salvaged, Scan, ScanOptions,
     SetOptions, Stats, Ttl, Value,

@@ -21,6 +21,8 @@ struct Flights {
     /// What each waiting thread waits for: finds loaders that wait for each other.
     waits: HashMap<ThreadId, Box<[u8]>>,
     next_id: u64,
+    /// Keys whose value the tier is about to say: how many asked, and whether it was changed since the first of them did.
+    answers: HashMap<Box<[u8]>, (usize, bool)>,
     /// Outcomes for those who wait, by flight; dropped by the last of them.
     outcomes: HashMap<u64, Outcome>,
 }
@@ -114,8 +116,34 @@ impl Loads {
             return false;
         }
         let mut flights = self.flights();
-        let flight = flights.by_key.get_mut(key);
-        flight.map(|flight| flight.overtaken = true).is_some()
+        let answer = flights.answers.get_mut(key).map(|(_, overtaken)| *overtaken = true);
+        let flight = flights.by_key.get_mut(key).map(|flight| flight.overtaken = true);
+        answer.or(flight).is_some()
+    }
+
+    /// Notes from here on whether `key` is changed, as `note` is told: what the tier says of it then is old.
+    #[cfg(feature = "redis")]
+    pub(crate) fn expect(&self, key: &[u8]) {
+        let mut flights = self.flights();
+        flights.answers.entry(key.into()).or_default().0 += 1;
+        // SeqCst: counted before the tier is asked; pairs with `note`.
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn expect_no_more(&self, key: &[u8]) {
+        let mut flights = self.flights();
+        let Some((asked, _)) = flights.answers.get_mut(key) else { return };
+        *asked -= 1;
+        if *asked == 0 {
+            flights.answers.remove(key);
+        }
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_answer_overtaken(&self, key: &[u8]) -> bool {
+        self.flights().answers.get(key).is_none_or(|(_, overtaken)| *overtaken)
     }
 
     /// Whether a read of `key` must not wait for its loader: that began before a change which the read comes after, or this
@@ -136,7 +164,9 @@ impl Loads {
     /// As `note`, for every key.
     pub(crate) fn note_all(&self) {
         if self.count.load(Ordering::SeqCst) > 0 {
-            self.flights().by_key.values_mut().for_each(|flight| flight.overtaken = true);
+            let mut flights = self.flights();
+            flights.by_key.values_mut().for_each(|flight| flight.overtaken = true);
+            flights.answers.values_mut().for_each(|(_, overtaken)| *overtaken = true);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
+#[cfg(feature = "redis")]
+mod outbox;
+
 use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -16,6 +19,9 @@ use crossbeam_epoch::Guard;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[cfg(feature = "redis")]
+use outbox::Outbox;
 
 /// Losses after which a writer of a large value queues with others that lose on keys like its own.
 const LOSSES_MAX: u32 = 3;
@@ -38,40 +44,6 @@ pub(crate) struct Store {
     #[cfg(feature = "redis")]
     pub(crate) outbox: Outbox,
     turns: Vec<Mutex<()>>,
-}
-
-/// How far the tier has the log. The log is the queue to it: no list of changes stands beside.
-#[cfg(feature = "redis")]
-pub(crate) struct Outbox {
-    /// Everything below stands in the tier, or never has to; `u64::MAX` in a store that sends nothing.
-    sent_lsn: AtomicU64,
-    /// Masks that stay in the index because they were not sent yet.
-    pub(crate) held_masks: AtomicU64,
-}
-
-#[cfg(feature = "redis")]
-impl Default for Outbox {
-    fn default() -> Self {
-        Outbox { sent_lsn: AtomicU64::new(u64::MAX), held_masks: AtomicU64::new(0) }
-    }
-}
-
-#[cfg(feature = "redis")]
-impl Outbox {
-    pub(crate) fn sent_lsn(&self) -> u64 {
-        // Acquire: pairs with the Release in `set_sent`.
-        self.sent_lsn.load(Ordering::Acquire)
-    }
-
-    /// Everything below `lsn` has been acknowledged; less than before when the tier has lost some of it.
-    pub(crate) fn set_sent(&self, lsn: u64) {
-        // Release: pairs with the Acquire in `sent_lsn`.
-        self.sent_lsn.store(lsn, Ordering::Release);
-    }
-
-    pub(crate) fn sends(&self) -> bool {
-        self.sent_lsn() != u64::MAX
-    }
 }
 
 /// A record where it lies.
@@ -153,7 +125,6 @@ impl<'g> Seen<'g> {
     }
 
     /// Whether what stands here is a copy of what the tier holds, or the mark that one was dropped.
-    #[cfg(feature = "redis")]
     pub(crate) fn is_from_tier(&self) -> bool {
         self.slot.is_some_and(|slot| slot.record().1.word.flags() & flags::FROM_TIER != 0)
     }
@@ -231,6 +202,16 @@ impl Store {
     /// Whether the tier still has to be told of a record with this LSN.
     pub(crate) fn is_unsent(&self, lsn: u64) -> bool {
         lsn >= self.unsent_from()
+    }
+
+    /// The same of a record: copies are no news to it.
+    pub(crate) fn is_unsent_change(&self, view: &View<'_>) -> bool {
+        self.is_unsent(view.lsn) && view.word.flags() & flags::FROM_TIER == 0
+    }
+
+    /// The same of what stands for a key.
+    pub(crate) fn has_unsent(&self, seen: &Seen<'_>) -> bool {
+        seen.lsn > 0 && !seen.is_from_tier() && self.is_unsent(seen.lsn)
     }
 
     /// LSN from which on the tier still has to be told.
@@ -651,10 +632,15 @@ impl Store {
 
     /// Waits until every guard that is held now has been dropped; `false` if the store closes first.
     pub(crate) fn wait_grace(&self) -> bool {
+        self.wait_grace_unless(|| self.log.is_closing())
+    }
+
+    /// As `wait_grace`; `false` if `ends` says so first.
+    pub(crate) fn wait_grace_unless(&self, ends: impl Fn() -> bool) -> bool {
         let mut grace = Grace::begin();
         let mut pause_us = 20;
         while !grace.is_over() {
-            if self.log.is_closing() {
+            if ends() {
                 return false;
             }
             self.options.hooks.at(Point::Waiting);

@@ -1,5 +1,11 @@
 //! How a store shares its entries through Redis.
 
+#[cfg(feature = "redis-tls")]
+mod tls;
+
+#[cfg(feature = "redis-tls")]
+pub(crate) use tls::Tls;
+
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
 use redis::{ConnectionAddr, IntoConnectionInfo};
@@ -31,9 +37,21 @@ pub enum WhenDeaf {
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Server {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    #[cfg(feature = "redis-tls")]
+    Tls {
+        host: String,
+        port: u16,
+        tls: Tls,
+    },
     Unix(PathBuf),
 }
+
+/// Beginning of the URL of a server that speaks TLS.
+const TLS_SCHEME: &str = "rediss://";
 
 /// Connection and behaviour of a store's tier, for [`Options::tier`](crate::Options::tier).
 ///
@@ -57,6 +75,8 @@ pub struct TierOptions {
     pub(crate) timeout: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) unsent_deletes_max: u64,
+    #[cfg(feature = "redis-tls")]
+    tls: tls::TlsFiles,
 }
 
 impl std::fmt::Debug for TierOptions {
@@ -71,7 +91,8 @@ impl std::fmt::Debug for TierOptions {
 }
 
 impl TierOptions {
-    /// A server, as `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path[?db=…&user=…&pass=…]`. Reads
+    /// A server, as `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS (Cargo feature `redis-tls`),
+    /// or `redis+unix:///path[?db=…&user=…&pass=…]`. Reads
     /// fall through to Redis, writes are sent behind, within a second Redis has answered or failed, and keys have no prefix.
     /// Needs Redis 6.2 or newer.
     pub fn new(url: impl Into<String>) -> Self {
@@ -88,7 +109,25 @@ impl TierOptions {
             timeout: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5),
             unsent_deletes_max: 1_000_000,
+            #[cfg(feature = "redis-tls")]
+            tls: tls::TlsFiles::default(),
         }
+    }
+
+    /// Certificates of the authorities that may vouch for a server of a `rediss://` URL, as a PEM file, in place of the system's.
+    /// Read at open. Cargo feature `redis-tls`.
+    #[cfg(feature = "redis-tls")]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// Certificate that says who this client is, with those that vouch for it, and its key, as PEM files. Read at open. Cargo
+    /// feature `redis-tls`.
+    #[cfg(feature = "redis-tls")]
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.client = Some((certificate.into(), key.into()));
+        self
     }
 
     /// As `new` takes it, for options that come one by one.
@@ -175,11 +214,26 @@ impl TierOptions {
     pub(crate) fn check(&mut self) -> Result<Server> {
         let refuse = |reason: String| Error::InvalidOption { name: "tier".into(), reason };
         // Not the URL itself in any message: it may hold a password.
-        let info = self.url.as_str().into_connection_info().map_err(|e| refuse(e.to_string()))?;
+        let after_tls = self.url.strip_prefix(TLS_SCHEME);
+        let plain_url = after_tls.map(|rest| format!("redis://{rest}"));
+        let url = plain_url.as_deref().unwrap_or(&self.url);
+        if after_tls.is_some() && url.contains('#') {
+            return Err(refuse("a connection that believes every server is not made".into()));
+        }
+        let info = url.into_connection_info().map_err(|e| refuse(e.to_string()))?;
         let server = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => Server::Tcp { host: host.clone(), port: *port },
+            #[cfg(feature = "redis-tls")]
+            ConnectionAddr::Tcp(host, port) if after_tls.is_some() => {
+                let tls = Tls::new(host, &self.tls).map_err(refuse)?;
+                Server::Tls { host: host.clone(), port: *port, tls }
+            }
+            ConnectionAddr::Tcp(host, port) if after_tls.is_none() => {
+                Server::Tcp { host: host.clone(), port: *port }
+            }
             ConnectionAddr::Unix(path) => Server::Unix(path.clone()),
-            _ => return Err(refuse("this build connects without TLS only".into())),
+            _ => {
+                return Err(refuse("this build connects without TLS only: see the feature redis-tls".into()))
+            }
         };
         let said = info.redis_settings();
         self.username = self.username.take().or(said.username().map(Into::into));
@@ -227,7 +281,11 @@ mod tests {
     fn what_cannot_work_is_refused_without_showing_the_password() {
         let tiers = [
             TierOptions::new("not a url secret"),
+            TierOptions::new("rediss://u:secret@host/#insecure"),
+            #[cfg(not(feature = "redis-tls"))]
             TierOptions::new("rediss://u:secret@host"),
+            #[cfg(feature = "redis-tls")]
+            TierOptions::new("rediss://u:secret@host").ca_file("/there is none"),
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),

@@ -2,6 +2,8 @@
 
 mod batch;
 mod load;
+#[cfg(feature = "redis")]
+mod preload;
 mod read;
 mod scan;
 #[cfg(feature = "redis")]
@@ -11,6 +13,8 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+#[cfg(feature = "redis")]
+pub use preload::Preloaded;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
 pub use stats::Stats;
@@ -179,6 +183,21 @@ impl Db {
     #[cfg(not(feature = "redis"))]
     fn ask_tier(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(None)
+    }
+
+    /// Nor are there copies that could go.
+    #[cfg(not(feature = "redis"))]
+    fn with_copy<T>(&self, _key: &[u8], mut use_copy: impl FnMut(bool) -> Result<Option<T>>) -> Result<T> {
+        loop {
+            if let Some(used) = use_copy(false)? {
+                return Ok(used);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn read_copy<T>(&self, _key: &[u8], mut read: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        read()
     }
 
     /// Whether a read that finds nothing here asks somebody else, and waits for the answer.

@@ -269,7 +269,7 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.version(key)?.is_some())
+        Ok(self.peek(key)?.is_some() || self.ask_tier(key)?.is_some())
     }
 
     /// The version of the value of `key`, for [`Db::compare_and_swap`]. Every write of the store gives a higher one.
@@ -295,7 +295,7 @@ impl Db {
     /// Version and deadline of what stands for a key, here or in the tier.
     fn look_up(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
         match self.peek(key)? {
-            None if self.ask_tier(key)?.is_some() => self.peek(key),
+            None => self.read_copy(key, || self.peek(key)),
             found => Ok(found),
         }
     }

@@ -1,31 +1,49 @@
 //! What a store does with its tier: asks it, keeps copies of what it holds, waits for it.
 
 use super::read::refuse_pinned;
-use super::write::Stored;
+use super::write::{deadline_ms, Expiry, Stored};
 use super::Db;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
-use crate::tier::{is_unsent, Fetched, Tier, TierStats};
+use crate::tier::{forget_copy, Act, Change, Decided, Fetched, Tier, TierStats, REDIS_VALUE_BYTES_MAX};
 use std::time::Duration;
 
 /// Whether a change of this store says that a key is gone, and the tier was not told yet: then only the store knows.
 fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
-    seen.live.is_none() && is_unsent(store, seen)
+    seen.live.is_none() && store.has_unsent(seen)
 }
+
+fn gone_each_time() -> Error {
+    Error::Tier { reason: "others change the key too often, or its value is too long for this store".into() }
+}
+
+/// Which copies are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// Those that cannot grow old unnoticed, where that is not wanted.
+    Heard,
+    /// Every one: whoever asks for it drops it soon.
+    All,
+}
+
+/// Attempts to have a copy that stays until a change is decided on it.
+const COPIES_MAX: usize = 32;
 
 impl Db {
     /// What Redis holds for a key that this store has not; a copy of it is kept. One thread asks for a key at a time, and what
     /// was changed here meanwhile stays.
     pub(super) fn ask_tier(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         match &self.shared.tier {
-            Some(tier) if tier.options().reads => self.read_through(tier, key),
+            Some(tier) if tier.options().reads => {
+                tier.miss_if_unreachable(self.read_through(tier, key, Keeps::Heard))
+            }
             _ => Ok(None),
         }
     }
 
     #[cold]
-    fn read_through(&self, tier: &Tier, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         {
             let guard = crossbeam_epoch::pin();
@@ -47,15 +65,21 @@ impl Db {
         let may_wait = || refuse_pinned("a read that falls through");
         self.shared.store.loads.fly(key, may_wait, || match self.get_local(key)? {
             Some(value) => Ok(Some(value)),
-            None => self.load_shared(key),
+            None => self.load_from(tier, key, keeps),
         })
     }
 
     /// Asks the tier, in the one thread that loads the key, and keeps a copy.
     pub(super) fn load_shared(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else {
-            return Ok(None);
-        };
+        match &self.shared.tier {
+            Some(tier) if tier.options().reads => {
+                tier.miss_if_unreachable(self.load_from(tier, key, Keeps::Heard))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn load_from(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         let is_gone = {
             let guard = crossbeam_epoch::pin();
@@ -68,7 +92,7 @@ impl Db {
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }
-        if !tier.keeps_copies() {
+        if keeps == Keeps::Heard && !tier.keeps_copies() {
             return Ok(Some(value));
         }
         if let Err(error) = self.keep_copy(store, key, &value, expire_at_ms) {
@@ -76,6 +100,46 @@ impl Db {
             tier.note(format!("tier: a copy is not kept: {error}"));
         }
         Ok(Some(value))
+    }
+
+    /// Lets `use_copy` work with a copy of what only Redis holds. It is told whether something stands for the key, and gives `None`
+    /// if that went meanwhile: then it is fetched again. A Redis that cannot be asked is an error even where a read would call that a miss:
+    /// what is decided here without knowing is sent.
+    pub(super) fn with_copy<T>(
+        &self,
+        key: &[u8],
+        mut use_copy: impl FnMut(bool) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else {
+            return use_copy(false)?.map_or_else(|| Err(gone_each_time()), Ok);
+        };
+        for _ in 0..COPIES_MAX {
+            let is_copied = self.peek(key)?.is_none() && self.read_through(tier, key, Keeps::All)?.is_some();
+            let used = use_copy(is_copied)?;
+            if is_copied && !tier.keeps_copies() {
+                forget_copy(&self.shared.store, key)?;
+            }
+            if let Some(used) = used {
+                return Ok(used);
+            }
+        }
+        Err(gone_each_time())
+    }
+
+    /// As `with_copy`, for who only reads.
+    pub(super) fn read_copy<T>(
+        &self,
+        key: &[u8],
+        mut read: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let found = self.with_copy(key, |is_there| {
+            let found = read()?;
+            Ok((found.is_some() || !is_there).then_some(found))
+        });
+        match &self.shared.tier {
+            Some(tier) => tier.miss_if_unreachable(found),
+            None => found,
+        }
     }
 
     /// Keeps what the tier holds, unless the key was changed since it was asked.
@@ -93,6 +157,66 @@ impl Db {
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
         let is_current = || !self.shared.store.loads.is_overtaken(key);
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
+    }
+
+    /// Adds `delta` to the decimal number that `key` holds in Redis (0 when it is absent), keeping its expiry, and returns the sum.
+    /// Redis decides: of all processes that share the key each addition counts, exactly once. What this store has changed before is
+    /// sent first. The sum stays here as a copy, and is as durable as Redis; it is not sent again to a Redis that loses it. Costs
+    /// two round trips, which callers that come at once share.
+    ///
+    /// # Errors
+    /// [`Error::NotAnInteger`], [`Error::Overflow`], and [`Error::Tier`] that begins with "not applied": nothing was changed. Any
+    /// other [`Error::Tier`]: no answer came within the tier's timeout, and it was applied once or not at all. At once where Redis
+    /// is known to be down. [`Error::Pinned`] when this thread holds a [`Pin`](crate::Pin); [`Error::ReadOnly`],
+    /// [`Error::Closed`], [`Error::Forked`].
+    ///
+    /// ```no_run
+    /// # let db = kv::Db::in_memory()?;
+    /// let seat = db.increment_shared(b"seats taken", 1)?; // nobody else has this number
+    /// # Ok::<(), kv::Error>(())
+    /// ```
+    pub fn increment_shared(&self, key: &[u8], delta: i64) -> Result<i64> {
+        Ok(self.decide(key, &[], Act::Increment(delta), Expiry::Default)?.sum)
+    }
+
+    /// Sets `key` if it has no value in Redis; whether it did: of all processes that share the key one does. See
+    /// [`Db::increment_shared`]; [`Expiry::Keep`] counts as the default.
+    ///
+    /// # Errors
+    /// As [`Db::increment_shared`]; [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    pub fn add_shared(&self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<bool> {
+        Ok(self.decide(key, value, Act::Add(value.to_vec()), expiry)?.is_set)
+    }
+
+    /// Sets `key` to `value`, keeping its expiry, if it holds `expected` in Redis (`None`: if it has no value); whether it did. It
+    /// compares values, since versions are each store's own. See [`Db::increment_shared`].
+    ///
+    /// # Errors
+    /// As [`Db::add_shared`].
+    pub fn compare_and_swap_shared(&self, key: &[u8], expected: Option<&[u8]>, value: &[u8]) -> Result<bool> {
+        let act = Act::Swap { expected: expected.map(<[u8]>::to_vec), value: value.to_vec() };
+        Ok(self.decide(key, value, act, Expiry::Default)?.is_set)
+    }
+
+    fn decide(&self, key: &[u8], value: &[u8], act: Act, expiry: Expiry) -> Result<Decided> {
+        let store = self.writable_store()?;
+        store.check_writable()?;
+        store.options.check_lengths(key, value)?;
+        if value.len() > REDIS_VALUE_BYTES_MAX {
+            return Err(Error::ValueTooLong { len: value.len(), max: REDIS_VALUE_BYTES_MAX });
+        }
+        // The thread that sends may be waiting for this thread's pin.
+        refuse_pinned("a change that Redis decides")?;
+        let Some(tier) = &self.shared.tier else {
+            return Err(Error::Tier { reason: "not applied: the store has no tier".into() });
+        };
+        let after_lsn = {
+            let guard = crossbeam_epoch::pin();
+            let seen = store.look(key, &guard);
+            store.has_unsent(&seen).then_some(seen.lsn)
+        };
+        let expire_at_ms = deadline_ms(store, expiry, None);
+        tier.decide(Change { key: key.to_vec(), act, expire_at_ms, after_lsn })
     }
 
     /// Waits until Redis has acknowledged every change that was made before this call. Without a tier there is nothing to

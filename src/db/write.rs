@@ -2,9 +2,9 @@
 
 use super::Db;
 use crate::clock::millis;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::{check_key, Compression};
-use crate::record::{compress, flags, Draft, Kind};
+use crate::record::{compress, flags, sum, Draft, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -119,6 +119,33 @@ fn with_deadline(seen: &Seen<'_>, expire_at_ms: u64) -> Option<New> {
     })
 }
 
+fn decide_set(store: &Store, stored: &Stored<'_>, options: SetOptions, seen: &Seen<'_>) -> Result<Step<()>> {
+    let holds = match options.condition {
+        Condition::Always => true,
+        Condition::IfAbsent => seen.live.is_none(),
+        Condition::IfPresent => seen.live.is_some(),
+        Condition::IfVersion(version) => seen.version() == version,
+    };
+    if !holds {
+        return Ok(Step::Leave(()));
+    }
+    let replaced_ms = seen.live.map(|view| view.expire_at_ms);
+    Ok(Step::Write(stored.put(deadline_ms(store, options.expiry, replaced_ms)), ()))
+}
+
+/// Removes what stands for a key, and keeps something of it. A delete that may meet what stands elsewhere leaves a tombstone.
+fn decide_remove<T>(
+    seen: &Seen<'_>,
+    is_elsewhere: bool,
+    keep: impl Fn(&Seen<'_>) -> Result<T>,
+) -> Result<Step<Option<T>>> {
+    Ok(match seen.live {
+        Some(_) => Step::Write(New::tombstone(), Some(keep(seen)?)),
+        None if is_elsewhere => Step::Write(New::tombstone(), None),
+        None => Step::Leave(None),
+    })
+}
+
 impl Db {
     /// Sets `key` to `value`, with the store's default expiry. Visible to every thread when it returns, and as durable as
     /// [`Sync`](crate::Sync) says. Costs a copy, a checksum and a hash lookup.
@@ -161,9 +188,12 @@ impl Db {
         if options.condition == Condition::Always && options.expiry != Expiry::Keep {
             return self.set_blind(key, value, options.expiry).map(Some);
         }
-        self.fault_in(key)?;
-        self.shared.store.loads.note(key);
-        self.set_if(key, value, options, || true)
+        let store = self.writable_store()?;
+        store.options.check_lengths(key, value)?;
+        let stored = Stored::new(store, value);
+        let written =
+            self.write_on_copy(key, &stored.bytes, |seen, _| decide_set(store, &stored, options, seen))?;
+        self.finish_write(written).map(|(lsn, ())| lsn)
     }
 
     /// As `set_with`; `confirm` is asked once more between reservation and publication.
@@ -177,30 +207,35 @@ impl Db {
         let store = self.writable_store()?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
-        let decide = |seen: &Seen<'_>| {
-            let holds = match options.condition {
-                Condition::Always => true,
-                Condition::IfAbsent => seen.live.is_none(),
-                Condition::IfPresent => seen.live.is_some(),
-                Condition::IfVersion(version) => seen.version() == version,
-            };
-            if !holds {
-                return Ok(Step::Leave(()));
-            }
-            let replaced_ms = seen.live.map(|view| view.expire_at_ms);
-            Ok(Step::Write(stored.put(deadline_ms(store, options.expiry, replaced_ms)), ()))
-        };
+        let decide = |seen: &Seen<'_>| decide_set(store, &stored, options, seen);
         self.finish_write(store.write_given(key, &stored.bytes, decide, confirm)?).map(|(lsn, ())| lsn)
     }
 
-    /// Brings in what only the tier holds, for a change that depends on it.
-    fn fault_in(&self, key: &[u8]) -> Result<()> {
-        #[cfg(feature = "redis")]
-        if self.shared.tier.is_some() && self.peek(key)?.is_none() {
-            self.ask_tier(key)?;
-        }
-        let _ = key;
-        Ok(())
+    /// Lets `decide` choose on what stands for the key here or, as a copy, in the tier; it is also told whether a load is under
+    /// way that must not bring back what it removes.
+    fn write_on_copy<T>(
+        &self,
+        key: &[u8],
+        given: &[u8],
+        mut decide: impl FnMut(&Seen<'_>, bool) -> Result<Step<T>>,
+    ) -> Result<(Option<u64>, T)> {
+        check_key(key)?;
+        let store = self.writable_store()?;
+        self.with_copy(key, |is_there| {
+            let is_loading = store.loads.note(key);
+            let decide = |seen: &Seen<'_>| {
+                // It went before this came: what stands in the tier is not known.
+                if is_there && seen.live.is_none() && !store.has_unsent(seen) {
+                    return Ok(Step::Leave(None));
+                }
+                Ok(match decide(seen, is_loading)? {
+                    Step::Leave(outcome) => Step::Leave(Some(outcome)),
+                    Step::Write(new, outcome) => Step::Write(new, Some(outcome)),
+                })
+            };
+            let (lsn, outcome) = store.write_given(key, given, decide, || true)?;
+            Ok(outcome.map(|outcome| (lsn, outcome)))
+        })
     }
 
     fn finish_write<T>(&self, written: (Option<u64>, T)) -> Result<(Option<u64>, T)> {
@@ -245,16 +280,10 @@ impl Db {
     /// # Errors
     /// [`Error::NotAnInteger`], [`Error::Overflow`]: nothing was changed; else as [`Db::set`].
     pub fn increment(&self, key: &[u8], delta: i64) -> Result<i64> {
-        check_key(key)?;
         let store = self.writable_store()?;
-        self.fault_in(key)?;
-        self.shared.store.loads.note(key);
-        let written = store.write(key, |seen| {
-            let value = match &seen.live {
-                None => 0,
-                Some(_) => parse_integer(&store.value_seen(seen)?)?,
-            };
-            let sum = value.checked_add(delta).ok_or(Error::Overflow { value, delta })?;
+        let written = self.write_on_copy(key, &[], |seen, _| {
+            let value = store.value_seen(seen)?;
+            let sum = sum(seen.live.is_some().then_some(&value[..]), delta)?;
             let codec = seen.live.map_or(0, |view| view.word.codec());
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);
@@ -269,7 +298,9 @@ impl Db {
     /// # Errors
     /// As [`Db::set`]. Works on a full disk.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.remove(key, |_| Ok(()))?.is_some())
+        let (lsn, found) = self.remove_visible(key)?;
+        self.acknowledge_any(lsn)?;
+        Ok(found.is_some())
     }
 
     /// Removes many keys, each on its own; how many had a value. One wait for durability.
@@ -280,7 +311,7 @@ impl Db {
         self.open_store()?;
         let (mut removed, mut last) = (0, 0);
         for key in keys {
-            let (lsn, found) = self.remove_visible(key.as_ref(), |_| Ok(()))?;
+            let (lsn, found) = self.remove_visible(key.as_ref())?;
             removed += usize::from(found.is_some());
             last = last.max(lsn.unwrap_or(0));
         }
@@ -296,41 +327,31 @@ impl Db {
     /// As [`Db::delete`].
     pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let store = self.writable_store()?;
-        self.fault_in(key)?;
-        self.remove(key, |seen| match &seen.live {
-            Some(_) => Ok(store.value_seen(seen)?.into_owned()),
-            None => Ok(Vec::new()),
-        })
-    }
-
-    fn remove<T>(&self, key: &[u8], keep: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Option<T>> {
-        let (lsn, kept) = self.remove_visible(key, keep)?;
-        if let Some(lsn) = lsn {
-            self.acknowledge(lsn)?;
+        let (lsn, value) = self.write_on_copy(key, &[], |seen, is_loading| {
+            let keep = |seen: &Seen<'_>| Ok(store.value_seen(seen)?.into_owned());
+            decide_remove(seen, is_loading || store.has_outbox(), keep)
+        })?;
+        if value.is_some() {
+            store.counters.deletes.add(1);
         }
-        Ok(kept)
+        self.acknowledge_any(lsn)?;
+        Ok(value)
     }
 
-    fn remove_visible<T>(
-        &self,
-        key: &[u8],
-        keep: impl Fn(&Seen<'_>) -> Result<T>,
-    ) -> Result<(Option<u64>, Option<T>)> {
+    fn acknowledge_any(&self, lsn: Option<u64>) -> Result<()> {
+        lsn.map_or(Ok(()), |lsn| self.acknowledge(lsn))
+    }
+
+    fn remove_visible(&self, key: &[u8]) -> Result<(Option<u64>, Option<()>)> {
         check_key(key)?;
         let store = self.writable_store()?;
         // A tier may hold what this store does not.
         let is_elsewhere = self.shared.store.loads.note(key) || store.has_outbox();
-        let (lsn, kept) = store.write(key, |seen| {
-            Ok(match seen.live {
-                Some(_) => Step::Write(New::tombstone(), Some(keep(seen)?)),
-                None if is_elsewhere => Step::Write(New::tombstone(), None),
-                None => Step::Leave(None),
-            })
-        })?;
-        if kept.is_some() {
+        let (lsn, found) = store.write(key, |seen| decide_remove(seen, is_elsewhere, |_| Ok(())))?;
+        if found.is_some() {
             store.counters.deletes.add(1);
         }
-        Ok((lsn, kept))
+        Ok((lsn, found))
     }
 
     /// Lets `key` expire `ttl` from now; whether it has a value. Rewrites the record.
@@ -370,10 +391,8 @@ impl Db {
     }
 
     fn set_deadline(&self, key: &[u8], expiry: Expiry) -> Result<bool> {
-        check_key(key)?;
         let store = self.writable_store()?;
-        self.fault_in(key)?;
-        let written = store.write(key, |seen| {
+        let written = self.write_on_copy(key, &[], |seen, _| {
             let expire_at_ms = deadline_ms(store, expiry, None);
             Ok(match with_deadline(seen, expire_at_ms) {
                 None => Step::Leave(false),
@@ -385,9 +404,4 @@ impl Db {
         })?;
         self.finish_write(written).map(|(_, found)| found)
     }
-}
-
-fn parse_integer(value: &[u8]) -> Result<i64> {
-    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-    number.ok_or(Error::NotAnInteger { len: value.len() })
 }

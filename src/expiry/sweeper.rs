@@ -152,7 +152,7 @@ fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
     let Some((segment, view, address)) = find(store, spot, guard) else { return true };
     let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
     let map = store.map(guard);
-    if store.is_unsent(view.lsn) {
+    if store.is_unsent_change(&view) {
         return map.find(view.key).is_none_or(|slot| slot.address() != mask);
     }
     if map.remove(view.key, mask) {

@@ -16,6 +16,7 @@
 mod checksum;
 mod decode;
 mod encode;
+mod integer;
 mod key;
 mod layout;
 mod live;
@@ -24,6 +25,7 @@ mod value;
 pub(crate) use checksum::{heads_crc, Seed};
 pub(crate) use decode::{decode, decode_head, Fault, Record};
 pub(crate) use encode::{encode_onto, fill_body, frame_body, Draft};
+pub(crate) use integer::sum;
 pub(crate) use key::is_same_key;
 pub(crate) use layout::{
     flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,

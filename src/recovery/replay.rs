@@ -316,7 +316,7 @@ pub(super) fn drop_tombstones(store: &Store, sightings: &mut Vec<Sighting>) {
         let address = Address::new(sighting.segment, sighting.offset);
         let found = address.and_then(|address| Some((address, store.at(address, &guard)?)));
         let Some((address, (segment, view))) = found else { return true };
-        if view.word.kind() != Some(Kind::Tombstone) || store.is_unsent(view.lsn) {
+        if view.word.kind() != Some(Kind::Tombstone) || store.is_unsent_change(&view) {
             return true;
         }
         if map.remove(view.key, address) {

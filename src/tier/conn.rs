@@ -6,9 +6,14 @@
 
 use crate::tier_options::{Server, TierOptions};
 use redis::{Parser, RedisError, Value};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes that a reply may take beside the values asked for.
@@ -17,18 +22,33 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 const HEARD_BYTES_MAX: usize = 64 << 20;
 /// What a slow line must manage, in bytes a second: large values get more time than small ones.
 const LINE_BYTES_PER_SECOND: usize = 4 << 20;
+/// How long a store that ends waits at most for a server that does not answer.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
+
+/// The moment after `wait`; one that never comes for waits that have no end.
+pub(super) fn moment_after(wait: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + LONG)
+}
 
 /// Why an exchange failed. The connection is not used again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) reason: String,
     /// The server's error code, if it answered with one.
     pub(super) code: Option<String>,
+    /// The connection broke: nothing was said, nor was anything waited for in vain.
+    pub(super) is_cut: bool,
+    /// A transaction was not executed, because somebody else changed what was watched.
+    pub(super) is_conflict: bool,
+    /// A transaction may have been executed all the same.
+    pub(super) is_open: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), code: None }
+        Failure { reason: reason.into(), ..Failure::default() }
     }
 
     pub(super) fn unexpected(what: &str, found: &Value) -> Failure {
@@ -36,6 +56,7 @@ impl Failure {
             Value::ServerError(error) => Failure {
                 reason: format!("{what}: {} {}", error.code(), error.details().unwrap_or_default()),
                 code: Some(error.code().into()),
+                ..Failure::default()
             },
             _ => Failure::new(format!("{what}: a reply of another kind than asked for")),
         }
@@ -46,13 +67,15 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::new("no answer in time"),
-            _ => Failure::new(error.to_string()),
+            _ => Failure { is_cut: true, ..Failure::new(error.to_string()) },
         }
     }
 }
 
 enum Stream {
     Tcp(TcpStream),
+    #[cfg(feature = "redis-tls")]
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -62,6 +85,11 @@ impl Stream {
             Stream::Tcp(socket) => {
                 socket.set_read_timeout(Some(left))?;
                 socket.set_write_timeout(Some(left))
+            }
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(left))?;
+                stream.sock.set_write_timeout(Some(left))
             }
             Stream::Unix(socket) => {
                 socket.set_read_timeout(Some(left))?;
@@ -74,17 +102,37 @@ impl Stream {
 /// A socket under a deadline and a bound on what is read.
 struct Bounded<'s> {
     stream: &'s mut Stream,
+    stopping: &'s AtomicBool,
     until: Instant,
     bytes_left: usize,
 }
 
 impl Bounded<'_> {
     fn arm(&self) -> io::Result<()> {
+        // Acquire: pairs with the Release in `Tier::stop`.
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(io::Error::other("the store is closed"));
+        }
         let left = self.until.saturating_duration_since(Instant::now());
         if left < Duration::from_micros(1) {
             return Err(ErrorKind::TimedOut.into());
         }
-        self.stream.set_timeout(left)
+        self.stream.set_timeout(left.min(LOOK_UP_EVERY))
+    }
+
+    /// Does something to the socket until it is done, or the deadline has come, or the store ends.
+    fn attempt(&mut self, mut act: impl FnMut(&mut Stream) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            self.arm()?;
+            match act(self.stream) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
+                result => return result,
+            }
+        }
     }
 }
 
@@ -93,13 +141,14 @@ impl Read for Bounded<'_> {
         if self.bytes_left == 0 {
             return Err(io::Error::other("the reply is larger than what was asked for"));
         }
-        self.arm()?;
         let len = to.len().min(self.bytes_left);
         let to = to.get_mut(..len).unwrap_or_default();
-        let read = match self.stream {
+        let read = self.attempt(|stream| match stream {
             Stream::Tcp(socket) => socket.read(to),
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => stream.read(to),
             Stream::Unix(socket) => socket.read(to),
-        }?;
+        })?;
         self.bytes_left -= read;
         Ok(read)
     }
@@ -107,11 +156,13 @@ impl Read for Bounded<'_> {
 
 impl Write for Bounded<'_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.arm()?;
-        match self.stream {
+        self.attempt(|stream| match stream {
             Stream::Tcp(socket) => socket.write(from),
+            // What is left of it in the session goes with the next read or write.
+            #[cfg(feature = "redis-tls")]
+            Stream::Tls(stream) => stream.write(from),
             Stream::Unix(socket) => socket.write(from),
-        }
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -134,16 +185,30 @@ pub(super) struct Conn {
     stream: Stream,
     parser: Parser,
     timeout: Duration,
+    /// The store ends: nobody waits for an answer any more.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Conn {
     /// Connects, authenticates and chooses the database.
-    pub(super) fn open(server: &Server, options: &TierOptions) -> Result<Conn, Failure> {
+    pub(super) fn open(
+        server: &Server,
+        options: &TierOptions,
+        stopping: &Arc<AtomicBool>,
+    ) -> Result<Conn, Failure> {
         let stream = match server {
-            Server::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            Server::Unix(path) => Stream::Unix(connect_unix(path)?),
             Server::Tcp { host, port } => Stream::Tcp(connect(host, *port, options.timeout)?),
+            // Hands are shaken with the first exchange, under its deadline.
+            #[cfg(feature = "redis-tls")]
+            Server::Tls { host, port, tls } => {
+                let session = tls.session().map_err(Failure::new)?;
+                let socket = connect(host, *port, options.timeout)?;
+                Stream::Tls(Box::new(rustls::StreamOwned::new(session, socket)))
+            }
         };
-        let mut conn = Conn { stream, parser: Parser::new(), timeout: options.timeout };
+        let stopping = Arc::clone(stopping);
+        let mut conn = Conn { stream, parser: Parser::new(), timeout: options.timeout, stopping };
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &options.password {
             let user = options.username.as_deref().unwrap_or("default");
@@ -187,12 +252,11 @@ impl Conn {
         value_bytes: usize,
         mut take: impl FnMut(usize, Value),
     ) -> Result<(), Failure> {
-        let until = self.deadline(commands.len());
-        let mut line = Bounded { stream: &mut self.stream, until, bytes_left: 0 };
-        line.write_all(commands)?;
+        let mut until = self.deadline(commands.len());
+        self.line(until, 0).0.write_all(commands)?;
         for number in 0..replies {
             let value = loop {
-                match self.receive(until, value_bytes)? {
+                match self.receive(&mut until, value_bytes)? {
                     // Nothing was asked for on this connection.
                     Value::Push { .. } => {}
                     value => break value,
@@ -208,14 +272,13 @@ impl Conn {
         let mut command = Vec::new();
         encode(&mut command, args);
         let until = self.deadline(command.len());
-        Ok(Bounded { stream: &mut self.stream, until, bytes_left: 0 }.write_all(&command)?)
+        Ok(self.line(until, 0).0.write_all(&command)?)
     }
 
     /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
     pub(super) fn hear(&mut self, wait: Duration) -> Result<Option<Value>, Failure> {
-        let mut line =
-            Bounded { stream: &mut self.stream, until: Instant::now() + wait, bytes_left: HEARD_BYTES_MAX };
-        match self.parser.parse_value(&mut line) {
+        let (mut line, parser) = self.line(moment_after(wait), HEARD_BYTES_MAX);
+        match parser.parse_value(&mut line) {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.is_timeout() => Ok(None),
             Err(error) => Err(unreadable(&error)),
@@ -223,13 +286,21 @@ impl Conn {
     }
 
     fn deadline(&self, bytes: usize) -> Instant {
-        Instant::now() + self.timeout + Duration::from_secs((bytes / LINE_BYTES_PER_SECOND) as u64)
+        moment_after(self.timeout.saturating_add(line_time(bytes)))
     }
 
-    fn receive(&mut self, until: Instant, value_bytes: usize) -> Result<Value, Failure> {
-        let bytes_left = value_bytes.saturating_add(REPLY_BYTES_MAX);
-        let mut line = Bounded { stream: &mut self.stream, until, bytes_left };
-        let parsed = self.parser.parse_value(&mut line);
+    fn line(&mut self, until: Instant, bytes_left: usize) -> (Bounded<'_>, &mut Parser) {
+        let bounded = Bounded { stream: &mut self.stream, stopping: &self.stopping, until, bytes_left };
+        (bounded, &mut self.parser)
+    }
+
+    /// One reply. What has come of it moves the deadline as a slow line would need: else many large values that are asked for at
+    /// once could never be had.
+    fn receive(&mut self, until: &mut Instant, value_bytes: usize) -> Result<Value, Failure> {
+        let bytes_max = value_bytes.saturating_add(REPLY_BYTES_MAX);
+        let (mut line, parser) = self.line(*until, bytes_max);
+        let parsed = parser.parse_value(&mut line);
+        *until += line_time(bytes_max - line.bytes_left);
         parsed.map_err(|error| match error.is_timeout() {
             true => Failure::from(io::Error::from(ErrorKind::TimedOut)),
             false => unreadable(&error),
@@ -238,13 +309,28 @@ impl Conn {
 }
 
 fn unreadable(error: &RedisError) -> Failure {
-    Failure::new(format!("no reply of Redis': {error}"))
+    Failure { is_cut: error.is_io_error(), ..Failure::new(format!("no reply of Redis': {error}")) }
+}
+
+fn line_time(bytes: usize) -> Duration {
+    Duration::from_millis((bytes / (LINE_BYTES_PER_SECOND / 1000)) as u64)
+}
+
+/// A server that hangs lets the queue of those who connect fill, and then `connect` would wait for as long as it hangs.
+fn connect_unix(path: &Path) -> Result<UnixStream, Failure> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(false)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
 fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Failure> {
+    let until = moment_after(timeout);
     let mut failed = Failure::new(format!("{host}: no address"));
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(&address, left) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
                 return Ok(socket);
@@ -264,7 +350,55 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
         let timeout = Duration::from_millis(100);
-        (Conn { stream: Stream::Unix(ours), parser: Parser::new(), timeout }, theirs)
+        let stopping = Arc::default();
+        (Conn { stream: Stream::Unix(ours), parser: Parser::new(), timeout, stopping }, theirs)
+    }
+
+    #[test]
+    fn a_server_that_accepts_nobody_is_a_failure_and_not_a_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("full");
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let _first = connect_unix(&path).unwrap();
+        assert_eq!(connect_unix(&path).map(drop), Err(Failure::new("no answer in time")));
+    }
+
+    #[test]
+    fn values_that_come_steadily_are_had_however_many_were_asked_for() {
+        let (mut conn, mut peer) = told(b"");
+        const VALUES: usize = 60;
+        const BYTES: usize = 256 << 10;
+        conn.timeout = Duration::from_millis(500);
+        // One each 10 ms: in all more than the timeout, and each sooner than a slow line would have it.
+        let steady = std::thread::spawn(move || {
+            let value = [b"$262144\r\n", &[7; BYTES][..], b"\r\n"].concat();
+            for _ in 0..VALUES {
+                std::thread::sleep(Duration::from_millis(10));
+                let _ = peer.write_all(&value);
+            }
+            peer
+        });
+        let mut came = 0;
+        let exchanged = conn.exchange(b"", VALUES, BYTES, |_, value| {
+            came += usize::from(matches!(value, Value::BulkString(bytes) if bytes.len() == BYTES));
+        });
+        assert_eq!((exchanged, came), (Ok(()), VALUES));
+        drop(steady.join().unwrap());
+    }
+
+    #[test]
+    fn a_store_that_ends_does_not_wait_for_an_answer() {
+        let (mut conn, _peer) = told(b"");
+        conn.timeout = Duration::MAX;
+        let stopping = Arc::clone(&conn.stopping);
+        let began = Instant::now();
+        let asking = std::thread::spawn(move || conn.ask(&[b"PING"]));
+        // Release: pairs with `arm`.
+        stopping.store(true, Ordering::Release);
+        assert!(asking.join().unwrap().is_err());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -2,13 +2,8 @@
 
 use super::Shared;
 use crate::error::Result;
-use crate::record::{flags, Kind};
-use crate::store::{New, NewValue, Seen, Step, Store};
-
-/// Whether a change of this store stands for a key that the tier was not told of yet: then only the store knows.
-pub(crate) fn is_unsent(store: &Store, seen: &Seen<'_>) -> bool {
-    seen.lsn > 0 && !seen.is_from_tier() && store.is_unsent(seen.lsn)
-}
+use crate::record::flags;
+use crate::store::{New, Seen, Step, Store};
 
 /// Forgets what stands for a key because Redis holds something else, and what is being loaded for it. `false` where that is not
 /// told the tier yet: then it may be the newer one.
@@ -16,17 +11,28 @@ pub(super) fn forget(store: &Store, key: &[u8]) -> Result<bool> {
     // Before the look: a load that began earlier leaves nothing (as a delete does, `Loads::note`).
     let is_loading = store.loads.note(key);
     let (_, is_done) = store.write(key, |seen| {
-        if is_unsent(store, seen) {
+        if store.has_unsent(seen) {
             return Ok(Step::Leave(false));
         }
         if seen.live.is_none() && !is_loading {
             return Ok(Step::Leave(true));
         }
-        let value = NewValue::Made(Vec::new());
-        let new = New { kind: Kind::Tombstone, flags: flags::FROM_TIER, codec: 0, expire_at_ms: 0, value };
-        Ok(Step::Write(new, true))
+        Ok(Step::Write(dropped(), true))
     })?;
     Ok(is_done)
+}
+
+/// Forgets what stands for a key if it is a copy.
+pub(crate) fn forget_copy(store: &Store, key: &[u8]) -> Result<()> {
+    let decide = |seen: &Seen<'_>| {
+        let is_copy = seen.live.is_some() && seen.is_from_tier();
+        Ok(if is_copy { Step::Write(dropped(), ()) } else { Step::Leave(()) })
+    };
+    store.write(key, decide).map(drop)
+}
+
+fn dropped() -> New {
+    New { flags: flags::FROM_TIER, ..New::tombstone() }
 }
 
 impl Shared {
@@ -46,7 +52,7 @@ impl Shared {
         let guard = crossbeam_epoch::pin();
         let mut sent = Vec::new();
         unsure.retain(|key| {
-            let is_unsent = is_unsent(&self.store, &self.store.look(key, &guard));
+            let is_unsent = self.store.has_unsent(&self.store.look(key, &guard));
             if !is_unsent {
                 sent.push(key.to_vec());
             }
@@ -93,6 +99,6 @@ impl Shared {
     pub(super) fn settle_loads(&self) -> bool {
         self.store.loads.note_all();
         // Whoever found itself not overtaken holds a guard until its copy can be found.
-        self.store.wait_grace()
+        self.wait_grace()
     }
 }

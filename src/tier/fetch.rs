@@ -2,7 +2,7 @@
 //! timeout, whatever the connection does.
 
 use super::backoff::Backoff;
-use super::conn::{encode, Conn, Failure};
+use super::conn::{encode, moment_after, Conn, Failure};
 use super::Shared;
 use redis::Value;
 use std::collections::VecDeque;
@@ -166,7 +166,7 @@ impl Fetcher {
     /// Opens the circuit: until the pause is over, whoever asks is told at once.
     fn refuse(&mut self, wanted: &[Wanted], failure: Failure) {
         self.conn = None;
-        let at = Instant::now() + self.backoff.pause();
+        let at = moment_after(self.backoff.pause());
         let mut queue = self.shared.fetches.queue();
         let waiting = queue.wanted.drain(..).collect::<Vec<_>>();
         queue.refused = Some((at, failure.clone()));
@@ -177,16 +177,29 @@ impl Fetcher {
     }
 
     fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
+        let mut left = wanted;
+        if let Some(conn) = self.conn.take() {
+            let began = Instant::now();
+            match self.ask_on(conn, &mut left) {
+                // One that the server had closed meanwhile says nothing about the server.
+                Err(_) if began.elapsed() < self.shared.options.timeout / 2 => {}
+                result => return result,
+            }
+        }
+        let conn = self.shared.connect()?;
+        self.ask_on(conn, &mut left)
+    }
+
+    /// Asks for what is `left`, which becomes less with each answer.
+    fn ask_on(&mut self, mut conn: Conn, left: &mut &[Wanted]) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => Conn::open(&shared.server, &shared.options)?,
-        };
+        let wanted = *left;
         let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
         ask_all(&mut conn, &shared, &keys, |number, outcome| {
             if let Some(wanted) = wanted.get(number) {
                 wanted.slot.put(outcome);
             }
+            *left = wanted.get(number + 1..).unwrap_or_default();
         })?;
         // Relaxed: a figure.
         shared.figures.fetches.fetch_add(wanted.len() as u64, Ordering::Relaxed);

@@ -6,8 +6,7 @@
 //! and the timeout.
 
 use super::backoff::Backoff;
-use super::conn::{Conn, Failure};
-use super::copies::is_unsent;
+use super::conn::{moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
 use super::mark::{is_mark, Mark};
 use super::{Ear, Shared};
@@ -63,7 +62,7 @@ impl Listener {
     /// Hears until the store ends, or something fails.
     fn hear(&mut self) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        let mut conn = Conn::open(&shared.server, &shared.options)?;
+        let mut conn = shared.connect()?;
         let ear = self.be_told(&mut conn)?;
         // Loads that asked before anything was heard.
         if !shared.settle_loads() {
@@ -125,7 +124,7 @@ impl Listener {
             return Ok(ear);
         }
         shared.store.log.moved.wake();
-        shared.wait_told(ear, Instant::now() + shared.options.timeout * 2)?;
+        shared.wait_told(ear, moment_after(shared.options.timeout.saturating_mul(2)))?;
         Ok(ear)
     }
 
@@ -168,11 +167,7 @@ struct Comparison {
 
 impl Comparison {
     fn of_none(shared: &Shared) -> Result<Comparison, Failure> {
-        Ok(Comparison {
-            conn: Conn::open(&shared.server, &shared.options)?,
-            cursor: None,
-            waiting: Vec::new(),
-        })
+        Ok(Comparison { conn: shared.connect()?, cursor: None, waiting: Vec::new() })
     }
 
     fn of_all(shared: &Shared) -> Result<Comparison, Failure> {
@@ -197,13 +192,7 @@ impl Comparison {
         let chosen: Vec<(&[u8], u64)> =
             portion.iter().filter_map(|key| Some((key.as_slice(), sent_version(shared, key)?))).collect();
         let differ = self.ask(shared, &chosen)?;
-        // What a server does not hold because it lost it is not gone: this store still has it, and will send it again.
-        if let Some(known) = known {
-            let found = Mark::read(&mut self.conn, &shared.mark_key)?;
-            if found.is_none_or(|found| found.session != known.session || found.batch < known.batch) {
-                return Err(Failure::new("Redis has lost changes that it had acknowledged"));
-            }
-        }
+        Mark::check_kept(&mut self.conn, &shared.mark_key, known)?;
         differ.into_iter().for_each(|key| shared.hear_of(key));
         Ok(self.cursor.is_some() || !self.waiting.is_empty())
     }
@@ -231,7 +220,7 @@ impl Comparison {
 fn sent_version(shared: &Shared, key: &[u8]) -> Option<u64> {
     let guard = crossbeam_epoch::pin();
     let seen = shared.store.look(key, &guard);
-    seen.live.filter(|_| !is_unsent(&shared.store, &seen)).map(|view| view.lsn)
+    seen.live.filter(|_| !shared.store.has_unsent(&seen)).map(|view| view.lsn)
 }
 
 /// Whether Redis holds what stands here, for no shorter; or something newer stands here by now.

@@ -57,6 +57,19 @@ impl Mark {
         Mark::read(conn, key)
     }
 
+    /// Fails if a server that answered meanwhile has lost what this store knew to stand in it before (K3): what it does not hold
+    /// then is not gone. This store still has it, and will send it again.
+    pub(super) fn check_kept(conn: &mut Conn, key: &[u8], known: Option<Mark>) -> Result<(), Failure> {
+        let Some(known) = known else { return Ok(()) };
+        let is_behind = |found: Mark| {
+            found.session != known.session || (found.batch, found.lsn) < (known.batch, known.lsn)
+        };
+        if Mark::read(conn, key)?.is_none_or(is_behind) {
+            return Err(Failure::new("Redis has lost changes that it had acknowledged"));
+        }
+        Ok(())
+    }
+
     /// Reads the mark. One that is no mark counts as none.
     pub(super) fn read(conn: &mut Conn, key: &[u8]) -> Result<Option<Mark>, Failure> {
         match conn.ask(&[b"GET", key])? {

@@ -7,28 +7,36 @@
 mod backoff;
 mod conn;
 mod copies;
+mod decide;
 mod fetch;
 mod figures;
+mod glob;
 mod listener;
 mod mark;
 mod outbox;
+mod preload;
 mod pusher;
 
-pub(crate) use copies::is_unsent;
+pub(crate) use copies::forget_copy;
+pub(crate) use decide::{Act, Change, Decided};
 pub(crate) use fetch::Fetched;
+pub(crate) use preload::Scanning;
 
 use crate::error::{Error, Result};
 use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
 use crate::tier_options::{Server, TierOptions, WhenDeaf, Writes};
-use conn::Failure;
+use conn::{moment_after, Conn, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// What Redis takes as one value, unless it is configured otherwise.
+pub(crate) const REDIS_VALUE_BYTES_MAX: usize = 512 << 20;
 
 /// Figures of a store's tier, as of about one moment. Counts begin at open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +80,7 @@ struct Shared {
     server: Server,
     mark_key: Vec<u8>,
     fetches: fetch::Fetches,
+    decisions: decide::Decisions,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -80,7 +89,7 @@ struct Shared {
     /// Changes by others are heard.
     hearing: AtomicBool,
     changed: Condvar,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
 }
 
 /// A connection that hears: the server's number for it, and which one of this store's it is, since a server that starts again gives
@@ -111,9 +120,19 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
+    fn connect(&self) -> std::result::Result<Conn, Failure> {
+        Conn::open(&self.server, &self.options, &self.stopping)
+    }
+
+    /// Waits until every guard that is held now has been dropped; `false` if the store ends first. That must not wait for this
+    /// wait: whoever closes the store may hold a pin.
+    fn wait_grace(&self) -> bool {
+        self.store.wait_grace_unless(|| self.is_stopping())
+    }
+
     /// Waits for `pause`, or until the store ends.
     fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
+        let until = moment_after(pause);
         let mut progress = self.progress();
         while !self.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
@@ -132,7 +151,30 @@ impl Shared {
     fn set_hearing(&self, hears: bool) -> bool {
         // AcqRel: a copy that is kept because this is set is found by whoever clears it and then waits for guards; pairs with
         // the Acquire in `keeps_copies`.
-        self.hearing.swap(hears, Ordering::AcqRel)
+        let progress = self.progress();
+        let heard = self.hearing.swap(hears, Ordering::AcqRel);
+        drop(progress);
+        self.changed.notify_all();
+        heard
+    }
+
+    /// Waits until copies are kept: a store that was just opened hears nothing yet.
+    fn wait_copies_kept(&self, until: Instant) -> std::result::Result<(), Failure> {
+        let mut progress = self.progress();
+        while !self.keeps_copies() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                return Err(Failure::new("changes by others are not heard, so no copies are kept"));
+            }
+            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Whether what Redis said may be kept: not where it could grow old unnoticed and that is not wanted.
+    fn keeps_copies(&self) -> bool {
+        // Acquire: pairs with `set_hearing`.
+        self.options.fresh != Some(WhenDeaf::Drop) || self.hearing.load(Ordering::Acquire)
     }
 
     /// Asks the thread that sends to have changes told to this connection.
@@ -230,6 +272,7 @@ impl Tier {
             options,
             server,
             fetches: fetch::Fetches::default(),
+            decisions: decide::Decisions::default(),
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),
@@ -241,7 +284,7 @@ impl Tier {
             unsure: Mutex::default(),
             hearing: AtomicBool::new(false),
             changed: Condvar::new(),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
         });
         let tier = Tier { shared: Arc::clone(&shared), threads: Mutex::default() };
         if writes != Writes::Refused {
@@ -276,10 +319,15 @@ impl Tier {
         drop(self.shared.progress());
         self.shared.changed.notify_all();
         self.shared.fetches.shut();
+        self.shared.decisions.shut();
         self.shared.store.log.moved.wake();
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A panic was reported by the panic hook.
-            let _ = thread.join();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A logger may hold the last handle.
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic was reported by the panic hook.
+                let _ = thread.join();
+            }
         }
     }
 
@@ -287,13 +335,17 @@ impl Tier {
         &self.shared.options
     }
 
-    /// What Redis holds for a key; `None` where it cannot be asked and that counts as absent.
+    /// What Redis holds for a key.
     pub(crate) fn fetch(&self, key: &[u8]) -> Result<Fetched> {
-        let options = &self.shared.options;
-        match self.shared.fetches.fetch(key.to_vec(), Instant::now() + options.timeout) {
-            Ok(fetched) => Ok(fetched),
-            Err(_) if options.unreachable_is_miss => Ok(Fetched::Absent),
-            Err(failure) => Err(tier_error(&failure)),
+        let until = moment_after(self.shared.options.timeout);
+        self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
+    }
+
+    /// A read that could not be answered is a miss where that was chosen.
+    pub(crate) fn miss_if_unreachable<T>(&self, answer: Result<Option<T>>) -> Result<Option<T>> {
+        match answer {
+            Err(Error::Tier { .. }) if self.shared.options.unreachable_is_miss => Ok(None),
+            answer => answer,
         }
     }
 
@@ -302,10 +354,16 @@ impl Tier {
         self.shared.fetches.note(line);
     }
 
-    /// Whether what was fetched may be kept: not where it could grow old unnoticed and that is not wanted.
     pub(crate) fn keeps_copies(&self) -> bool {
-        // Acquire: pairs with `set_hearing`.
-        self.shared.options.fresh != Some(WhenDeaf::Drop) || self.shared.hearing.load(Ordering::Acquire)
+        self.shared.keeps_copies()
+    }
+
+    /// Has Redis decide on a change (`decide`).
+    pub(crate) fn decide(&self, change: Change) -> Result<Decided> {
+        let shared = &*self.shared;
+        shared
+            .decisions
+            .decide(change, moment_after(shared.options.timeout), || shared.store.log.moved.wake())
     }
 
     /// Refuses a change: of a store that only follows, or one in memory whose queue is full.
@@ -330,7 +388,7 @@ impl Tier {
             return Ok(());
         }
         self.shared.store.log.moved.wake();
-        self.wait_sent(lsn, Instant::now() + self.shared.options.timeout, true)
+        self.wait_sent(lsn, moment_after(self.shared.options.timeout), true)
     }
 
     /// Waits until Redis has acknowledged every change that was made before this call.
@@ -341,7 +399,7 @@ impl Tier {
         }
         let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
         store.log.moved.wake();
-        self.wait_sent(tail_lsn.saturating_sub(1), Instant::now() + timeout, false)
+        self.wait_sent(tail_lsn.saturating_sub(1), moment_after(timeout), false)
     }
 
     fn wait_sent(&self, lsn: u64, until: Instant, gives_up_early: bool) -> Result<()> {

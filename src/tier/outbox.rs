@@ -5,6 +5,9 @@
 //!   unsent. So what the index says of a key that has an unsent record is what the tier has to be told.
 //! - **O2** A listing holds a share of each segment, so what compaction removes meanwhile stays readable; and each record below
 //!   its resolved point that O1 asks about lies in one of them.
+//! - **O3** After Redis has lost something, records are unsent again that an entry need not stand for any more: a delete whose mask
+//!   left, or a value that others have replaced and that was dropped here. Of such a key, and of one that a copy stands for, nothing
+//!   is said: what this store knew of it may be older than what others tell Redis.
 
 use crate::log::{Extent, Segment, SegmentKind, View, FIRST_RECORD_AT};
 use crate::record::{flags, Kind, State};

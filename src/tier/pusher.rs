@@ -1,11 +1,12 @@
 //! The thread that sends what the log holds and the tier has not.
 
 use super::backoff::Backoff;
-use super::conn::{encode, Conn, Failure};
+use super::conn::{encode, moment_after, Conn, Failure};
+use super::decide::{refuse_all, Attempt, Pending, GROUP_MAX};
 use super::listener::{prefix_args, HEARTBEAT};
 use super::mark::Mark;
 use super::outbox::{resolved_lsn, Keys, Unsent};
-use super::{Ear, Shared};
+use super::{Ear, Shared, REDIS_VALUE_BYTES_MAX};
 use crate::io::random_u64;
 use crate::log::{Request, Sent, SentFile};
 use redis::Value;
@@ -19,8 +20,8 @@ const KEYS_MAX: usize = 4096;
 const BATCH_KEYS_MAX: usize = 512;
 /// Bytes after which a transaction takes no further key.
 const BATCH_BYTES: usize = 1 << 20;
-/// What Redis takes as one value, unless it is configured otherwise.
-const VALUE_BYTES_MAX: usize = 512 << 20;
+/// Groups of changes that Redis decides between two batches.
+const GROUPS_AT_ONCE: usize = 32;
 /// How often the server's clock is compared with the store's.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 
@@ -41,6 +42,8 @@ struct Line {
     /// Where changes of others are told.
     told: Option<Ear>,
     answered: Instant,
+    /// It has taken changes.
+    has_served: bool,
 }
 
 pub(super) struct Pusher {
@@ -55,6 +58,12 @@ pub(super) struct Pusher {
     executed: u64,
     /// Where the last complete reading of the log came to.
     reached_lsn: u64,
+    /// Where the log ended when the store was opened.
+    opened_lsn: u64,
+    /// The pause after the last failure.
+    rest: Duration,
+    /// A mark was found that this open of the store has not written: what it said before that is not known.
+    lost_sight: bool,
 }
 
 impl Pusher {
@@ -68,6 +77,9 @@ impl Pusher {
             batch: 0,
             executed: 0,
             reached_lsn: 0,
+            rest: Duration::ZERO,
+            lost_sight: false,
+            opened_lsn: shared.store.log.tail_lsn(&crossbeam_epoch::pin()),
             shared,
         }
     }
@@ -95,7 +107,11 @@ impl Pusher {
             let Ok(extents) = self.shared.store.log.ask(Request::Listing) else { return };
             if resolved_lsn(&extents) <= self.sent.lsn {
                 self.shared.note_caught_up(began);
-                return self.tend();
+                match self.decide() {
+                    Ok(()) => return self.tend(),
+                    Err(Stop::Rewound) => continue,
+                    Err(Stop::Closing) => return,
+                }
             }
             let unsent = Unsent::new(&extents, self.sent.lsn, self.reached_lsn);
             drop(extents);
@@ -120,6 +136,7 @@ impl Pusher {
             Ok(()) => {
                 self.line = Some(line);
                 self.shared.note_told(Some(wanted));
+                self.succeed();
             }
             Err(failure) => {
                 self.fail(&failure);
@@ -147,6 +164,9 @@ impl Pusher {
         let mut rest = &all[..];
         let mut tried = 0;
         while !rest.is_empty() {
+            if tried == 0 {
+                self.decide()?;
+            }
             let executed = self.executed;
             self.connect()?;
             if self.executed > executed {
@@ -155,12 +175,15 @@ impl Pusher {
                 tried = 0;
                 continue;
             }
+            let has_served = self.line.as_ref().is_some_and(|line| line.has_served);
             match self.try_batch(rest, done_lsn, &mut tried) {
                 Ok(()) => {
                     rest = rest.get(tried..).unwrap_or_default();
                     tried = 0;
                     self.succeed();
                 }
+                // The server may have closed it long ago: that says nothing about the server.
+                Err(failure) if has_served && failure.is_cut => self.lose_line(),
                 Err(failure) => {
                     self.fail(&failure);
                     self.pause();
@@ -171,7 +194,132 @@ impl Pusher {
             let marked_lsn = if all.is_empty() { self.sent.marked_lsn } else { done_lsn };
             self.note_sent(Sent { lsn: done_lsn, marked_lsn, session: self.sent.session });
         }
+        self.decide()
+    }
+
+    /// Has Redis decide what callers wait for, as far as it is their turn.
+    fn decide(&mut self) -> Result<(), Stop> {
+        let mut conflicts = 0;
+        for _ in 0..GROUPS_AT_ONCE {
+            let mut group = self.shared.decisions.take(&self.shared.store);
+            group.retain(|pending| pending.take());
+            if group.is_empty() {
+                return Ok(());
+            }
+            if conflicts > 0 {
+                // Others change the same keys: fewer at once, and not in step with them.
+                let rest = group.split_off((GROUP_MAX >> conflicts.min(6)).clamp(1, group.len()));
+                self.shared.decisions.put_back(rest);
+                self.shared.pause(Duration::from_micros(random_u64() % (100 << conflicts.min(6))));
+            }
+            let is_over = self.decide_group(&group)?;
+            if is_over {
+                conflicts = 0;
+            } else {
+                conflicts += 1;
+                self.shared.decisions.put_back(group);
+            }
+        }
+        // What is to be sent has its turn; then there is more of this.
+        self.shared.store.log.moved.wake();
         Ok(())
+    }
+
+    /// Decides these, or gives them up; `false` where others were in between and nothing was done.
+    fn decide_group(&mut self, group: &[Arc<Pending>]) -> Result<bool, Stop> {
+        if self.line.is_none() {
+            let connected = self.try_connect();
+            if let Err(failure) = &connected {
+                refuse_all(group, failure);
+                self.fail(failure);
+                self.pause();
+                return Ok(true);
+            }
+            if let Ok(Err(stop)) = connected {
+                self.shared.decisions.put_back(group.to_vec());
+                return Err(stop);
+            }
+        }
+        let Some(mut line) = self.line.take() else { return Ok(false) };
+        let shared = Arc::clone(&self.shared);
+        let mut attempt = Attempt::new(&shared.store, &shared.options.prefix, group);
+        let asked = line.read_old_clock(&shared).and_then(|()| attempt.read(&mut line.conn));
+        if let Err(failure) = asked {
+            return Ok(self.give_up(group, line.has_served, &failure));
+        }
+        let mut commands = Vec::new();
+        encode(&mut commands, &[b"MULTI"]);
+        let count = attempt.encode(&mut commands, line.ahead_ms);
+        self.batch += 1;
+        let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.batch };
+        let has_served = line.has_served;
+        match line.write_with_mark(commands, count, &shared.mark_key, &mark) {
+            Ok(Ok(())) => {
+                self.executed = self.batch;
+                shared.note_mark(mark);
+                line.has_served = true;
+                self.line = Some(line);
+                self.succeed();
+                attempt.succeed(self.shared.keeps_copies());
+                Ok(true)
+            }
+            Ok(Err(failure)) if failure.is_conflict => {
+                // K1 goes on if the mark is what it was: then a key was changed.
+                match Mark::watch(&mut line.conn, &shared.mark_key) {
+                    Ok(found) if found == shared.mark() => self.line = Some(line),
+                    _ => self.lose_line(),
+                }
+                Ok(false)
+            }
+            Ok(Err(failure)) => {
+                self.batch += 1;
+                match failure.is_open {
+                    true => group.iter().for_each(|pending| pending.leave_open(&failure.reason)),
+                    false => refuse_all(group, &failure),
+                }
+                self.fail(&failure);
+                self.pause();
+                Ok(true)
+            }
+            Err(failure) => self.find_out(group, &attempt, &failure, has_served),
+        }
+    }
+
+    /// The answer was lost: whether it was executed the mark tells the next connection (D2).
+    fn find_out(
+        &mut self,
+        group: &[Arc<Pending>],
+        attempt: &Attempt<'_>,
+        failure: &Failure,
+        has_served: bool,
+    ) -> Result<bool, Stop> {
+        match has_served && failure.is_cut {
+            true => self.lose_line(),
+            false => self.fail(failure),
+        }
+        let executed = self.executed;
+        self.lost_sight = false;
+        let connected = self.connect();
+        if self.executed > executed {
+            attempt.turn_out_executed();
+        } else if connected.is_err() || self.lost_sight {
+            group.iter().for_each(|pending| pending.leave_open(&failure.reason));
+        } else {
+            return Ok(false);
+        }
+        connected.map(|()| true)
+    }
+
+    /// Nothing was written. A connection that the server had closed before is no reason to give up.
+    fn give_up(&mut self, group: &[Arc<Pending>], has_served: bool, failure: &Failure) -> bool {
+        if has_served && failure.is_cut {
+            self.lose_line();
+            return false;
+        }
+        refuse_all(group, failure);
+        self.fail(failure);
+        self.pause();
+        true
     }
 
     /// Sends the first of these keys as one transaction with the mark; how many is in `tried` before anything leaves.
@@ -182,14 +330,12 @@ impl Pusher {
         tried: &mut usize,
     ) -> Result<(), Failure> {
         let Some(mut line) = self.line.take() else { return Err(Failure::new("not connected")) };
-        if line.clock_read.elapsed() > CLOCK_EVERY {
-            line.read_clock(&self.shared)?;
-        }
+        line.read_old_clock(&self.shared)?;
         let mut commands = Vec::new();
         encode(&mut commands, &[b"MULTI"]);
         let mut taken = 0;
         for (key, publish_lsn) in keys.iter().take(BATCH_KEYS_MAX) {
-            self.encode_state(&mut commands, key, *publish_lsn, line.ahead_ms);
+            self.encode_state(&mut commands, key, *publish_lsn, line.ahead_ms)?;
             taken += 1;
             if commands.len() > BATCH_BYTES {
                 break;
@@ -206,6 +352,7 @@ impl Pusher {
         }
         self.executed = self.batch;
         self.shared.note_mark(mark);
+        line.has_served = true;
         self.line = Some(line);
         // Relaxed: figures.
         self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
@@ -214,23 +361,36 @@ impl Pusher {
     }
 
     /// Appends the command that gives Redis what the store holds for a key now.
-    fn encode_state(&self, commands: &mut Vec<u8>, key: &[u8], publish_lsn: u64, ahead_ms: i64) {
+    fn encode_state(
+        &self,
+        commands: &mut Vec<u8>,
+        key: &[u8],
+        publish_lsn: u64,
+        ahead_ms: i64,
+    ) -> Result<(), Failure> {
         let store = &*self.shared.store;
         let name = [&self.shared.options.prefix[..], key].concat();
         let is_published = {
             let guard = crossbeam_epoch::pin();
             store.look(key, &guard).lsn >= publish_lsn
         };
-        if !is_published {
-            // O1: the batch holds its guard until all members are published. The store begins to close, which would end this
-            // wait early, only when this thread has ended.
-            store.wait_grace();
+        // O1: the batch holds its guard until all members are published.
+        if !is_published && !self.shared.wait_grace() {
+            return Err(Failure::new("the store is closed"));
         }
         let guard = crossbeam_epoch::pin();
         let seen = store.look(key, &guard);
-        let Some(view) = seen.live else { return encode(commands, &[b"UNLINK", &name]) };
+        if seen.lsn == 0 || seen.is_from_tier() {
+            // O3: not this store's to say. A command that changes nothing: each key has one reply.
+            encode(commands, &[b"EXISTS", &name]);
+            return Ok(());
+        }
+        let Some(view) = seen.live else {
+            encode(commands, &[b"UNLINK", &name]);
+            return Ok(());
+        };
         match store.value_seen(&seen) {
-            Ok(value) if value.len() <= VALUE_BYTES_MAX => {
+            Ok(value) if value.len() <= REDIS_VALUE_BYTES_MAX => {
                 let mut args: Vec<&[u8]> = vec![b"SET", &name, &value];
                 let deadline =
                     i64::try_from(view.expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
@@ -250,10 +410,10 @@ impl Pusher {
             }
             Err(error) => {
                 store.say(&format!("tier: not sent: {error}"));
-                // A command that changes nothing: each key has one reply.
                 encode(commands, &[b"EXISTS", &name]);
             }
         }
+        Ok(())
     }
 
     /// Makes sure of a connection that may send, however long that takes.
@@ -277,11 +437,13 @@ impl Pusher {
 
     fn try_connect(&mut self) -> Result<Result<(), Stop>, Failure> {
         let shared = Arc::clone(&self.shared);
-        let conn = Conn::open(&shared.server, &shared.options)?;
+        let conn = shared.connect()?;
+        let now = Instant::now();
         let mut line =
-            Line { conn, ahead_ms: 0, clock_read: Instant::now(), told: None, answered: Instant::now() };
+            Line { conn, ahead_ms: 0, clock_read: now, told: None, answered: now, has_served: false };
         line.read_clock(&shared)?;
         let found = Mark::watch(&mut line.conn, &self.shared.mark_key)?;
+        self.lost_sight |= found.is_none_or(|found| found.session != self.session);
         let judged = self.judge(found);
         let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.executed };
         let mut commands = Vec::new();
@@ -295,7 +457,10 @@ impl Pusher {
 
     /// What the mark that was found says about what Redis has (K2, K3).
     fn judge(&mut self, found: Option<Mark>) -> Result<(), Stop> {
-        let is_ours = |mark: &Mark| mark.session == self.session || mark.session == self.sent.session;
+        // An earlier open's mark that is beyond the log it left is of another life of this directory: a copy of it was put back.
+        let is_ours = |mark: &Mark| {
+            mark.session == self.session || (mark.session == self.sent.session && mark.lsn <= self.opened_lsn)
+        };
         match found {
             None if self.sent.marked_lsn > 0 => self.rewind(0),
             Some(mark)
@@ -326,6 +491,9 @@ impl Pusher {
         store
             .say(&format!("tier: Redis has lost changes that it had acknowledged: sent again from {lsn} on"));
         self.sent.lsn = lsn.min(self.sent.lsn);
+        // Before the mark says so: whoever finds Redis without an entry, and the mark as expected, must find it unsent too
+        // (`Comparison::step`).
+        self.shared.note_sent(self.sent.lsn);
         Err(Stop::Rewound)
     }
 
@@ -342,14 +510,21 @@ impl Pusher {
         self.shared.note_health(None);
     }
 
-    fn fail(&mut self, failure: &Failure) {
+    fn lose_line(&mut self) {
         self.line = None;
         self.shared.note_told(None);
-        self.shared.note_health(Some(failure));
     }
 
+    fn fail(&mut self, failure: &Failure) {
+        self.lose_line();
+        self.shared.note_health(Some(failure));
+        self.rest = self.backoff.pause();
+        self.shared.decisions.refuse(failure, moment_after(self.rest));
+    }
+
+    /// After a failure.
     fn pause(&mut self) {
-        self.shared.pause(self.backoff.pause());
+        self.shared.pause(self.rest);
     }
 }
 
@@ -373,6 +548,13 @@ impl Line {
             }
         }
         self.answered = Instant::now();
+        Ok(())
+    }
+
+    fn read_old_clock(&mut self, shared: &Shared) -> Result<(), Failure> {
+        if self.clock_read.elapsed() > CLOCK_EVERY {
+            self.read_clock(shared)?;
+        }
         Ok(())
     }
 
@@ -410,11 +592,19 @@ impl Line {
         encode(&mut commands, &[b"WATCH", key]);
         let exec_at = count + 2;
         let mut failed = None;
+        // Until the server says that it has not executed a transaction.
+        let (mut is_begun, mut is_open) = (false, true);
         self.conn.exchange(&commands, exec_at + 2, 0, |number, reply| {
+            match &reply {
+                Value::Okay if number == 0 => is_begun = true,
+                Value::Nil | Value::ServerError(_) if number == exec_at => is_open = !is_begun,
+                _ => {}
+            }
             let refused = match &reply {
                 Value::ServerError(_) => Some(Failure::unexpected("a change", &reply)),
                 Value::Nil if number == exec_at => {
-                    Some(Failure::new("another connection sends for this store"))
+                    let failure = Failure::new("another connection sends for this store");
+                    Some(Failure { is_conflict: true, ..failure })
                 }
                 Value::Array(results) if number == exec_at => {
                     let error = results.iter().find(|result| matches!(result, Value::ServerError(_)));
@@ -427,6 +617,7 @@ impl Line {
             // The first one says why; the transaction's own error only that there was one.
             failed = failed.take().or(refused);
         })?;
-        Ok(failed.map_or(Ok(()), Err))
+        self.answered = Instant::now();
+        Ok(failed.map_or(Ok(()), |failure| Err(Failure { is_open, ..failure })))
     }
 }

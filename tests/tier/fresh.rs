@@ -5,6 +5,7 @@ use super::gate::until;
 use super::server::Redis;
 use super::{bytes, with, PATIENCE};
 use kv::{Db, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 fn tier(redis: &Redis, when_deaf: WhenDeaf) -> TierOptions {
@@ -158,6 +159,108 @@ fn nothing_is_lost_when_a_shared_redis_comes_back_empty() {
     }
 }
 
+#[test]
+fn what_depends_on_a_value_sees_what_redis_holds_while_nothing_is_heard() {
+    // Changes cannot be heard here, so no copies are kept.
+    let redis = Redis::with(&["--rename-command", "CLIENT", "DEAF"]);
+    let db = with(tier(&redis, WhenDeaf::Drop)).in_memory().unwrap();
+    for key in ["n", "add", "replace", "take", "expire"] {
+        redis.set(&format!("t:{key}"), "5");
+    }
+    assert_eq!(db.get(b"n").unwrap(), bytes("5"));
+    assert!(db.contains(b"n").unwrap() && db.version(b"n").unwrap().is_some());
+    assert_eq!(db.ttl(b"n").unwrap(), Some(Ttl::Never));
+    assert_eq!(db.increment(b"n", 2).unwrap(), 7);
+    assert!(!db.add(b"add", b"x").unwrap());
+    assert!(db.replace(b"replace", b"x").unwrap());
+    assert_eq!(db.take(b"take").unwrap(), bytes("5"));
+    assert!(db.expire(b"expire", Duration::from_secs(9)).unwrap());
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(
+        [redis.get("t:n"), redis.get("t:add"), redis.get("t:replace"), redis.get("t:take")],
+        [bytes("7"), bytes("5"), bytes("x"), None]
+    );
+    assert!((1..=9000).contains(&redis.pttl("t:expire")));
+    assert!(!hears(&db));
+    redis.set("t:add", "6");
+    assert_eq!(db.get(b"add").unwrap(), bytes("6"), "a copy was kept");
+}
+
+#[test]
+fn an_increment_whose_copy_goes_meanwhile_does_not_begin_at_zero() {
+    let redis = Redis::start();
+    let db = listening(&redis, WhenDeaf::Keep);
+    redis.set("t:n", "1000000");
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = redis.client();
+            while !ends.load(Ordering::Relaxed) {
+                let _: () = redis::cmd("SET").arg("t:n").arg(1_000_000).query(&mut client).unwrap();
+            }
+        });
+        // One that others leave no time for says so.
+        let sums: Vec<_> = (0..4000).map(|_| db.increment(b"n", 1)).collect();
+        ends.store(true, Ordering::Relaxed);
+        let sums: Vec<i64> = sums.into_iter().filter_map(Result::ok).collect();
+        assert!(sums.len() > 1000, "{}", sums.len());
+        assert!(sums.iter().all(|sum| *sum > 1_000_000), "{:?}", sums.iter().min());
+    });
+}
+
+#[test]
+fn what_others_wrote_after_redis_lost_all_outlives_this_stores_return() {
+    let redis = Redis::start();
+    let (a, b) = (listening(&redis, WhenDeaf::Keep), listening(&redis, WhenDeaf::Keep));
+    for key in ["taken over", "deleted", "own"] {
+        a.set(key.as_bytes(), b"a").unwrap();
+    }
+    a.delete(b"deleted").unwrap();
+    a.flush(PATIENCE).unwrap();
+    b.set(b"taken over", b"b").unwrap();
+    b.flush(PATIENCE).unwrap();
+    until("it is heard", || a.get(b"taken over").unwrap() == bytes("b"));
+    let _: () = redis::cmd("FLUSHDB").query(&mut redis.client()).unwrap();
+    until("all is gone", || a.is_empty() && b.is_empty());
+    until("masks leave", || a.stats().unwrap().index_entries == 0);
+    for key in ["taken over", "deleted", "own"] {
+        b.set(key.as_bytes(), b"new").unwrap();
+    }
+    b.flush(PATIENCE).unwrap();
+    // Now this one learns that Redis has lost its mark, and sends again what it still has.
+    a.set(b"another", b"a").unwrap();
+    a.flush(PATIENCE).unwrap();
+    for key in ["taken over", "deleted", "own"] {
+        assert_eq!(redis.get(&format!("t:{key}")), bytes("new"), "{key}");
+        assert_eq!(b.get(key.as_bytes()).unwrap(), bytes("new"), "{key}");
+    }
+}
+
+#[test]
+fn copies_that_are_dropped_are_no_deletes_that_wait() {
+    let mut redis = Redis::start();
+    let db = with(tier(&redis, WhenDeaf::Drop).unsent_deletes_max(50)).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    for n in 0..300 {
+        redis.set(&format!("t:{n}"), "theirs");
+    }
+    for n in 0..300 {
+        until("it is kept", || {
+            db.get(format!("{n}").as_bytes()).unwrap();
+            db.len() > n
+        });
+    }
+    redis.kill();
+    db.set(b"own", b"waits").unwrap();
+    until("copies go", || db.len() == 1);
+    until("their masks too", || {
+        db.sweep().unwrap();
+        db.stats().unwrap().index_entries == 1
+    });
+    assert_eq!(db.tier_stats().unwrap().unwrap().unsent_deletes, 0);
+    db.set(b"another", b"is taken").unwrap();
+}
+
 /// What a store did last to a key: the value, or nothing after a delete; the outer `None` where it did nothing.
 type Last = Option<Option<Vec<u8>>>;
 
@@ -234,7 +337,17 @@ fn one_run(redis: &Redis, seed: u64) {
 fn of_stores_that_change_the_same_keys_the_last_to_be_sent_wins_everywhere() {
     let redis = Redis::start();
     let first = seed("KV_TIER_SEED") >> 16;
-    for run in 0..count("KV_TIER_RUNS", 20) {
-        one_run(&redis, first + run);
-    }
+    let (next, runs) = (AtomicU64::new(0), count("KV_TIER_RUNS", 200));
+    std::thread::scope(|scope| {
+        // Most of a run is waiting.
+        for _ in 0..8 {
+            scope.spawn(|| loop {
+                let run = next.fetch_add(1, Ordering::Relaxed);
+                if run >= runs {
+                    return;
+                }
+                one_run(&redis, first + run);
+            });
+        }
+    });
 }

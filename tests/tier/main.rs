@@ -1,5 +1,6 @@
 //! The tier against a real `redis-server`, which each test starts for itself.
 
+mod atomics;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
@@ -8,9 +9,12 @@ mod fresh;
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
 mod outbox;
+mod preload;
 mod proxy;
 mod reads;
 mod server;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use kv::{Db, Options, TierOptions};
 use server::Redis;

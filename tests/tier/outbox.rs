@@ -3,7 +3,7 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
-use kv::{Batch, Db, Error, SetOptions, TierOptions, Writes};
+use kv::{Batch, Db, Error, SetOptions, TierOptions, WhenDeaf, Writes};
 use std::time::{Duration, Instant};
 
 fn ttl(seconds: u64) -> SetOptions {
@@ -288,4 +288,68 @@ fn a_connection_authenticates_and_chooses_its_database() {
     let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
     let found: Option<String> = redis::Commands::get(&mut client, "t:k").unwrap();
     assert_eq!(found.as_deref(), Some("v"));
+}
+
+#[test]
+fn a_mark_from_beyond_the_log_is_not_believed() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let db = options(&redis).open(dir.path()).unwrap();
+    db.set(b"k", b"1").unwrap();
+    flushed(&db);
+    db.close().unwrap();
+    // As after a snapshot of the directory was put back, while Redis went on.
+    let mut client = redis.client();
+    let marks: Vec<String> = redis::Commands::keys(&mut client, "t:__libkv:mark:*").unwrap();
+    let mark = String::from_utf8(redis.get(&marks[0]).unwrap()).unwrap();
+    let words: Vec<&str> = mark.split(' ').collect();
+    redis.set(&marks[0], &format!("1 {} {} 9", words[1], 1u64 << 50));
+    let db = options(&redis).open(dir.path()).unwrap();
+    for value in ["2", "3", "4"] {
+        db.set(b"k", value.as_bytes()).unwrap();
+        flushed(&db);
+        assert_eq!(redis.get("t:k"), bytes(value));
+    }
+}
+
+#[test]
+fn connections_that_the_server_closed_meanwhile_fail_no_call() {
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).writes(Writes::Through)).in_memory().unwrap();
+    for n in 0..20 {
+        let (key, value) = (format!("theirs{n}"), n.to_string());
+        redis.set(&format!("t:{key}"), &value);
+        let _: i64 =
+            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut redis.client()).unwrap();
+        assert_eq!(db.get(key.as_bytes()).unwrap(), bytes(&value));
+        db.set(b"k", value.as_bytes()).unwrap();
+        assert_eq!(redis.get("t:k"), bytes(&value));
+    }
+    assert_eq!(db.tier_stats().unwrap().unwrap().failures, 0);
+}
+
+#[test]
+fn a_redis_that_is_back_is_known_to_be_back_before_anything_is_sent() {
+    let redis = Redis::start();
+    let tier = TierOptions::new(redis.url()).fresh(WhenDeaf::Keep).timeout(Duration::from_millis(200));
+    let db = with(tier.writes(Writes::Through)).in_memory().unwrap();
+    db.set(b"k", b"1").unwrap();
+    let failing = || db.tier_stats().unwrap().unwrap().failing;
+    redis.hang();
+    until("it is noticed", || failing().is_some());
+    redis.go_on();
+    until("it is noticed", || failing().is_none());
+    db.set(b"k", b"2").unwrap();
+}
+
+#[test]
+fn waits_without_an_end_may_be_asked_for() {
+    let redis = Redis::start();
+    let tier = TierOptions::new(redis.url()).timeout(Duration::MAX).backoff_max(Duration::MAX);
+    let db = with(tier.fresh(WhenDeaf::Keep).writes(Writes::Through)).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    assert_eq!(db.get(b"none").unwrap(), None);
+    db.flush(Duration::MAX).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("v"));
+    until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
 }

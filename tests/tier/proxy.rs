@@ -16,6 +16,10 @@ pub enum Fault {
     CutBefore,
     /// It is executed; its answer is lost with the connection.
     CutAfter,
+    /// It is executed; half of its answer comes, then a reset.
+    Reset,
+    /// It is executed; half of its answer comes, and the connection stands.
+    Half,
     /// Nothing comes back, and the connection stands.
     Hang,
     /// The answer comes a byte at a time, too slowly.
@@ -75,8 +79,10 @@ impl Proxy {
                 }
                 let (client, shared) = (client.unwrap(), Arc::clone(&of_thread));
                 serving.push(std::thread::spawn(move || {
+                    let socket = client.try_clone().unwrap();
                     // Either side may go at any time.
                     let _ = shared.serve(client);
+                    shared.end(socket);
                 }));
             }
             serving.into_iter().for_each(|thread| thread.join().unwrap());
@@ -147,8 +153,15 @@ impl Shared {
         let mut from_client = BufReader::new(client);
         let mut to_server = UnixStream::connect(&self.server)?;
         let mut from_server = BufReader::new(to_server.try_clone()?);
+        // A server that takes no transaction takes nothing of it.
+        let mut refusing = None;
         loop {
             let (command, name) = read_command(&mut from_client)?;
+            if let Some(text) = refusing {
+                refusing = refusing.filter(|_| name != "EXEC");
+                to_client.write_all(refusal(text).as_bytes())?;
+                continue;
+            }
             let mut execute = |command: &[u8]| -> std::io::Result<Vec<u8>> {
                 to_server.write_all(command)?;
                 let mut reply = Vec::new();
@@ -159,6 +172,15 @@ impl Shared {
                 None => to_client.write_all(&execute(&command)?)?,
                 Some(Fault::CutBefore) => return Ok(()),
                 Some(Fault::CutAfter) => return execute(&command).map(drop),
+                Some(fault @ (Fault::Reset | Fault::Half)) => {
+                    let reply = execute(&command)?;
+                    to_client.write_all(&reply[..reply.len() / 2])?;
+                    if fault == Fault::Half {
+                        return wait_for_end(&mut from_client);
+                    }
+                    socket2::SockRef::from(&to_client).set_linger(Some(Duration::ZERO))?;
+                    return Ok(());
+                }
                 Some(Fault::Hang) => return wait_for_end(&mut from_client),
                 Some(Fault::Trickle) => {
                     for byte in execute(&command)? {
@@ -170,7 +192,8 @@ impl Shared {
                 Some(Fault::Refuse(text)) => {
                     // A command that the server refuses too, so that a transaction around it fails.
                     execute(b"*1\r\n$7\r\nREFUSED\r\n")?;
-                    to_client.write_all(format!("-{text}\r\n").as_bytes())?;
+                    to_client.write_all(refusal(text).as_bytes())?;
+                    refusing = Some(text).filter(|_| name == "MULTI");
                 }
                 Some(Fault::Garbage(bytes)) => {
                     to_client.write_all(bytes)?;
@@ -191,6 +214,16 @@ impl Shared {
         }
     }
 
+    /// Cuts a connection: of its clones too, or nothing would be cut. One that was told not to linger is reset.
+    fn end(&self, socket: TcpStream) {
+        let is_reset = socket2::SockRef::from(&socket).linger().is_ok_and(|linger| linger.is_some());
+        let peer = socket.peer_addr().ok();
+        self.plan.lock().unwrap().sockets.retain(|clone| peer.is_some() && clone.peer_addr().ok() != peer);
+        if !is_reset {
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     fn fault_of(&self, name: &str) -> Option<Fault> {
         let mut plan = self.plan.lock().unwrap();
         let number = plan.commands;
@@ -198,6 +231,10 @@ impl Shared {
         let named = plan.named.take_if(|(wanted, _)| *wanted == name).map(|(_, fault)| fault);
         named.or_else(|| plan.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault))
     }
+}
+
+fn refusal(text: &str) -> String {
+    format!("-{text}\r\n")
 }
 
 /// Until the client goes; what it sends meanwhile is lost.

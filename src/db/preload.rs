@@ -1,0 +1,202 @@
+//! Copies of what Redis holds, before anybody asks for them.
+
+use super::write::Stored;
+use super::Db;
+use crate::error::{Error, Result};
+use crate::loads::Loads;
+use crate::record::{flags, Kind};
+use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::tier::{Fetched, Scanning};
+use std::ops::ControlFlow;
+
+/// Keys that are asked about at once.
+const PORTION: usize = 256;
+/// What one deadline may differ by there and here.
+const CLOCKS_DIFFER_MS: u64 = 1000;
+/// Cursor of a preload that has seen all keys in Redis: what remains is to remove what Redis does not hold. Redis gives none
+/// like it.
+const REMOVING: u64 = u64::MAX;
+
+/// How far a preload has come, for [`Db::preload`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preloaded {
+    /// Where to go on: what a later call takes to do the rest.
+    pub cursor: u64,
+    /// Nothing is left to do.
+    pub is_complete: bool,
+    /// Keys looked at in Redis, some perhaps twice.
+    pub keys: u64,
+    /// Copies that were made, or replaced because Redis holds something else.
+    pub copied: u64,
+    /// Entries that were removed because Redis does not hold them.
+    pub removed: u64,
+}
+
+/// What happens to these keys is noted as long as this lives.
+struct Expected<'a, 'k> {
+    loads: &'a Loads,
+    keys: &'a [&'k [u8]],
+}
+
+impl<'a, 'k> Expected<'a, 'k> {
+    fn new(loads: &'a Loads, keys: &'a [&'k [u8]]) -> Self {
+        keys.iter().for_each(|key| loads.expect(key));
+        Expected { loads, keys }
+    }
+}
+
+impl Drop for Expected<'_, '_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|key| self.loads.expect_no_more(key));
+    }
+}
+
+impl Db {
+    /// Copies what Redis holds under keys of `pattern` (as Redis' own: `*`, `?`, `[a-c]`, `\` before what is meant literally;
+    /// without the tier's prefix), with the time that is left, and then removes what stands here under such keys and Redis does
+    /// not hold any more. From `cursor` on: 0, or where an earlier call came to. `progress` is told after each portion; where it
+    /// breaks off, or Redis fails, what was told last can be gone on from.
+    ///
+    /// Changes of this store, sent or not, are not overwritten, and no read waits. Costs a connection while it runs, and the
+    /// memory of a portion.
+    ///
+    /// # Errors
+    /// [`Error::Tier`] without a tier, when Redis fails, or when no copies are kept because changes by others are not heard;
+    /// else as [`Db::set`].
+    pub fn preload(
+        &self,
+        pattern: &[u8],
+        cursor: u64,
+        mut progress: impl FnMut(&Preloaded) -> ControlFlow<()>,
+    ) -> Result<Preloaded> {
+        self.open_store()?.check_writable()?;
+        let Some(tier) = &self.shared.tier else {
+            return Err(Error::Tier { reason: "the store has no tier".into() });
+        };
+        let mut scanning = tier.scanning(pattern)?;
+        let mut done = Preloaded { cursor, ..Preloaded::default() };
+        while done.cursor != REMOVING {
+            let (keys, next) = scanning.scan(done.cursor)?;
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            for portion in keys.chunks(PORTION) {
+                done.copied += self.copy_portion(&mut scanning, portion)?;
+            }
+            done.keys += keys.len() as u64;
+            done.cursor = if next == 0 { REMOVING } else { next };
+            if progress(&done).is_break() {
+                return Ok(done);
+            }
+        }
+        let mut here = self.open_store()?.index.cursor(&crossbeam_epoch::pin());
+        while !done.is_complete {
+            let mut keys: Vec<Vec<u8>> = Vec::new();
+            while keys.len() < PORTION && !done.is_complete {
+                let guard = crossbeam_epoch::pin();
+                let map = self.open_store()?.map(&guard);
+                done.is_complete = !here.step(&map, |_, (_, view)| {
+                    if scanning.is_meant(view.key) {
+                        keys.push(view.key.to_vec());
+                    }
+                });
+            }
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            done.removed += self.remove_portion(&mut scanning, &keys)?;
+            if progress(&done).is_break() {
+                return Ok(done);
+            }
+        }
+        Ok(done)
+    }
+
+    fn copy_portion(&self, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
+        let store = self.open_store()?;
+        let _expected = Expected::new(&store.loads, keys);
+        // What is unsent now comes to Redis after what it says now.
+        let chosen: Vec<(&[u8], u64)> =
+            keys.iter().filter_map(|key| Some((*key, known_version(store, key)?))).collect();
+        let names: Vec<&[u8]> = chosen.iter().map(|(key, _)| *key).collect();
+        let mut copied = 0;
+        scanning.fetch(&names, |number, fetched| {
+            let (Some((key, version)), Some(Fetched::Found { value, expire_at_ms })) =
+                (chosen.get(number), fetched)
+            else {
+                return Ok(());
+            };
+            let is_over = expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms();
+            if !is_over && store.options.check_lengths(key, &value).is_ok() {
+                copied += u64::from(self.keep_if_other(store, key, *version, &value, expire_at_ms)?);
+            }
+            Ok(())
+        })?;
+        Ok(copied)
+    }
+
+    /// Keeps a copy over exactly what stood there when it was asked for, unless that is the same.
+    fn keep_if_other(
+        &self,
+        store: &Store,
+        key: &[u8],
+        version: u64,
+        value: &[u8],
+        expire_at_ms: u64,
+    ) -> Result<bool> {
+        let stored = Stored::new(store, value);
+        let decide = |seen: &Seen<'_>| {
+            let lasts_as_long = seen.live.is_some_and(|view| match (view.expire_at_ms, expire_at_ms) {
+                (here, 0) => here == 0,
+                // This store's own come to Redis a little earlier; a copy must not last longer than what it is a copy of.
+                (0, _) => false,
+                (here, there) => {
+                    here <= there.saturating_add(if seen.is_from_tier() { 0 } else { CLOCKS_DIFFER_MS })
+                        && there <= here.saturating_add(CLOCKS_DIFFER_MS)
+                }
+            });
+            // One that cannot be read is as good as another.
+            let is_same = lasts_as_long && store.value_seen(seen).is_ok_and(|here| here == value);
+            if seen.lsn != version || is_same {
+                return Ok(Step::Leave(()));
+            }
+            let flags = stored.flags | flags::FROM_TIER;
+            Ok(Step::Write(
+                New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given },
+                (),
+            ))
+        };
+        let written = store.write_given(key, &stored.bytes, decide, || self.is_current(store, key))?;
+        Ok(written.0.is_some())
+    }
+
+    /// Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
+    fn is_current(&self, store: &Store, key: &[u8]) -> bool {
+        !store.loads.is_answer_overtaken(key)
+            && self.shared.tier.as_ref().is_some_and(|tier| tier.keeps_copies())
+    }
+
+    fn remove_portion(&self, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
+        let store = self.open_store()?;
+        let _expected = Expected::new(&store.loads, keys);
+        let chosen: std::collections::HashMap<&[u8], u64> =
+            keys.iter().filter_map(|key| Some((*key, known_version(store, key)?))).collect();
+        let names: Vec<&[u8]> = chosen.keys().copied().collect();
+        let mut removed = 0;
+        for key in scanning.absent(&names)? {
+            let version = chosen.get(key).copied();
+            let decide = |seen: &Seen<'_>| {
+                let is_known = seen.live.is_some() && Some(seen.lsn) == version && !store.has_unsent(seen);
+                let gone = New { flags: flags::FROM_TIER, ..New::tombstone() };
+                Ok(if is_known { Step::Write(gone, ()) } else { Step::Leave(()) })
+            };
+            let is_current = || !store.loads.is_answer_overtaken(key);
+            removed += u64::from(store.write_given(key, &[], decide, is_current)?.0.is_some());
+        }
+        Ok(removed)
+    }
+}
+
+/// LSN of what stands for a key, 0 where nothing does; `None` for a change that Redis was not told of.
+fn known_version(store: &Store, key: &[u8]) -> Option<u64> {
+    let guard = crossbeam_epoch::pin();
+    let seen = store.look(key, &guard);
+    (!store.has_unsent(&seen)).then_some(seen.lsn)
+}

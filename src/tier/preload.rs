@@ -1,0 +1,123 @@
+//! Questions about all keys of a pattern, on a connection of the caller's own.
+
+use super::conn::{encode, moment_after, Conn, Failure};
+use super::fetch::{ask_all, Fetched};
+use super::glob;
+use super::mark::{is_mark, Mark};
+use super::{tier_error, Shared, Tier};
+use crate::error::Result;
+use crate::limits::KEY_BYTES_MAX;
+use redis::Value;
+use std::sync::Arc;
+
+/// Keys that Redis looks at for one answer, about: bounds how long it serves nobody else.
+const COUNT: &[u8] = b"512";
+/// Bytes that the names in one answer may take.
+const NAMES_BYTES_MAX: usize = 64 << 20;
+
+/// The keys of a pattern, in Redis and here.
+pub(crate) struct Scanning {
+    shared: Arc<Shared>,
+    conn: Conn,
+    pattern: Vec<u8>,
+}
+
+impl Tier {
+    /// # Errors
+    /// [`Error::Tier`](crate::Error::Tier) when Redis cannot be reached, or no copies are kept because changes are not heard.
+    pub(crate) fn scanning(&self, pattern: &[u8]) -> Result<Scanning> {
+        let shared = Arc::clone(&self.shared);
+        shared
+            .wait_copies_kept(moment_after(shared.options.timeout))
+            .map_err(|failure| tier_error(&failure))?;
+        let conn = shared.connect().map_err(|failure| tier_error(&failure))?;
+        Ok(Scanning { shared, conn, pattern: pattern.to_vec() })
+    }
+}
+
+impl Scanning {
+    pub(crate) fn is_meant(&self, key: &[u8]) -> bool {
+        glob::matches(&self.pattern, key)
+    }
+
+    /// Some of the keys of the pattern that Redis holds as strings, some perhaps twice, and where the next ones are.
+    pub(crate) fn scan(&mut self, cursor: u64) -> Result<(Vec<Vec<u8>>, u64)> {
+        self.try_scan(cursor).map_err(|failure| tier_error(&failure))
+    }
+
+    fn try_scan(&mut self, cursor: u64) -> std::result::Result<(Vec<Vec<u8>>, u64), Failure> {
+        let prefix = &self.shared.options.prefix;
+        let pattern = [&glob::literal(prefix), &self.pattern[..]].concat();
+        let cursor = cursor.to_string();
+        let mut command = Vec::new();
+        let args: [&[u8]; 8] =
+            [b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", COUNT, b"TYPE", b"string"];
+        encode(&mut command, &args);
+        let mut reply = Value::Nil;
+        self.conn.exchange(&command, 1, NAMES_BYTES_MAX, |_, value| reply = value)?;
+        let parts = match reply {
+            Value::Array(parts) => <[Value; 2]>::try_from(parts).ok(),
+            other => return Err(Failure::unexpected("SCAN", &other)),
+        };
+        let Some([Value::BulkString(next), Value::Array(names)]) = parts else {
+            return Err(Failure::new("SCAN: a reply of another kind than asked for"));
+        };
+        let next = std::str::from_utf8(&next).ok().and_then(|text| text.parse().ok());
+        let next = next.ok_or_else(|| Failure::new("SCAN: a cursor that is no number"))?;
+        let keys = names.into_iter().filter_map(|name| match name {
+            Value::BulkString(name) => {
+                let key = name.strip_prefix(&prefix[..])?;
+                (key.len() <= KEY_BYTES_MAX && !is_mark(key)).then(|| key.to_vec())
+            }
+            _ => None,
+        });
+        Ok((keys.collect(), next))
+    }
+
+    /// What Redis holds for keys; `None` for what is no string.
+    pub(crate) fn fetch(
+        &mut self,
+        keys: &[&[u8]],
+        mut take: impl FnMut(usize, Option<Fetched>) -> Result<()>,
+    ) -> Result<()> {
+        let mut failed = None;
+        let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
+            let fetched = match outcome {
+                Ok(fetched) => Ok(Some(fetched)),
+                Err(failure) if failure.code.as_deref() == Some("WRONGTYPE") => Ok(None),
+                Err(failure) => Err(tier_error(&failure)),
+            };
+            // The first failure ends it; what comes after is read all the same.
+            if failed.is_none() {
+                failed = fetched.and_then(|fetched| take(number, fetched)).err();
+            }
+        });
+        asked.map_err(|failure| tier_error(&failure))?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Which of the keys Redis does not hold, for certain: not because it has lost what it was told.
+    pub(crate) fn absent<'k>(&mut self, keys: &[&'k [u8]]) -> Result<Vec<&'k [u8]>> {
+        self.try_absent(keys).map_err(|failure| tier_error(&failure))
+    }
+
+    fn try_absent<'k>(&mut self, keys: &[&'k [u8]]) -> std::result::Result<Vec<&'k [u8]>, Failure> {
+        let known = self.shared.mark();
+        let mut commands = Vec::new();
+        for key in keys {
+            encode(&mut commands, &[b"EXISTS", &[&self.shared.options.prefix[..], key].concat()]);
+        }
+        let mut absent = Vec::new();
+        let mut failed = None;
+        self.conn.exchange(&commands, keys.len(), 0, |number, reply| match (keys.get(number), reply) {
+            (Some(key), Value::Int(0)) => absent.push(*key),
+            (_, Value::Int(_)) => {}
+            (_, other) => failed = Some(Failure::unexpected("EXISTS", &other)),
+        })?;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        Mark::check_kept(&mut self.conn, &self.shared.mark_key, known)?;
+        Ok(absent)
+    }
+}

@@ -1,0 +1,167 @@
+//! TLS, with certificates of the test's own against a server that speaks nothing else on that port.
+
+use super::gate::until;
+use super::server::Redis;
+use super::{bytes, with, PATIENCE};
+use kv::{Error, TierOptions, WhenDeaf};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Certificates in a directory.
+struct Certificates {
+    dir: tempfile::TempDir,
+}
+
+impl Certificates {
+    /// Two authorities, a server and a client that the first vouches for.
+    fn make() -> Certificates {
+        let certificates = Certificates { dir: tempfile::tempdir().unwrap() };
+        for authority in ["ca", "other"] {
+            certificates.openssl(&format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={authority} \
+                 -keyout {authority}.key -out {authority}.pem -addext basicConstraints=critical,CA:TRUE"
+            ));
+        }
+        for (name, names) in [("server", "IP:127.0.0.1"), ("client", "DNS:client")] {
+            certificates.openssl(&format!(
+                "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
+            ));
+            std::fs::write(certificates.path("ext"), format!("subjectAltName={names}\n")).unwrap();
+            certificates.openssl(&format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out {name}.pem"
+            ));
+        }
+        certificates
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let mut command = Command::new("openssl");
+        command.args(arguments.split_whitespace()).current_dir(self.dir.path()).stderr(Stdio::null());
+        let status = command.status().expect("openssl: apt-get install openssl");
+        assert!(status.success(), "openssl {arguments}");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A server that asks its clients for certificates, or not, and its URL.
+    fn serve(&self, asks: &str) -> (Redis, String) {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let text = |name: &str| self.path(name).display().to_string();
+        let (certificate, key, ca) = (text("server.pem"), text("server.key"), text("ca.pem"));
+        let redis = Redis::with(&[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-auth-clients",
+            asks,
+        ]);
+        (redis, format!("rediss://127.0.0.1:{port}"))
+    }
+}
+
+fn refused(tier: TierOptions, reason: &str) {
+    let db = with(tier.timeout(Duration::from_secs(5))).in_memory().unwrap();
+    db.set(b"secret", b"v").unwrap();
+    let error = db.flush(Duration::from_millis(300)).unwrap_err().to_string();
+    assert!(error.contains(reason), "{error}");
+    assert!(db.get(b"none").is_err());
+}
+
+#[test]
+fn entries_go_over_tls_both_ways() {
+    let certificates = Certificates::make();
+    let (mut redis, url) = certificates.serve("no");
+    let tier = || TierOptions::new(url.as_str()).ca_file(certificates.path("ca.pem")).fresh(WhenDeaf::Drop);
+    let (a, b) = (with(tier()).in_memory().unwrap(), with(tier()).in_memory().unwrap());
+    for db in [&a, &b] {
+        until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
+    }
+    // More than a record of TLS holds, and more than sockets do.
+    let large = vec![7; 9 << 20];
+    a.set(b"large", &large).unwrap();
+    for n in 0..2000 {
+        a.set(format!("{n}").as_bytes(), b"v").unwrap();
+    }
+    a.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:large").as_ref(), Some(&large));
+    assert_eq!(b.get(b"large").unwrap().as_ref(), Some(&large));
+    assert_eq!(b.increment_shared(b"n", 2).unwrap(), 2);
+    until("it is heard", || a.get(b"n").unwrap() == bytes("2"));
+    redis.hang();
+    until("it is noticed", || !a.tier_stats().unwrap().unwrap().hears);
+    redis.go_on();
+    redis.kill();
+    a.set(b"later", b"v").unwrap();
+    redis.up();
+    a.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:later"), bytes("v"));
+}
+
+#[test]
+fn who_is_not_vouched_for_is_told_nothing() {
+    let certificates = Certificates::make();
+    let (redis, url) = certificates.serve("no");
+    let tier = |ca: &str| TierOptions::new(url.as_str()).ca_file(certificates.path(ca));
+    refused(tier("other.pem"), "certificate");
+    // The system's authorities do not know it either; there may be none.
+    match with(TierOptions::new(url.as_str())).in_memory() {
+        Ok(db) => {
+            db.set(b"secret", b"v").unwrap();
+            assert!(db.flush(Duration::from_millis(300)).is_err());
+        }
+        Err(error) => assert!(matches!(error, Error::InvalidOption { .. }), "{error}"),
+    }
+    let by_name = url.replace("127.0.0.1", "localhost");
+    refused(TierOptions::new(by_name).ca_file(certificates.path("ca.pem")), "certificate");
+    // Nor is one that speaks no TLS.
+    let plain = redis.tcp_url().replace("redis://", "rediss://");
+    refused(TierOptions::new(plain).ca_file(certificates.path("ca.pem")), "");
+    assert_eq!(redis.entries("t:"), []);
+}
+
+#[test]
+fn a_server_that_asks_for_a_certificate_is_given_one() {
+    let certificates = Certificates::make();
+    let (redis, url) = certificates.serve("yes");
+    let tier = || TierOptions::new(url.as_str()).ca_file(certificates.path("ca.pem"));
+    let known = tier().client_certificate(certificates.path("client.pem"), certificates.path("client.key"));
+    let db = with(known).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("v"));
+    refused(tier(), "");
+    assert_eq!(redis.get("t:secret"), None);
+}
+
+#[test]
+fn files_that_hold_no_certificates_are_refused_at_open() {
+    let certificates = Certificates::make();
+    let not_one = certificates.path("empty");
+    std::fs::write(&not_one, "nothing").unwrap();
+    let tier = || TierOptions::new("rediss://127.0.0.1:1");
+    let ca = certificates.path("ca.pem");
+    let (key, chain) = (certificates.path("client.key"), certificates.path("client.pem"));
+    let cases: [(TierOptions, &Path); 5] = [
+        (tier().ca_file(&not_one), &not_one),
+        (tier().ca_file(certificates.path("none")), Path::new("none")),
+        (tier().ca_file(&ca).client_certificate(&not_one, &key), &not_one),
+        (tier().ca_file(&ca).client_certificate(&chain, &not_one), &not_one),
+        // Not its key.
+        (tier().ca_file(&ca).client_certificate(&chain, certificates.path("ca.key")), Path::new("ca.key")),
+    ];
+    for (tier, named) in cases {
+        let error = with(tier).in_memory().map(drop).unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { name, .. } if name == "tier"), "{error}");
+        let named = named.file_name().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
