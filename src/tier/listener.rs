@@ -50,7 +50,8 @@ impl Listener {
     fn go_deaf(&self, failure: &Failure) {
         let shared = &self.shared;
         shared.want_told(None);
-        if !shared.set_hearing(false) {
+        // What a close interrupts has not failed.
+        if !shared.set_hearing(false) || shared.is_stopping() {
             return;
         }
         shared.store.say(&format!("tier: changes by others are not heard: {}", failure.reason));

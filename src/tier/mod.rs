@@ -232,6 +232,10 @@ impl Shared {
     }
 
     fn note_health(&self, failure: Option<&Failure>) {
+        // What a close interrupts has not failed.
+        if failure.is_some() && self.is_stopping() {
+            return;
+        }
         let mut progress = self.progress();
         if let Some(failure) = failure {
             // Relaxed: a figure.

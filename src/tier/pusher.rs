@@ -126,7 +126,11 @@ impl Pusher {
     /// Has changes of others told to the thread that hears, and looks whether the connection lives: what it asked for dies
     /// with it.
     fn tend(&mut self) {
-        let Some(wanted) = self.shared.wanted() else { return };
+        if self.shared.options.fresh.is_none() {
+            return;
+        }
+        // Also while nobody hears: the one that does notices first that Redis is gone, and has gone itself then.
+        let wanted = self.shared.wanted();
         if self.connect().is_err() {
             // There is something to send again, or the store ends.
             return self.shared.store.log.moved.wake();
@@ -135,7 +139,9 @@ impl Pusher {
         match line.tend(wanted, &self.shared.options.prefix) {
             Ok(()) => {
                 self.line = Some(line);
-                self.shared.note_told(Some(wanted));
+                if wanted.is_some() {
+                    self.shared.note_told(wanted);
+                }
                 self.succeed();
             }
             Err(failure) => {
@@ -529,23 +535,28 @@ impl Pusher {
 }
 
 impl Line {
-    fn tend(&mut self, wanted: Ear, prefix: &[u8]) -> Result<(), Failure> {
-        if self.told != Some(wanted) {
-            if self.told.is_some() {
-                self.conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
+    fn tend(&mut self, wanted: Option<Ear>, prefix: &[u8]) -> Result<(), Failure> {
+        match wanted {
+            Some(ear) if self.told != wanted => {
+                if self.told.is_some() {
+                    self.conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
+                }
+                let id = ear.id.to_string();
+                let mut args: Vec<&[u8]> =
+                    vec![b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", id.as_bytes(), b"BCAST"];
+                args.extend(prefix_args(prefix));
+                args.push(b"NOLOOP");
+                self.conn.ask_ok(&args)?;
+                self.told = wanted;
             }
-            let id = wanted.id.to_string();
-            let mut args: Vec<&[u8]> =
-                vec![b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", id.as_bytes(), b"BCAST"];
-            args.extend(prefix_args(prefix));
-            args.push(b"NOLOOP");
-            self.conn.ask_ok(&args)?;
-            self.told = Some(wanted);
-        } else if self.answered.elapsed() >= HEARTBEAT {
-            let pong = self.conn.ask(&[b"PING"])?;
-            if matches!(pong, Value::ServerError(_)) {
-                return Err(Failure::unexpected("PING", &pong));
+            _ if self.answered.elapsed() >= HEARTBEAT => {
+                let pong = self.conn.ask(&[b"PING"])?;
+                if matches!(pong, Value::ServerError(_)) {
+                    return Err(Failure::unexpected("PING", &pong));
+                }
             }
+            // Nothing was asked, so nothing was answered.
+            _ => return Ok(()),
         }
         self.answered = Instant::now();
         Ok(())

@@ -200,10 +200,10 @@ fn an_increment_whose_copy_goes_meanwhile_does_not_begin_at_zero() {
             }
         });
         // One that others leave no time for says so.
-        let sums: Vec<_> = (0..4000).map(|_| db.increment(b"n", 1)).collect();
+        let sums: Vec<_> = (0..1000).map(|_| db.increment(b"n", 1)).collect();
         ends.store(true, Ordering::Relaxed);
         let sums: Vec<i64> = sums.into_iter().filter_map(Result::ok).collect();
-        assert!(sums.len() > 1000, "{}", sums.len());
+        assert!(sums.len() > 100, "{}", sums.len());
         assert!(sums.iter().all(|sum| *sum > 1_000_000), "{:?}", sums.iter().min());
     });
 }

@@ -335,10 +335,12 @@ fn a_redis_that_is_back_is_known_to_be_back_before_anything_is_sent() {
     let db = with(tier.writes(Writes::Through)).in_memory().unwrap();
     db.set(b"k", b"1").unwrap();
     let failing = || db.tier_stats().unwrap().unwrap().failing;
+    // Who sends asks for a sign of life once somebody hears.
+    until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
     redis.hang();
-    until("it is noticed", || failing().is_some());
+    until("the hang is noticed", || failing().is_some());
     redis.go_on();
-    until("it is noticed", || failing().is_none());
+    until("its end is noticed", || failing().is_none());
     db.set(b"k", b"2").unwrap();
 }
 

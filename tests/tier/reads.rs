@@ -38,12 +38,10 @@ fn a_miss_brings_value_and_remaining_time_and_the_next_read_is_local() {
 fn a_miss_is_asked_once_and_never_again_for_the_same_call() {
     let redis = Redis::start();
     let db = in_memory(&redis);
-    let began = Instant::now();
     for n in 0..200 {
         assert_eq!(db.get(format!("none{n}").as_bytes()).unwrap(), None);
     }
     assert_eq!(db.tier_stats().unwrap().unwrap().fetches, 200);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?} for 200 misses", began.elapsed());
 }
 
 #[test]
