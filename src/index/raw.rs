@@ -22,9 +22,6 @@ pub(super) const LINE_SLOTS: usize = if cfg!(loom) { 1 } else { 7 };
 /// Lines that are allocated at once.
 const CHUNK_LINES_MIN: usize = if cfg!(loom) { 1 } else { 16 };
 const CHUNK_LINES_MAX: usize = 4096;
-/// From a page on.
-#[cfg(not(loom))]
-const MAPPED_LINES_MIN: usize = 64;
 
 /// The first cache line of a chain. All zero is an empty one.
 #[repr(C, align(64))]
@@ -142,42 +139,7 @@ pub(super) struct Lines {
 struct Chunk {
     used: AtomicUsize,
     older: *mut Chunk,
-    lines: Run,
-}
-
-/// Lines side by side.
-enum Run {
-    /// Straight from the system, which has all of it back when the table goes: an allocator would keep what a table that was
-    /// outgrown leaves, three bytes an entry.
-    #[cfg(not(loom))]
-    Mapped(Map),
-    /// Where the system gives no map, or few lines are asked for.
-    Allocated(Box<[Line]>),
-}
-
-impl Run {
-    fn new(lines: usize) -> Run {
-        #[cfg(not(loom))]
-        if lines >= MAPPED_LINES_MIN {
-            if let Ok(map) = Map::anonymous(lines * size_of::<Line>()) {
-                return Run::Mapped(map);
-            }
-        }
-        Run::Allocated(std::iter::repeat_with(Line::default).take(lines).collect())
-    }
-
-    fn get(&self, number: usize) -> Option<&Line> {
-        match self {
-            #[cfg(not(loom))]
-            Run::Mapped(map) => {
-                let is_inside = number < map.bytes() / size_of::<Line>();
-                // SAFETY: inside by the check; a map begins on a page, so it is aligned; zeros are a line, and all its fields are
-                // atomic. X8: the map goes with the chunk.
-                is_inside.then(|| unsafe { &*map.base().cast::<Line>().add(number) })
-            }
-            Run::Allocated(lines) => lines.get(number),
-        }
-    }
+    lines: Box<[Line]>,
 }
 
 impl Lines {
@@ -197,7 +159,7 @@ impl Lines {
                     return line;
                 }
             }
-            let lines = Run::new(self.chunk_lines);
+            let lines = std::iter::repeat_with(Line::default).take(self.chunk_lines).collect();
             let new = Box::into_raw(Box::new(Chunk { used: AtomicUsize::new(0), older: newest, lines }));
             // AcqRel: publishes the chunk; pairs with the Acquire above.
             if self.newest.compare_exchange(newest, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
