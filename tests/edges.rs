@@ -324,6 +324,36 @@ fn p4_the_time_that_a_close_keeps_is_there_after_power_was_lost() {
     assert_eq!(db.get(b"short").unwrap(), None);
 }
 
+/// I15: where nothing lives any more, the time keeps a segment for itself, through closes and in a backup.
+#[test]
+fn p4_the_time_outlives_the_last_record() {
+    const BEGAN_MS: u64 = 1_700_000_000_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(ManualClock::new(BEGAN_MS));
+    close_with_an_entry_of_ten_seconds(&open_by_hand(&disk, &clock));
+    clock.advance(Duration::from_secs(11));
+    let db = open_by_hand(&disk, &clock);
+    assert_eq!(db.get(b"short").unwrap(), None);
+    db.sweep().unwrap();
+    db.compact().unwrap();
+    assert!(
+        db.stats().unwrap().reclaimed_bytes > 0,
+        "the log still holds records: {:?}",
+        db.stats().unwrap()
+    );
+    db.backup("backup").unwrap();
+    db.close().unwrap();
+    clock.set(BEGAN_MS);
+    // Closed again without a look at an entry, so without an expiry of its own.
+    open_by_hand(&disk, &clock).close().unwrap();
+    for path in ["store", "backup"] {
+        let options = Options::new().segment_bytes(SEGMENT_BYTES).background(false).clock(clock.clone());
+        let db = on(options, &disk).open(path).unwrap();
+        assert!(db.now_ms() >= BEGAN_MS + 10_000, "{path}: time {}", db.now_ms());
+        assert_eq!(db.len(), 0, "{path}");
+    }
+}
+
 fn live(n: u8) -> [u8; 200] {
     std::array::from_fn(|at| at as u8 ^ n)
 }

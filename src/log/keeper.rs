@@ -618,21 +618,25 @@ impl Keeper {
 
     fn finish(&mut self) -> Result<()> {
         let mut next = self.next_manifest();
+        let stored_ms = (self.stored_time)();
         let (mut gone, mut sealed) = (Vec::new(), Vec::new());
         while let Some(tail) = self.tail.pop_front() {
-            if tail.seal.records == 0 {
+            // I15: the time leaves with no segment, so the last one stays for it, without a record.
+            let is_needed =
+                stored_ms > 0 && self.sealed.is_empty() && sealed.is_empty() && self.tail.is_empty();
+            if tail.seal.records == 0 && !is_needed {
                 next.segments.retain(|listed| listed.id != tail.segment.header().id);
                 gone.push(tail.segment);
                 continue;
             }
-            tail.segment.cell().raise_time((self.stored_time)());
+            tail.segment.cell().raise_time(stored_ms);
             tail.segment.sync()?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
             sealed.push(tail);
         }
         if let (true, Some(last)) = (sealed.is_empty(), self.sealed.last()) {
             // I15: the time stood in the cell of a tail that goes because it holds no record.
-            last.cell().raise_time((self.stored_time)());
+            last.cell().raise_time(stored_ms);
             last.sync()?;
         }
         self.store(next)?;

@@ -37,21 +37,6 @@ impl Oracle {
         self.entries.get(key)
     }
 
-    /// Earliest time at which a store that is opened again may stand. Without entries there is none to come back.
-    pub fn least_ms(&self) -> u64 {
-        if self.entries.is_empty() {
-            0
-        } else {
-            self.observed_ms
-        }
-    }
-
-    /// A log without an entry may forget the time when it is opened, also where the clock does not show it then: nothing
-    /// that comes later is bound by it.
-    pub fn forget_time_if_empty(&mut self) {
-        self.observed_ms = self.least_ms();
-    }
-
     /// A write whose version the caller was told, or looks up.
     pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: u64, version: u64) {
         assert!(version > self.version_max, "version {version} follows {}", self.version_max);

@@ -397,10 +397,9 @@ impl Player {
         totals.opens.fetch_add(1, Ordering::Relaxed);
         // The clock may have been set back: what was told to have expired stays expired (I15).
         let now_ms = self.db.now_ms();
-        let least_ms = self.oracle.least_ms().max(self.clock.unix_ms());
+        let least_ms = self.oracle.observed_ms.max(self.clock.unix_ms());
         assert!((least_ms..=self.oracle.now_ms).contains(&now_ms), "operation {}: time {now_ms}", self.at);
         self.oracle.now_ms = now_ms;
-        self.oracle.forget_time_if_empty();
         assert!(self.db.damage().is_empty());
         self.check_all();
     }
