@@ -674,7 +674,7 @@ kv_status kv_options_free(kv_options *options);
  * segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
  * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background (true, false). With tier_url the store
  * shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
- * redis+unix:///PATH), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
+ * redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
  * tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
  * tier_backoff_max (500ms, 2s), tier_unsent_deletes_max; a library that was built without the tier refuses them.
  *

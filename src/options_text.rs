@@ -19,7 +19,11 @@ pub const OPTIONS: [(&str, &str); 21] = [
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
-    ("tier_url", "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+unix:///PATH"),
+    (
+        "tier_url",
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://…HOST,HOST/SERVICE[/DATABASE], redis-cluster://…HOST,HOST \
+         or redis+unix:///PATH",
+    ),
     ("tier_username", "a name"),
     ("tier_password", "a password"),
     ("tier_database", "a number, 0 or more"),
@@ -258,7 +262,10 @@ mod tests {
         };
         let mut tier = set(&texts).tier.unwrap();
         let server = tier.check().unwrap();
-        assert_eq!(server, crate::tier_options::Server::Tcp { host: "cache".into(), port: 7000 });
+        assert_eq!(
+            server.place.addresses().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["cache:7000"]
+        );
         assert_eq!((tier.username.as_deref(), tier.password.as_deref()), (Some("alice"), Some("secret")));
         assert_eq!((tier.database, &tier.prefix[..]), (Some(3), &b"app:"[..]));
         assert_eq!((tier.writes, tier.reads, tier.fresh), (Writes::Through, false, Some(WhenDeaf::Drop)));

@@ -1,14 +1,15 @@
 //! How a store shares its entries through Redis.
 
+mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
+pub(crate) use server::{Address, Place, Server, Way};
 #[cfg(feature = "redis-tls")]
 pub(crate) use tls::Tls;
 
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
-use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,25 +34,6 @@ pub enum WhenDeaf {
     /// They are served on, however old, and compared with Redis when changes are heard again.
     Keep,
 }
-
-/// Where the server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Server {
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    #[cfg(feature = "redis-tls")]
-    Tls {
-        host: String,
-        port: u16,
-        tls: Tls,
-    },
-    Unix(PathBuf),
-}
-
-/// Beginning of the URL of a server that speaks TLS.
-const TLS_SCHEME: &str = "rediss://";
 
 /// Connection and behaviour of a store's tier, for [`Options::tier`](crate::Options::tier).
 ///
@@ -91,9 +73,11 @@ impl std::fmt::Debug for TierOptions {
 }
 
 impl TierOptions {
-    /// A server, as `redis://[user:password@]host[:port][/database]`, the same with `rediss://` for TLS (Cargo feature `redis-tls`),
-    /// or `redis+unix:///path[?db=…&user=…&pass=…]`. Reads
-    /// fall through to Redis, writes are sent behind, within a second Redis has answered or failed, and keys have no prefix.
+    /// A server, as `redis://[user:password@]host[:port][/database]` or `redis+unix:///path[?db=…&user=…&pass=…]`; the master of a
+    /// service that sentinels watch, as `redis+sentinel://[user:password@]sentinel[:port],…/service[/database]`, and
+    /// `?sentinel_user=…&sentinel_pass=…` where they ask who one is; or a cluster, some nodes of which are named, as
+    /// `redis-cluster://[user:password@]node[:port],…`: then the prefix needs a hash tag, as `{app}:`. With `rediss` in place of
+    /// `redis`: TLS (Cargo feature `redis-tls`). Reads fall through to Redis, writes are sent behind, within a second Redis has answered or failed, and keys have no prefix.
     /// Needs Redis 6.2 or newer.
     pub fn new(url: impl Into<String>) -> Self {
         TierOptions {
@@ -213,35 +197,26 @@ impl TierOptions {
     /// Refuses what cannot work, and fills in what the URL says.
     pub(crate) fn check(&mut self) -> Result<Server> {
         let refuse = |reason: String| Error::InvalidOption { name: "tier".into(), reason };
-        // Not the URL itself in any message: it may hold a password.
-        let after_tls = self.url.strip_prefix(TLS_SCHEME);
-        let plain_url = after_tls.map(|rest| format!("redis://{rest}"));
-        let url = plain_url.as_deref().unwrap_or(&self.url);
-        if after_tls.is_some() && url.contains('#') {
-            return Err(refuse("a connection that believes every server is not made".into()));
-        }
-        let info = url.into_connection_info().map_err(|e| refuse(e.to_string()))?;
-        let server = match info.addr() {
-            #[cfg(feature = "redis-tls")]
-            ConnectionAddr::Tcp(host, port) if after_tls.is_some() => {
-                let tls = Tls::new(host, &self.tls).map_err(refuse)?;
-                Server::Tls { host: host.clone(), port: *port, tls }
-            }
-            ConnectionAddr::Tcp(host, port) if after_tls.is_none() => {
-                Server::Tcp { host: host.clone(), port: *port }
-            }
-            ConnectionAddr::Unix(path) => Server::Unix(path.clone()),
-            _ => {
-                return Err(refuse("this build connects without TLS only: see the feature redis-tls".into()))
-            }
-        };
-        let said = info.redis_settings();
+        let said = server::parse(&self.url).map_err(refuse)?;
+        let way = self.way(&said).map_err(refuse)?;
+        let server = Server { place: said.place, way };
+        let said = said.info.redis_settings();
         self.username = self.username.take().or(said.username().map(Into::into));
         self.password = self.password.take().or(said.password().map(Into::into));
         let database = self.database.unwrap_or(said.db());
         self.database = Some(database);
         if database < 0 {
             return Err(refuse(format!("database {database}: must be 0 or more")));
+        }
+        if matches!(server.place, Place::Cluster(_)) {
+            if database != 0 {
+                return Err(refuse(format!("database {database}: a cluster has only 0")));
+            }
+            if !server::has_hash_tag(&self.prefix) {
+                let reason =
+                    "in a cluster the prefix needs a hash tag, as {app}: the keys of a store are in one slot";
+                return Err(refuse(reason.into()));
+            }
         }
         if self.username.is_some() && self.password.is_none() {
             return Err(refuse("a user without a password".into()));
@@ -257,6 +232,24 @@ impl TierOptions {
         }
         Ok(server)
     }
+
+    #[cfg(feature = "redis-tls")]
+    fn way(&self, said: &server::Said) -> std::result::Result<Way, String> {
+        if !said.is_tls {
+            return Ok(Way::Plain);
+        }
+        let tls = Tls::new(&self.tls)?;
+        said.place.addresses().iter().try_for_each(|address| tls.check(&address.host))?;
+        Ok(Way::Tls(tls))
+    }
+
+    #[cfg(not(feature = "redis-tls"))]
+    fn way(&self, said: &server::Said) -> std::result::Result<Way, String> {
+        match said.is_tls {
+            true => Err("this build connects without TLS only: see the feature redis-tls".into()),
+            false => Ok(Way::Plain),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -266,14 +259,15 @@ mod tests {
     #[test]
     fn a_url_names_server_database_and_user_and_options_go_before_it() {
         let mut tier = TierOptions::new("redis://alice:secret@cache:7000/3");
-        assert_eq!(tier.check().unwrap(), Server::Tcp { host: "cache".into(), port: 7000 });
+        let cache = Address { host: "cache".into(), port: 7000 };
+        assert_eq!(tier.check().unwrap().place, Place::One(cache));
         assert_eq!(
             (tier.username.as_deref(), tier.password.as_deref(), tier.database),
             (Some("alice"), Some("secret"), Some(3))
         );
         let mut tier =
             TierOptions::new("redis+unix:///run/r.sock?db=1").database(4).username("bob").password("x");
-        assert_eq!(tier.check().unwrap(), Server::Unix("/run/r.sock".into()));
+        assert_eq!(tier.check().unwrap().place, Place::Unix("/run/r.sock".into()));
         assert_eq!((tier.username.as_deref(), tier.database), (Some("bob"), Some(4)));
     }
 
@@ -288,6 +282,9 @@ mod tests {
             TierOptions::new("rediss://u:secret@host").ca_file("/there is none"),
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
+            TierOptions::new("redis-cluster://u:secret@host").prefix("app:"),
+            TierOptions::new("redis-cluster://u:secret@host/1").prefix("{app}:"),
+            TierOptions::new("redis+sentinel://u:secret@host"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),
         ];
         for mut tier in tiers {

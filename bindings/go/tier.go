@@ -16,7 +16,7 @@ import (
 )
 
 // WithTierURL shares the store's entries through a Redis, as docs/tier.md says:
-// redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or redis+unix:///PATH. Reads of keys that the store does not have then wait for
+// redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH, redis+sentinel://… or redis-cluster://…. Reads of keys that the store does not have then wait for
 // Redis' answer, and may give [ErrTier]. The other options of the tier need this one.
 func WithTierURL(url string) Option { return WithOption("tier_url", url) }
 

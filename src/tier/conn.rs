@@ -4,7 +4,8 @@
 //! The crate `redis` reads URLs and replies. Its own blocking connection is not used: it bounds each read of the socket, not the
 //! reply, and after a failed read it goes on to read what is left of a pipeline, a timeout each.
 
-use crate::tier_options::{Server, TierOptions};
+use super::servers::ServerId;
+use crate::tier_options::{Address, Way};
 use redis::{Parser, RedisError, Value};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
@@ -44,6 +45,8 @@ pub(super) struct Failure {
     pub(super) is_conflict: bool,
     /// A transaction may have been executed all the same.
     pub(super) is_open: bool,
+    /// Where a node of a cluster says that the slot is, or is going.
+    pub(super) moved: Option<String>,
 }
 
 impl Failure {
@@ -56,10 +59,26 @@ impl Failure {
             Value::ServerError(error) => Failure {
                 reason: format!("{what}: {} {}", error.code(), error.details().unwrap_or_default()),
                 code: Some(error.code().into()),
+                moved: error.details().filter(|_| matches!(error.code(), "MOVED" | "ASK")).map(Into::into),
                 ..Failure::default()
             },
             _ => Failure::new(format!("{what}: a reply of another kind than asked for")),
         }
+    }
+
+    /// Whether the server answered with this error code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// The same, and whose it was.
+    pub(super) fn at(&self, address: &Address) -> Failure {
+        Failure { reason: format!("{address}: {}", self.reason), ..self.clone() }
+    }
+
+    /// This one, and another one beside it.
+    pub(super) fn and(&self, other: &Failure) -> Failure {
+        Failure { reason: format!("{}; {}", self.reason, other.reason), ..other.clone() }
     }
 }
 
@@ -181,48 +200,95 @@ pub(super) fn encode(to: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
+/// Whom to connect to.
+pub(super) enum Peer<'a> {
+    Unix(&'a Path),
+    Net(&'a Address, &'a Way),
+}
+
+/// Who connects.
+pub(super) struct Login<'a> {
+    pub(super) username: Option<&'a str>,
+    pub(super) password: Option<&'a str>,
+    pub(super) database: i64,
+}
+
 pub(super) struct Conn {
     stream: Stream,
     parser: Parser,
     timeout: Duration,
     /// The store ends: nobody waits for an answer any more.
     stopping: Arc<AtomicBool>,
+    server: ServerId,
+    /// The server followed another one when it was connected to.
+    is_replica: bool,
+    /// The server is asked for keys of a slot that it is only about to have.
+    is_asking: bool,
 }
 
 impl Conn {
+    fn over(stream: Stream, timeout: Duration, stopping: Arc<AtomicBool>) -> Conn {
+        let server = ServerId::default();
+        Conn { stream, parser: Parser::new(), timeout, stopping, server, is_replica: false, is_asking: false }
+    }
+
     /// Connects, authenticates and chooses the database.
     pub(super) fn open(
-        server: &Server,
-        options: &TierOptions,
+        peer: Peer<'_>,
+        login: &Login<'_>,
+        timeout: Duration,
         stopping: &Arc<AtomicBool>,
     ) -> Result<Conn, Failure> {
-        let stream = match server {
-            Server::Unix(path) => Stream::Unix(connect_unix(path)?),
-            Server::Tcp { host, port } => Stream::Tcp(connect(host, *port, options.timeout)?),
+        // Acquire: pairs with the Release in `Tier::stop`.
+        if stopping.load(Ordering::Acquire) {
+            return Err(Failure::new("the store is closed"));
+        }
+        let stream = match peer {
+            Peer::Unix(path) => Stream::Unix(connect_unix(path)?),
+            Peer::Net(Address { host, port }, Way::Plain) => Stream::Tcp(connect(host, *port, timeout)?),
             // Hands are shaken with the first exchange, under its deadline.
             #[cfg(feature = "redis-tls")]
-            Server::Tls { host, port, tls } => {
-                let session = tls.session().map_err(Failure::new)?;
-                let socket = connect(host, *port, options.timeout)?;
+            Peer::Net(Address { host, port }, Way::Tls(tls)) => {
+                let session = tls.session(host).map_err(Failure::new)?;
+                let socket = connect(host, *port, timeout)?;
                 Stream::Tls(Box::new(rustls::StreamOwned::new(session, socket)))
             }
         };
-        let stopping = Arc::clone(stopping);
-        let mut conn = Conn { stream, parser: Parser::new(), timeout: options.timeout, stopping };
+        let mut conn = Conn::over(stream, timeout, Arc::clone(stopping));
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if let Some(password) = &options.password {
-            let user = options.username.as_deref().unwrap_or("default");
+        if let Some(password) = login.password {
+            let user = login.username.unwrap_or("default");
             hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
         }
         let greeting = conn.ask(&hello)?;
-        if !matches!(greeting, Value::Map(_)) {
-            return Err(Failure::unexpected("HELLO", &greeting));
-        }
-        let database = options.database.unwrap_or(0);
-        if database != 0 {
-            conn.ask_ok(&[b"SELECT", database.to_string().as_bytes()])?;
+        let Value::Map(facts) = &greeting else { return Err(Failure::unexpected("HELLO", &greeting)) };
+        let is = |value: &Value, text: &[u8]| matches!(value, Value::BulkString(found) if found == text);
+        conn.is_replica = facts.iter().any(|(name, fact)| is(name, b"role") && is(fact, b"replica"));
+        if login.database != 0 {
+            conn.ask_ok(&[b"SELECT", login.database.to_string().as_bytes()])?;
         }
         Ok(conn)
+    }
+
+    pub(super) fn is_replica(&self) -> bool {
+        self.is_replica
+    }
+
+    pub(super) fn known_as(self, server: ServerId) -> Conn {
+        Conn { server, ..self }
+    }
+
+    pub(super) fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// For keys of a slot that the server is only about to have.
+    pub(super) fn asking(self) -> Conn {
+        Conn { is_asking: true, ..self }
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.is_asking
     }
 
     /// Sends one command and returns its reply.
@@ -351,7 +417,7 @@ mod tests {
         theirs.write_all(bytes).unwrap();
         let timeout = Duration::from_millis(100);
         let stopping = Arc::default();
-        (Conn { stream: Stream::Unix(ours), parser: Parser::new(), timeout, stopping }, theirs)
+        (Conn::over(Stream::Unix(ours), timeout, stopping), theirs)
     }
 
     #[test]

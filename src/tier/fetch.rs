@@ -3,6 +3,7 @@
 
 use super::backoff::Backoff;
 use super::conn::{encode, moment_after, Conn, Failure};
+use super::servers::ServerId;
 use super::Shared;
 use redis::Value;
 use std::collections::VecDeque;
@@ -12,8 +13,6 @@ use std::time::Instant;
 
 /// Keys asked for at once.
 const KEYS_MAX: usize = 256;
-/// Replies that one key takes.
-const REPLIES: usize = 4;
 
 /// What Redis holds for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,16 +194,62 @@ impl Fetcher {
         let shared = Arc::clone(&self.shared);
         let wanted = *left;
         let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
+        let is_heard = shared.is_heard(&conn);
+        let mut moved = None;
+        let mut given_away: Vec<(&Wanted, Failure)> = Vec::new();
         ask_all(&mut conn, &shared, &keys, |number, outcome| {
-            if let Some(wanted) = wanted.get(number) {
-                wanted.slot.put(outcome);
+            let Some(one) = wanted.get(number).filter(|_| moved.is_none()) else { return };
+            match outcome {
+                Err(failure) if failure.is("MOVED") && shared.servers.is_cluster() => {
+                    moved = Some(failure);
+                    return;
+                }
+                Err(failure) if failure.is("ASK") && shared.servers.is_cluster() => {
+                    given_away.push((one, failure));
+                }
+                outcome => shared.answer(one, outcome, is_heard),
             }
             *left = wanted.get(number + 1..).unwrap_or_default();
         })?;
+        self.ask_taker(conn.server(), &given_away);
+        if let Some(failure) = moved {
+            return Err(failure);
+        }
         // Relaxed: a figure.
         shared.figures.fetches.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         self.conn = Some(conn);
         Ok(())
+    }
+
+    /// Asks the node that is taking a slot over for keys that it has already, as each one's failure says.
+    fn ask_taker(&mut self, from: ServerId, given_away: &[(&Wanted, Failure)]) {
+        let Some((_, failure)) = given_away.first() else { return };
+        let shared = Arc::clone(&self.shared);
+        let moved = failure.moved.as_deref().unwrap_or_default();
+        let mut left = given_away;
+        let asked = shared.connect_taker(from, moved).and_then(|mut conn| {
+            let is_heard = shared.is_heard(&conn);
+            let keys: Vec<&[u8]> = given_away.iter().map(|(one, _)| one.key.as_slice()).collect();
+            ask_all(&mut conn, &shared, &keys, |number, outcome| {
+                if let Some((one, _)) = given_away.get(number) {
+                    shared.answer(one, outcome, is_heard);
+                }
+                left = given_away.get(number + 1..).unwrap_or_default();
+            })
+        });
+        if let Err(failure) = asked {
+            left.iter().for_each(|(one, _)| one.slot.put(Err(failure.clone())));
+        }
+    }
+}
+
+impl Shared {
+    /// Answers a caller. What is said where nothing is heard leaves no copy (C3).
+    fn answer(&self, wanted: &Wanted, outcome: Outcome, is_heard: bool) {
+        if !is_heard {
+            self.store.loads.note(&wanted.key);
+        }
+        wanted.slot.put(outcome);
     }
 }
 
@@ -216,8 +261,13 @@ pub(super) fn ask_all(
     mut take: impl FnMut(usize, Outcome),
 ) -> Result<(), Failure> {
     let mut commands = Vec::new();
+    // Those of MULTI, PTTL, GET and EXEC.
+    let replies = 4 + usize::from(conn.is_asking());
     for key in keys {
         let name = [&shared.options.prefix[..], key].concat();
+        if conn.is_asking() {
+            encode(&mut commands, &[b"ASKING"]);
+        }
         // One transaction: the time of one value must not be taken for that of another.
         encode(&mut commands, &[b"MULTI"]);
         encode(&mut commands, &[b"PTTL", &name]);
@@ -228,9 +278,9 @@ pub(super) fn ask_all(
     let now_ms = shared.store.clock.now_ms();
     let value_bytes = shared.store.options.value_bytes_max as usize;
     let mut refused = None;
-    conn.exchange(&commands, keys.len() * REPLIES, value_bytes, |number, reply| {
-        if number % REPLIES == REPLIES - 1 {
-            take(number / REPLIES, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
+    conn.exchange(&commands, keys.len() * replies, value_bytes, |number, reply| {
+        if number % replies == replies - 1 {
+            take(number / replies, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
         } else if matches!(reply, Value::ServerError(_)) {
             refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
         }

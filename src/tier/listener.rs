@@ -91,7 +91,7 @@ impl Listener {
                 return Err(Failure::new("no answer in time"));
             }
             if asked.is_none() && said.elapsed() >= HEARTBEAT {
-                conn.say(&[b"PING"])?;
+                conn.say(&shared.servers.sign_of_life())?;
                 said = Instant::now();
                 asked = Some(said);
             }
@@ -115,7 +115,7 @@ impl Listener {
             Value::Int(id) if id > 0 => id,
             other => return Err(Failure::unexpected("CLIENT ID", &other)),
         };
-        let ear = Ear { id, turn: self.turn };
+        let ear = Ear { server: conn.server(), id, turn: self.turn };
         shared.want_told(Some(ear));
         if shared.options.writes == Writes::Refused {
             let mut args: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
@@ -189,6 +189,7 @@ impl Comparison {
         let rest = self.waiting.len().saturating_sub(COMPARED_AT_ONCE);
         let portion = self.waiting.split_off(rest);
         let known = shared.mark();
+        shared.check_heard(&self.conn)?;
         // What is unsent now comes to Redis after what it holds now.
         let chosen: Vec<(&[u8], u64)> =
             portion.iter().filter_map(|key| Some((key.as_slice(), sent_version(shared, key)?))).collect();

@@ -16,6 +16,7 @@ mod mark;
 mod outbox;
 mod preload;
 mod pusher;
+mod servers;
 
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
@@ -26,8 +27,8 @@ use crate::error::{Error, Result};
 use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
-use crate::tier_options::{Server, TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Conn, Failure};
+use crate::tier_options::{TierOptions, WhenDeaf, Writes};
+use conn::{moment_after, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,7 +78,7 @@ struct Shared {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
     options: TierOptions,
-    server: Server,
+    servers: servers::Servers,
     mark_key: Vec<u8>,
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
@@ -92,10 +93,11 @@ struct Shared {
     stopping: Arc<AtomicBool>,
 }
 
-/// A connection that hears: the server's number for it, and which one of this store's it is, since a server that starts again gives
-/// the same numbers again.
+/// A connection that hears: its server, the server's number for it, and which one of this store's it is, since a server that starts
+/// again gives the same numbers again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ear {
+    server: servers::ServerId,
     id: i64,
     turn: u64,
 }
@@ -107,6 +109,8 @@ struct Progress {
     /// The connection that hears, and the one that changes are told to.
     wanted: Option<Ear>,
     told: Option<Ear>,
+    /// One that cannot be told: the connection that sends has found another server.
+    missed: Option<Ear>,
     mark: Option<mark::Mark>,
 }
 
@@ -118,10 +122,6 @@ impl Shared {
     fn is_stopping(&self) -> bool {
         // Acquire: pairs with the Release in `Tier::stop`.
         self.stopping.load(Ordering::Acquire)
-    }
-
-    fn connect(&self) -> std::result::Result<Conn, Failure> {
-        Conn::open(&self.server, &self.options, &self.stopping)
     }
 
     /// Waits until every guard that is held now has been dropped; `false` if the store ends first. That must not wait for this
@@ -191,6 +191,11 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    fn note_missed(&self, ear: Ear) {
+        self.progress().missed = Some(ear);
+        self.changed.notify_all();
+    }
+
     fn is_told(&self, ear: Ear) -> bool {
         self.progress().told == Some(ear)
     }
@@ -198,6 +203,9 @@ impl Shared {
     fn wait_told(&self, ear: Ear, until: Instant) -> std::result::Result<(), Failure> {
         let mut progress = self.progress();
         while progress.told != Some(ear) {
+            if progress.missed == Some(ear) {
+                return Err(Failure::new("the connection that sends has found another server"));
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.is_stopping() {
                 return Err(Failure::new("changes by others are not told in time"));
@@ -270,11 +278,11 @@ impl Tier {
         let writes = options.writes;
         let mark_key = mark::mark_key(&options.prefix, store.log.files.store_uuid);
         let shared = Arc::new(Shared {
+            servers: servers::Servers::new(server, mark_key.clone()),
             mark_key,
             store: Arc::clone(store),
             inbox: Arc::clone(inbox),
             options,
-            server,
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
             figures: Figures::default(),
@@ -283,6 +291,7 @@ impl Tier {
                 failing: None,
                 wanted: None,
                 told: None,
+                missed: None,
                 mark: None,
             }),
             unsure: Mutex::default(),

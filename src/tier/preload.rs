@@ -80,6 +80,7 @@ impl Scanning {
         keys: &[&[u8]],
         mut take: impl FnMut(usize, Option<Fetched>) -> Result<()>,
     ) -> Result<()> {
+        self.shared.check_heard(&self.conn).map_err(|failure| tier_error(&failure))?;
         let mut failed = None;
         let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
             let fetched = match outcome {

@@ -136,6 +136,11 @@ impl Pusher {
             return self.shared.store.log.moved.wake();
         }
         let Some(mut line) = self.line.take() else { return };
+        if let Some(ear) = wanted.filter(|ear| ear.server != line.conn.server()) {
+            // One of the two found a server that is not the one any more: both look again.
+            self.shared.note_missed(ear);
+            return self.lose_line();
+        }
         match line.tend(wanted, &self.shared.options.prefix) {
             Ok(()) => {
                 self.line = Some(line);
@@ -318,7 +323,7 @@ impl Pusher {
 
     /// Nothing was written. A connection that the server had closed before is no reason to give up.
     fn give_up(&mut self, group: &[Arc<Pending>], has_served: bool, failure: &Failure) -> bool {
-        if has_served && failure.is_cut {
+        if has_served && (failure.is_cut || failure.is("MOVED")) {
             self.lose_line();
             return false;
         }

@@ -14,20 +14,11 @@ pub(super) struct TlsFiles {
     pub(super) client: Option<(PathBuf, PathBuf)>,
 }
 
-/// How to speak to one server.
+/// How to speak to servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
 }
-
-impl PartialEq for Tls {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
-    }
-}
-
-impl Eq for Tls {}
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -40,7 +31,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 impl Tls {
     /// Reads the files. Without a CA file the system's certificates are believed.
-    pub(super) fn new(host: &str, files: &TlsFiles) -> Result<Tls, String> {
+    pub(super) fn new(files: &TlsFiles) -> Result<Tls, String> {
         let mut roots = RootCertStore::empty();
         match &files.ca {
             Some(path) => {
@@ -68,11 +59,20 @@ impl Tls {
                 builder.with_client_auth_cert(chain, key).map_err(|e| said(&e))?
             }
         };
-        let name = ServerName::try_from(host.to_string()).map_err(|e| format!("host {host}: {e}"))?;
-        Ok(Tls { config: Arc::new(config), name })
+        Ok(Tls { config: Arc::new(config) })
     }
 
-    pub(crate) fn session(&self) -> Result<ClientConnection, String> {
-        ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(|e| e.to_string())
+    /// Refuses what no certificate can name.
+    pub(super) fn check(&self, host: &str) -> Result<(), String> {
+        name(host).map(drop)
     }
+
+    /// Speaks to a server that has to prove that it is `host`.
+    pub(crate) fn session(&self, host: &str) -> Result<ClientConnection, String> {
+        ClientConnection::new(Arc::clone(&self.config), name(host)?).map_err(|e| e.to_string())
+    }
+}
+
+fn name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_string()).map_err(|e| format!("host {host}: {e}"))
 }

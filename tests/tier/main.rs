@@ -1,6 +1,7 @@
 //! The tier against a real `redis-server`, which each test starts for itself.
 
 mod atomics;
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
@@ -12,6 +13,7 @@ mod outbox;
 mod preload;
 mod proxy;
 mod reads;
+mod sentinel;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;

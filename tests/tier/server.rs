@@ -12,6 +12,11 @@ pub struct Redis {
     child: Option<Child>,
 }
 
+/// Free now; another process that takes it first makes the start of a server fail, and another one is taken.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 impl Redis {
     pub fn start() -> Redis {
         Redis::with(&[])
@@ -20,12 +25,10 @@ impl Redis {
     /// With options of the command line, `--name`, `value`, ….
     pub fn with(options: &[&str]) -> Redis {
         let dir = tempfile::tempdir().unwrap();
-        // Free now; another process that takes it first makes the start fail, and another one is taken.
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = options.iter().map(|option| option.to_string()).collect();
-        let mut redis = Redis { dir, port: free(), options, child: None };
+        let mut redis = Redis { dir, port: free_port(), options, child: None };
         while !redis.try_up() {
-            redis.port = free();
+            redis.port = free_port();
         }
         redis
     }
@@ -40,6 +43,18 @@ impl Redis {
 
     pub fn tcp_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has it execute a command.
+    pub fn run<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(&mut self.client()).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     /// Starts it again, after a `kill`.

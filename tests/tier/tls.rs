@@ -1,10 +1,9 @@
 //! TLS, with certificates of the test's own against a server that speaks nothing else on that port.
 
 use super::gate::until;
-use super::server::Redis;
+use super::server::{free_port, Redis};
 use super::{bytes, with, PATIENCE};
-use kv::{Error, TierOptions, WhenDeaf};
-use std::net::TcpListener;
+use kv::{Error, Options, TierOptions, WhenDeaf};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -49,10 +48,15 @@ impl Certificates {
 
     /// A server that asks its clients for certificates, or not, and its URL.
     fn serve(&self, asks: &str) -> (Redis, String) {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_port();
+        (self.serve_on(port, asks, &[]), format!("rediss://127.0.0.1:{port}"))
+    }
+
+    fn serve_on(&self, port: u16, asks: &str, more: &[&str]) -> Redis {
+        let port = port.to_string();
         let text = |name: &str| self.path(name).display().to_string();
         let (certificate, key, ca) = (text("server.pem"), text("server.key"), text("ca.pem"));
-        let redis = Redis::with(&[
+        let options = [
             "--tls-port",
             &port,
             "--tls-cert-file",
@@ -63,8 +67,8 @@ impl Certificates {
             &ca,
             "--tls-auth-clients",
             asks,
-        ]);
-        (redis, format!("rediss://127.0.0.1:{port}"))
+        ];
+        Redis::with(&[&options, more].concat())
     }
 }
 
@@ -140,6 +144,33 @@ fn a_server_that_asks_for_a_certificate_is_given_one() {
     assert_eq!(redis.get("t:k"), bytes("v"));
     refused(tier(), "");
     assert_eq!(redis.get("t:secret"), None);
+}
+
+#[test]
+fn nodes_of_a_cluster_are_followed_over_tls() {
+    let certificates = Certificates::make();
+    // Nodes speak with each other at the port that is 10,000 higher.
+    let port = || std::iter::repeat_with(free_port).find(|port| *port < 50_000).unwrap();
+    let nodes = [port(), port()].map(|port| {
+        let more = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+        (certificates.serve_on(port, "no", &more), port)
+    });
+    let _: () = nodes[0].0.run("CLUSTER ADDSLOTSRANGE 0 8191");
+    let _: () = nodes[1].0.run("CLUSTER ADDSLOTSRANGE 8192 16383");
+    let _: () = nodes[0].0.run(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[1].1));
+    until("the nodes know each other", || {
+        nodes.iter().all(|(node, _)| node.run::<String>("CLUSTER INFO").contains("cluster_state:ok"))
+    });
+    for (_, port) in &nodes {
+        let url = format!("rediss-cluster://127.0.0.1:{port}");
+        let tier = TierOptions::new(url).ca_file(certificates.path("ca.pem")).prefix("{t}:");
+        let db = Options::new().tier(tier).in_memory().unwrap();
+        db.set(port.to_string().as_bytes(), b"v").unwrap();
+        db.flush(PATIENCE).unwrap();
+    }
+    let found: usize = nodes.iter().map(|(node, _)| node.run::<usize>("DBSIZE")).sum();
+    // Both stores' keys and marks.
+    assert_eq!(found, 4);
 }
 
 #[test]

@@ -120,7 +120,8 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
     zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES), `recover` (strict, salvage), `listener_queue`, `background` (True, False).
 
-    With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH) the store shares its entries through
+    With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH,
+    redis+sentinel://…, redis-cluster://…) the store shares its entries through
     Redis, as docs/tier.md says; calls that read or change entries may then also raise TierError. `tier_username`,
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as

@@ -87,8 +87,8 @@ pub struct Writing {
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = "Redis tier")]
 pub struct Tier {
-    /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or
-    /// redis+unix:///PATH. Other users of the machine can see a password that stands here
+    /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
+    /// redis+unix:///PATH, redis+sentinel://…, redis-cluster://…. Other users of the machine can see a password that stands here
     #[arg(long, value_name = "URL")]
     pub tier_url: Option<String>,
     /// User, in place of the URL's
