@@ -291,6 +291,19 @@ def test_a_pattern_is_preloaded_in_portions_and_can_be_gone_on_from(redis: Redis
         plain.preload()
 
 
+def test_a_preload_whose_progress_is_cut_off_before_its_first_step_is_an_error(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shared(redis) as here, shared(redis) as there:
+        here.set_many([(f"user:{n}", b"v") for n in range(2000)])
+        here.flush(60)
+        kind = libkv._abi.Progress
+        # What ctypes answers then is whatever stood in memory, 0 perhaps.
+        monkeypatch.setattr(libkv._abi, "Progress", lambda function: kind(lambda *args: 0))
+        with pytest.raises(InterruptedError, match="go on at cursor"):
+            there.preload()
+
+
 def test_threads_that_wait_for_redis_hold_up_no_other(redis: Redis) -> None:
     with shared(redis, tier_timeout=20.0, logger=lambda line: None) as db:
         assert redis._process and db.get("none") is None
