@@ -110,7 +110,22 @@ impl TierOptions {
     /// feature `redis-tls`.
     #[cfg(feature = "redis-tls")]
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.tls.client = Some((certificate.into(), key.into()));
+        self.tls.certificate = Some(certificate.into());
+        self.tls.key = Some(key.into());
+        self
+    }
+
+    /// Half of `client_certificate`, for options that come one by one.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.certificate = Some(path.into());
+        self
+    }
+
+    /// The other half.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.key = Some(path.into());
         self
     }
 
@@ -236,7 +251,10 @@ impl TierOptions {
     #[cfg(feature = "redis-tls")]
     fn way(&self, said: &server::Said) -> std::result::Result<Way, String> {
         if !said.is_tls {
-            return Ok(Way::Plain);
+            return match self.tls.is_given() {
+                true => Err("certificates are for a rediss:// URL".into()),
+                false => Ok(Way::Plain),
+            };
         }
         let tls = Tls::new(&self.tls)?;
         said.place.addresses().iter().try_for_each(|address| tls.check(&address.host))?;
@@ -280,6 +298,8 @@ mod tests {
             TierOptions::new("rediss://u:secret@host"),
             #[cfg(feature = "redis-tls")]
             TierOptions::new("rediss://u:secret@host").ca_file("/there is none"),
+            #[cfg(feature = "redis-tls")]
+            TierOptions::new("redis://u:secret@host").ca_file("/etc/hostname"),
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
             TierOptions::new("redis-cluster://u:secret@host").prefix("app:"),

@@ -3,6 +3,8 @@
 mod batch;
 mod load;
 #[cfg(feature = "redis")]
+mod many;
+#[cfg(feature = "redis")]
 mod preload;
 mod read;
 mod scan;
@@ -184,6 +186,11 @@ impl Db {
     #[cfg(not(feature = "redis"))]
     fn ask_tier(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(None)
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn ask_tier_many<K>(&self, _keys: &[K], _values: &mut [Option<Vec<u8>>]) -> Result<()> {
+        Ok(())
     }
 
     /// Nor are there copies that could go.
