@@ -156,6 +156,13 @@ impl Loads {
         is_late || flights.by_key.values().any(|flight| flight.loader == me)
     }
 
+    /// Keys that are being loaded, and threads that wait for one.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        let flights = self.flights();
+        (flights.by_key.len(), flights.waits.len())
+    }
+
     /// Whether what is being loaded for `key` is older than a change. Nothing is loaded: then too.
     pub(crate) fn is_overtaken(&self, key: &[u8]) -> bool {
         self.flights().by_key.get(key).is_none_or(|flight| flight.overtaken)

@@ -350,6 +350,11 @@ impl Db {
         &self.shared.store.log
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn loads_under_way(&self) -> (usize, usize) {
+        self.shared.store.loads.under_way()
+    }
+
     /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
     #[doc(hidden)]
     pub fn abandon(&self) {

@@ -36,6 +36,11 @@ fn in_memory(redis: &Redis) -> Db {
     options(redis).in_memory().unwrap()
 }
 
+/// Whether changes by others are heard.
+fn hears(db: &Db) -> bool {
+    db.tier_stats().unwrap().unwrap().hears
+}
+
 fn bytes(text: &str) -> Option<Vec<u8>> {
     Some(text.into())
 }
