@@ -114,8 +114,10 @@ impl Db {
             return use_copy(false)?.map_or_else(|| Err(gone_each_time()), Ok);
         };
         for _ in 0..COPIES_MAX {
-            let is_copied = self.peek(key)?.is_none() && self.read_through(tier, key, Keeps::All)?.is_some();
-            let used = use_copy(is_copied)?;
+            let is_here = self.peek(key)?.is_some();
+            let is_copied = !is_here && self.read_through(tier, key, Keeps::All)?.is_some();
+            // What stands here may be a copy too, and go before it is used.
+            let used = use_copy(is_here || is_copied)?;
             if is_copied && !tier.keeps_copies() {
                 forget_copy(&self.shared.store, key)?;
             }
