@@ -71,5 +71,5 @@ pub use recovery::Damage;
 #[cfg(feature = "redis")]
 pub use tier::TierStats;
 #[cfg(feature = "redis")]
-pub use tier_options::{TierOptions, WhenDeaf, Writes};
+pub use tier_options::{encoders, Encoder, EncoderError, Hashes, Numbers, TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, Transferred};

@@ -1,8 +1,12 @@
 //! How a store shares its entries through Redis.
 
+mod encoder;
+mod msgpack;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
+pub(crate) use encoder::encoder_named;
+pub use encoder::{encoders, Encoder, EncoderError, Hashes, Numbers};
 #[cfg(feature = "redis-tls")]
 pub(crate) use tls::Tls;
 
@@ -10,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What becomes of a local change.
@@ -75,6 +80,8 @@ pub struct TierOptions {
     pub(crate) timeout: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) unsent_deletes_max: u64,
+    pub(crate) encoder: Option<Arc<dyn Encoder>>,
+    pub(crate) hashes: Option<Hashes>,
     #[cfg(feature = "redis-tls")]
     tls: tls::TlsFiles,
 }
@@ -109,6 +116,8 @@ impl TierOptions {
             timeout: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5),
             unsent_deletes_max: 1_000_000,
+            encoder: None,
+            hashes: None,
             #[cfg(feature = "redis-tls")]
             tls: tls::TlsFiles::default(),
         }
@@ -208,6 +217,37 @@ impl TierOptions {
     pub fn unsent_deletes_max(mut self, deletes: u64) -> Self {
         self.unsent_deletes_max = deletes;
         self
+    }
+
+    /// What stands in Redis for a value; by default the value itself. What the values of this store are then is the
+    /// encoder's to say; a store that changes it must not share a prefix with what was written before.
+    pub fn encoder(mut self, encoder: impl Encoder) -> Self {
+        self.encoder = Some(Arc::new(encoder));
+        self
+    }
+
+    /// A ready-made one, or none.
+    pub(crate) fn encoder_or_raw(mut self, encoder: Option<Arc<dyn Encoder>>) -> Self {
+        self.encoder = encoder;
+        self
+    }
+
+    /// Lets what another client keeps as a hash be read as a value, without the encoder; by default that is an error. A change here
+    /// replaces the hash by a string.
+    pub fn hashes(mut self, hashes: Hashes) -> Self {
+        self.hashes = Some(hashes);
+        self
+    }
+
+    /// Takes `hashes` back.
+    pub(crate) fn no_hashes(mut self) -> Self {
+        self.hashes = None;
+        self
+    }
+
+    /// How values of the store that are whole numbers are written.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.encoder.as_ref().map_or(Numbers::Decimal, |encoder| encoder.numbers())
     }
 
     /// Refuses what cannot work, and fills in what the URL says.

@@ -88,7 +88,7 @@ impl Db {
         if is_gone {
             return Ok(None);
         }
-        let Fetched::Found { value, expire_at_ms } = tier.fetch(key)? else { return Ok(None) };
+        let Fetched::Found { value, expire_at_ms, .. } = tier.fetch(key)? else { return Ok(None) };
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 //! timeout, whatever the connection does.
 
 use super::backoff::Backoff;
+use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::Shared;
 use redis::Value;
@@ -23,6 +24,8 @@ pub(crate) enum Fetched {
         value: Vec<u8>,
         /// In the store's time, Unix milliseconds, never later than in Redis'; 0: never.
         expire_at_ms: u64,
+        /// It is as Redis holds it: the encoder has not seen it (`Codec::decode`).
+        is_encoded: bool,
     },
 }
 
@@ -197,18 +200,19 @@ impl Fetcher {
         let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
         ask_all(&mut conn, &shared, &keys, |number, outcome| {
             if let Some(wanted) = wanted.get(number) {
-                wanted.slot.put(outcome);
+                // Relaxed: a figure.
+                shared.figures.fetches.fetch_add(1, Ordering::Relaxed);
+                let decoded = outcome.and_then(|fetched| shared.codec.decode(&wanted.key, fetched));
+                wanted.slot.put(decoded);
             }
             *left = wanted.get(number + 1..).unwrap_or_default();
         })?;
-        // Relaxed: a figure.
-        shared.figures.fetches.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         self.conn = Some(conn);
         Ok(())
     }
 }
 
-/// Asks for many keys at once.
+/// Asks for many keys at once. What comes is as Redis holds it; keys of hashes come last.
 pub(super) fn ask_all(
     conn: &mut Conn,
     shared: &Shared,
@@ -226,24 +230,35 @@ pub(super) fn ask_all(
     }
     // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
     let now_ms = shared.store.clock.now_ms();
-    let value_bytes = shared.store.options.value_bytes_max as usize;
+    let value_bytes = shared.codec.string_bytes_max();
     let mut refused = None;
+    let mut hashes = Vec::new();
     conn.exchange(&commands, keys.len() * REPLIES, value_bytes, |number, reply| {
         if number % REPLIES == REPLIES - 1 {
-            take(number / REPLIES, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
+            let number = number / REPLIES;
+            let outcome = refused.take().map_or_else(|| fetched(reply, now_ms), Err);
+            match keys.get(number).filter(|_| may_be_hash(shared, &outcome)) {
+                Some(key) => hashes.push((number, *key)),
+                None => take(number, outcome.map_err(no_value)),
+            }
         } else if matches!(reply, Value::ServerError(_)) {
             refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
         }
-    })
+    })?;
+    ask_hashes(conn, shared, &hashes, take)
+}
+
+/// The deadline of what has so long to live, asked for at `now_ms`.
+pub(super) fn left_of(ttl_ms: i64, now_ms: u64) -> u64 {
+    u64::try_from(ttl_ms).map_or(0, |ttl_ms| now_ms.saturating_add(ttl_ms).max(1))
 }
 
 fn fetched(reply: Value, now_ms: u64) -> Outcome {
     let Value::Array(results) = reply else { return Err(Failure::unexpected("GET", &reply)) };
     match <[Value; 2]>::try_from(results) {
-        Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => Ok(match u64::try_from(ttl_ms) {
-            Ok(ttl_ms) => Fetched::Found { value, expire_at_ms: now_ms.saturating_add(ttl_ms).max(1) },
-            Err(_) => Fetched::Found { value, expire_at_ms: 0 },
-        }),
+        Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => {
+            Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: true })
+        }
         Ok([Value::Int(_), Value::Nil]) => Ok(Fetched::Absent),
         Ok([_, other]) => Err(Failure::unexpected("GET", &other)),
         Err(_) => Err(Failure::new("GET: a reply of another kind than asked for")),

@@ -227,14 +227,20 @@ fn sent_version(shared: &Shared, key: &[u8]) -> Option<u64> {
 /// Whether Redis holds what stands here, for no shorter; or something newer stands here by now.
 fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
     let store = &*shared.store;
-    let guard = crossbeam_epoch::pin();
-    let seen = store.look(key, &guard);
-    let Some(view) = seen.live.filter(|view| view.lsn == version) else { return true };
+    let (here, expires_here_ms, is_copy) = {
+        let guard = crossbeam_epoch::pin();
+        let seen = store.look(key, &guard);
+        let Some(view) = seen.live.filter(|view| view.lsn == version) else { return true };
+        // One that cannot be read is as good as another.
+        let Ok(here) = store.value_seen(&seen) else { return false };
+        (here.into_owned(), view.expire_at_ms, seen.is_from_tier())
+    };
     match there {
-        Fetched::Absent => false,
-        Fetched::Found { value, expire_at_ms } => {
-            let lasts = *expire_at_ms == 0 || (view.expire_at_ms != 0 && view.expire_at_ms <= *expire_at_ms);
-            lasts && store.value_seen(&seen).is_ok_and(|here| here == value.as_slice())
+        // What Redis cannot have stands here alone.
+        Fetched::Absent => !is_copy && shared.codec.encode(key, &here).is_err(),
+        Fetched::Found { value, expire_at_ms, is_encoded } => {
+            let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= *expire_at_ms);
+            lasts && shared.codec.is_same(key, &here, value, *is_encoded)
         }
     }
 }

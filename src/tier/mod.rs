@@ -5,6 +5,7 @@
 //! writes through.
 
 mod backoff;
+mod codec;
 mod conn;
 mod copies;
 mod decide;
@@ -81,6 +82,7 @@ struct Shared {
     mark_key: Vec<u8>,
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
+    codec: codec::Codec,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -269,6 +271,7 @@ impl Tier {
         let server = options.check()?;
         let writes = options.writes;
         let mark_key = mark::mark_key(&options.prefix, store.log.files.store_uuid);
+        let codec = codec::Codec::new(&store.options, &options);
         let shared = Arc::new(Shared {
             mark_key,
             store: Arc::clone(store),
@@ -277,6 +280,7 @@ impl Tier {
             server,
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
+            codec,
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),
@@ -345,10 +349,14 @@ impl Tier {
         self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
     }
 
-    /// A read that could not be answered is a miss where that was chosen.
+    /// A read that could not be answered is a miss where that was chosen. One that was answered with what is no value is not.
     pub(crate) fn miss_if_unreachable<T>(&self, answer: Result<Option<T>>) -> Result<Option<T>> {
         match answer {
-            Err(Error::Tier { .. }) if self.shared.options.unreachable_is_miss => Ok(None),
+            Err(Error::Tier { reason })
+                if self.shared.options.unreachable_is_miss && !codec::is_of_value(&reason) =>
+            {
+                Ok(None)
+            }
             answer => answer,
         }
     }

@@ -3,6 +3,7 @@
 mod atomics;
 #[path = "../common/mod.rs"]
 mod common;
+mod encoders;
 mod faults;
 mod fresh;
 #[path = "../support/gate.rs"]
