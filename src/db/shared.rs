@@ -161,6 +161,52 @@ impl Db {
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
     }
 
+    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did.
+    pub(super) fn refresh_from_tier(&self, key: &[u8], version: u64, is_newer: impl Fn(u64) -> bool) -> bool {
+        let store = &*self.shared.store;
+        let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else { return false };
+        store.loads.expect(key);
+        let is_kept = || -> Result<bool> {
+            let is_unsent = store.has_unsent(&store.look(key, &crossbeam_epoch::pin()));
+            match tier.fetch(key)? {
+                Fetched::Found { value, expire_at_ms, .. }
+                    if !is_unsent && is_newer(expire_at_ms) && tier.keeps_copies() =>
+                {
+                    self.keep_over(store, key, version, &value, expire_at_ms)
+                }
+                _ => Ok(false),
+            }
+        };
+        // A Redis that cannot be asked is no reason not to load.
+        let is_kept = is_kept().unwrap_or(false);
+        store.loads.expect_no_more(key);
+        is_kept
+    }
+
+    /// Keeps a copy over what stands here, if it has this version still, and nothing was heard of the key.
+    fn keep_over(
+        &self,
+        store: &Store,
+        key: &[u8],
+        version: u64,
+        value: &[u8],
+        expire_at_ms: u64,
+    ) -> Result<bool> {
+        store.options.check_lengths(key, value)?;
+        let stored = Stored::new(store, value);
+        let decide = |seen: &Seen<'_>| {
+            if seen.live.is_none() || seen.version() != version {
+                return Ok(Step::Leave(()));
+            }
+            let flags = stored.flags | flags::FROM_TIER;
+            let new = New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given };
+            Ok(Step::Write(new, ()))
+        };
+        // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
+        let is_current = || !store.loads.is_answer_overtaken(key);
+        Ok(store.write_given(key, &stored.bytes, decide, is_current)?.0.is_some())
+    }
+
     /// Adds `delta` to the decimal number that `key` holds in Redis (0 when it is absent), keeping its expiry, and returns the sum.
     /// Redis decides: of all processes that share the key each addition counts, exactly once. What this store has changed before is
     /// sent first. The sum stays here as a copy, and is as durable as Redis; it is not sent again to a Redis that loses it. Costs

@@ -8,7 +8,7 @@
 use super::backoff::Backoff;
 use super::conn::{moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
-use super::mark::{is_mark, Mark};
+use super::mark::{is_own, Mark};
 use super::{Ear, Shared};
 use crate::index::Cursor;
 use crate::tier_options::{WhenDeaf, Writes};
@@ -136,7 +136,7 @@ impl Listener {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     let Value::BulkString(name) = key else { continue };
-                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_mark(key)) {
+                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_own(key)) {
                         self.shared.hear_of(key);
                     }
                 }

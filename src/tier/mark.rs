@@ -28,11 +28,19 @@ pub(super) fn mark_key(prefix: &[u8], store_uuid: [u8; 16]) -> Vec<u8> {
     key
 }
 
+/// What the names of keys begin with, behind the prefix, that are no entries.
+const OWN: &[u8] = b"__libkv:";
 const MARK_INFIX: &[u8] = b"__libkv:mark:";
+const LEASE_INFIX: &[u8] = b"__libkv:lease:";
 
-/// Whether a key, without its prefix, is some store's mark.
-pub(super) fn is_mark(key: &[u8]) -> bool {
-    key.starts_with(MARK_INFIX)
+/// Name of the lease of a key.
+pub(super) fn lease_key(prefix: &[u8], key: &[u8]) -> Vec<u8> {
+    [prefix, LEASE_INFIX, key].concat()
+}
+
+/// Whether a key, without its prefix, is some store's mark or a lease.
+pub(super) fn is_own(key: &[u8]) -> bool {
+    key.starts_with(OWN)
 }
 
 impl Mark {

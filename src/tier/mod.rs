@@ -12,6 +12,7 @@ mod decide;
 mod fetch;
 mod figures;
 mod glob;
+mod lease;
 mod listener;
 mod mark;
 mod outbox;
@@ -21,6 +22,7 @@ mod pusher;
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
 pub(crate) use fetch::Fetched;
+pub(crate) use lease::Lease;
 pub(crate) use preload::Scanning;
 
 use crate::error::{Error, Result};
@@ -83,6 +85,8 @@ struct Shared {
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
     codec: codec::Codec,
+    /// Between uses.
+    lease_conn: Mutex<Option<Conn>>,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -281,6 +285,7 @@ impl Tier {
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
             codec,
+            lease_conn: Mutex::default(),
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),

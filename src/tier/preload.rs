@@ -3,7 +3,7 @@
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
 use super::glob;
-use super::mark::{is_mark, Mark};
+use super::mark::{is_own, Mark};
 use super::{tier_error, Shared, Tier};
 use crate::error::Result;
 use crate::limits::KEY_BYTES_MAX;
@@ -91,7 +91,7 @@ impl Scanning {
         let keys = names.into_iter().filter_map(|name| match name {
             Value::BulkString(name) => {
                 let key = name.strip_prefix(&prefix[..])?;
-                (key.len() <= KEY_BYTES_MAX && !is_mark(key)).then(|| key.to_vec())
+                (key.len() <= KEY_BYTES_MAX && !is_own(key)).then(|| key.to_vec())
             }
             _ => None,
         });

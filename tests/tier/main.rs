@@ -9,6 +9,7 @@ mod fresh;
 #[path = "../support/gate.rs"]
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
+mod leases;
 mod outbox;
 mod preload;
 mod proxy;
