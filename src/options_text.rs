@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 23] = [
+pub const OPTIONS: [(&str, &str); 24] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -33,6 +33,7 @@ pub const OPTIONS: [(&str, &str); 23] = [
     ("tier_unsent_deletes_max", "a number of deletes"),
     ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack or msgpack-from-json"),
     ("tier_hashes", "refused, json or msgpack"),
+    ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
 
 /// What `zstd` without numbers means.
@@ -136,6 +137,10 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
         "timeout" => tier.timeout(period(value)?),
         "backoff_max" => tier.backoff_max(period(value)?),
         "encoder" => tier.encoder_or_raw(encoder_named(value)?),
+        "resync_every" => match value {
+            "none" => tier.no_resync(),
+            every => tier.resync_every(period(every)?),
+        },
         "hashes" => match value {
             "refused" => tier.no_hashes(),
             "json" => tier.hashes(Hashes::Json),
@@ -248,6 +253,7 @@ mod tests {
     #[test]
     fn every_option_of_the_tier_is_set_from_text_in_any_order() {
         let texts = [
+            ("tier_resync_every", "5m"),
             ("tier_hashes", "json"),
             ("tier_encoder", "json-from-msgpack"),
             ("tier_unsent_deletes_max", "7"),
@@ -281,6 +287,7 @@ mod tests {
         let raw = set(&[&texts[..], &[("tier_encoder", "raw"), ("tier_hashes", "refused")]].concat());
         let raw = raw.tier.unwrap();
         assert_eq!((raw.encoder.is_none(), raw.hashes), (true, None));
+        assert_eq!(raw.resync_every, Some(Duration::from_secs(300)));
         let again =
             set(&[("tier_fresh", "keep"), ("tier_fresh", "none"), ("tier_writes", "behind")]).tier.unwrap();
         assert_eq!((again.fresh, again.writes), (None, Writes::Behind));

@@ -76,6 +76,7 @@ pub struct TierOptions {
     pub(crate) writes: Writes,
     pub(crate) reads: bool,
     pub(crate) fresh: Option<WhenDeaf>,
+    pub(crate) resync_every: Option<Duration>,
     pub(crate) unreachable_is_miss: bool,
     pub(crate) timeout: Duration,
     pub(crate) backoff_max: Duration,
@@ -112,6 +113,7 @@ impl TierOptions {
             writes: Writes::Behind,
             reads: true,
             fresh: None,
+            resync_every: None,
             unreachable_is_miss: false,
             timeout: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5),
@@ -191,6 +193,19 @@ impl TierOptions {
     /// copies when that is interrupted. Without this (default) a copy stays until its time is over.
     pub fn fresh(mut self, when_deaf: WhenDeaf) -> Self {
         self.fresh = Some(when_deaf);
+        self
+    }
+
+    /// With `fresh`: has everything that was sent or came from Redis compared with it so often, beside what Redis tells of. So copies
+    /// are known to be old after this time, and what comparing takes, also where the server can tell nothing, or not all of it.
+    pub fn resync_every(mut self, period: Duration) -> Self {
+        self.resync_every = Some(period);
+        self
+    }
+
+    /// Takes `resync_every` back.
+    pub(crate) fn no_resync(mut self) -> Self {
+        self.resync_every = None;
         self
     }
 
@@ -295,6 +310,9 @@ impl TierOptions {
         if self.timeout.is_zero() || self.backoff_max.is_zero() {
             return Err(refuse("timeout and backoff_max must be more than zero".into()));
         }
+        if self.resync_every.is_some_and(|period| period.is_zero() || self.fresh.is_none()) {
+            return Err(refuse("resync_every must be more than zero, and needs fresh".into()));
+        }
         Ok(server)
     }
 }
@@ -329,6 +347,8 @@ mod tests {
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),
+            TierOptions::new("redis://u:secret@host").resync_every(Duration::from_secs(1)),
+            TierOptions::new("redis://u:secret@host").fresh(WhenDeaf::Keep).resync_every(Duration::ZERO),
         ];
         for mut tier in tiers {
             let error = tier.check().unwrap_err();

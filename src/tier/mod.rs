@@ -15,6 +15,7 @@ mod glob;
 mod lease;
 mod listener;
 mod mark;
+mod notices;
 mod outbox;
 mod preload;
 mod pusher;

@@ -17,6 +17,7 @@ mod reads;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod untold;
 
 use kv::{Db, Options, TierOptions};
 use server::Redis;

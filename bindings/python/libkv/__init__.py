@@ -125,7 +125,7 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack,
-    msgpack-from-json), `tier_hashes` (refused, json, msgpack).
+    msgpack-from-json), `tier_hashes` (refused, json, msgpack), `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
     """

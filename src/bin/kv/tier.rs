@@ -29,6 +29,7 @@ impl Tier {
             ("tier_unreachable_is_miss", self.tier_unreachable_is_miss.clone()),
             ("tier_timeout", ms(self.tier_timeout)),
             ("tier_backoff_max", ms(self.tier_backoff_max)),
+            ("tier_resync_every", ms(self.tier_resync_every)),
             ("tier_encoder", self.tier_encoder.clone()),
             ("tier_hashes", self.tier_hashes.clone()),
         ];
