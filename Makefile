@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-core bench-instructions bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-tier bench-core bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -59,6 +59,12 @@ bench: need-cargo ## libkv against its peers and its targets, into docs/benchmar
 		--features "$(COMPARE_FEATURES)" -- $(BENCH_OUT) $(PARTS)
 	@if [ $(notdir $(BENCH_OUT)) = benchmarks ]; then cp $(BENCH_OUT)/benchmarks.{md,svg,png} docs/; \
 	else echo "the page is $(BENCH_OUT)/benchmarks.md; docs/ is left as it is"; fi
+
+bench-tier: need-cargo ## the Redis tier against Redis used directly, into docs/tier-benchmarks.md (KV_BENCH_QUICK=1: no figures)
+	@scripts/need.sh redis-server=redis-server
+	@mkdir -p $(TARGET_DIR)
+	$(CARGO) run --release --locked --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare \
+		--features tier --bin tier -- $(if $(KV_BENCH_QUICK),$(TARGET_DIR),docs)/tier-benchmarks.md
 
 bench-core: need-cargo ## time of the core operations
 	$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench times

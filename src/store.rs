@@ -523,9 +523,11 @@ impl Store {
     /// One attempt of `write_blind`; `None` when a newer record stood there.
     fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
         let guard = crossbeam_epoch::pin();
-        // What it replaces comes from memory while the record is filled.
-        self.map(&guard).prefetch_one(draft.key);
-        let place = self.log.append(draft, &guard)?;
+        // What it replaces comes from memory meanwhile: the bucket while room is reserved, for which a processor waits until all
+        // that it has asked of memory is there, and the record while the new one is filled.
+        let map = self.map(&guard);
+        let prefetch_record = map.prefetch_bucket(draft.key);
+        let place = self.log.append_while(draft, &guard, prefetch_record)?;
         self.options.hooks.at(Point::Reserved);
         if self.publish_blind(draft, &place, &guard) {
             self.options.hooks.at(Point::Published);

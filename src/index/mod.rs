@@ -292,20 +292,26 @@ impl<'g, R: Records> Pinned<'g, R> {
         }
     }
 
-    /// As `prefetch`, of one key, for who has other work before it needs what is fetched.
+    /// Has the key's bucket fetched, for who has other work before it needs it. What is returned has its record fetched: to be
+    /// called a while later, since it waits for the bucket.
     #[inline]
-    pub(crate) fn prefetch_one(&self, key: &[u8]) {
-        self.prefetch_record(self.index.root.get(self.protected), self.index.hash(key));
+    pub(crate) fn prefetch_bucket(&self, key: &[u8]) -> impl Fn() + use<'_, 'g, R> {
+        let hash = self.index.hash(key);
+        let table = self.index.root.get(self.protected);
+        crate::io::prefetch(table.bucket(table.number_of(hash)));
+        move || self.prefetch_record(table, hash)
     }
 
-    #[inline]
+    /// Of the bucket's own line alone: whether there are others would be a branch that the processor guesses wrong, and then it
+    /// does nothing else while it waits.
+    #[inline(always)]
     fn prefetch_record(&self, table: &Table, hash: u64) {
         let bucket = table.bucket(table.number_of(hash));
         // The first with this tag is nearly always the one; it is a guess, so nothing is checked.
-        let _ = bucket.find(bucket.load(), table.tag_of(hash), |_, address| {
+        let found = bucket.first_with_tag(bucket.load(), table.tag_of(hash));
+        if let Some(address) = found.and_then(Word::address) {
             self.records.prefetch(address, self.protected);
-            Some(())
-        });
+        }
     }
 
     /// The key's entry; if it has none, one with this address is made, and there is nothing to return.

@@ -21,7 +21,13 @@ pub(super) const LINE_SLOTS: usize = if cfg!(loom) { 1 } else { 7 };
 
 /// Lines that are allocated at once.
 const CHUNK_LINES_MIN: usize = if cfg!(loom) { 1 } else { 16 };
-const CHUNK_LINES_MAX: usize = 4096;
+const ALLOCATED_LINES_MAX: usize = 4096;
+/// From a page on.
+#[cfg(not(loom))]
+const MAPPED_LINES_MIN: usize = 64;
+/// A full table takes about this share of its buckets in lines, so that one map is enough: making one waits for whoever has the
+/// process's memory populated.
+const BUCKETS_A_LINE: usize = 4;
 
 /// The first cache line of a chain. All zero is an empty one.
 #[repr(C, align(64))]
@@ -76,34 +82,70 @@ impl Link {
     }
 }
 
-/// Buckets in zeroed memory that costs nothing until it is used, on huge pages where the system has them.
+/// Buckets or lines side by side in zeroed memory that costs nothing until it is used, on huge pages where the system has them.
+/// The system has all of it back when the table goes; an allocator would keep what a table leaves that was outgrown.
 #[cfg(not(loom))]
-pub(super) struct Buckets {
+struct Mapped<T> {
     map: Map,
     start: usize,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+/// All of whose bytes may be zero, and all of whose fields are atomic.
+///
+/// # Safety
+/// Just that.
+#[cfg(not(loom))]
+unsafe trait Zeroable {}
+
+// SAFETY: atomic words and a link, which is an atomic pointer.
+#[cfg(not(loom))]
+unsafe impl Zeroable for Bucket {}
+// SAFETY: as above.
+#[cfg(not(loom))]
+unsafe impl Zeroable for Line {}
+
+#[cfg(not(loom))]
+impl<T: Zeroable> Mapped<T> {
+    fn new(len: usize) -> std::io::Result<Mapped<T>> {
+        let bytes = len * size_of::<T>();
+        if bytes < HUGE_PAGE_BYTES {
+            return Ok(Mapped { map: Map::anonymous(bytes)?, start: 0, len, of: PhantomData });
+        }
+        let map = Map::anonymous(bytes + HUGE_PAGE_BYTES)?;
+        map.prefer_huge_pages();
+        let base = map.base() as usize;
+        let start = base.next_multiple_of(HUGE_PAGE_BYTES) - base;
+        Ok(Mapped { map, start, len, of: PhantomData })
+    }
+
+    /// # Safety
+    /// `number` is less than the length that `new` was given.
+    unsafe fn get(&self, number: usize) -> &T {
+        // SAFETY: inside of the map that `new` made for so many, by the caller; a map begins on a page and `start` is a multiple
+        // of one, so it is aligned; zeros are a `T`.
+        unsafe { &*self.map.base().add(self.start + number * size_of::<T>()).cast::<T>() }
+    }
+}
+
+/// A power of two of them.
+#[cfg(not(loom))]
+pub(super) struct Buckets {
+    buckets: Mapped<Bucket>,
     mask: usize,
 }
 
 #[cfg(not(loom))]
 impl Buckets {
     pub(super) fn new(bits: u32) -> std::io::Result<Buckets> {
-        let bytes = size_of::<Bucket>() << bits;
-        if bytes < HUGE_PAGE_BYTES {
-            return Ok(Buckets { map: Map::anonymous(bytes)?, start: 0, mask: (1 << bits) - 1 });
-        }
-        let map = Map::anonymous(bytes + HUGE_PAGE_BYTES)?;
-        map.prefer_huge_pages();
-        let base = map.base() as usize;
-        let start = base.next_multiple_of(HUGE_PAGE_BYTES) - base;
-        Ok(Buckets { map, start, mask: (1 << bits) - 1 })
+        Ok(Buckets { buckets: Mapped::new(1 << bits)?, mask: (1 << bits) - 1 })
     }
 
     /// The bucket with this number, modulo their count.
     pub(super) fn get(&self, number: usize) -> &Bucket {
-        let offset = self.start + (number & self.mask) * size_of::<Bucket>();
-        // SAFETY: the mask keeps the offset inside of the map that `new` made for so many buckets; a map begins on a page
-        // and `start` is a multiple of 64, so it is aligned; zeros are a bucket, and all its fields are atomic.
-        unsafe { &*self.map.base().add(offset).cast::<Bucket>() }
+        // SAFETY: the mask keeps it below their count.
+        unsafe { self.buckets.get(number & self.mask) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -139,12 +181,41 @@ pub(super) struct Lines {
 struct Chunk {
     used: AtomicUsize,
     older: *mut Chunk,
-    lines: Box<[Line]>,
+    lines: Run,
+}
+
+/// Lines side by side.
+enum Run {
+    #[cfg(not(loom))]
+    Mapped(Mapped<Line>),
+    /// Where the system gives no map, or few lines are asked for.
+    Allocated(Box<[Line]>),
+}
+
+impl Run {
+    fn new(lines: usize) -> Run {
+        #[cfg(not(loom))]
+        if lines >= MAPPED_LINES_MIN {
+            if let Ok(lines) = Mapped::new(lines) {
+                return Run::Mapped(lines);
+            }
+        }
+        Run::Allocated(std::iter::repeat_with(Line::default).take(lines.min(ALLOCATED_LINES_MAX)).collect())
+    }
+
+    fn get(&self, number: usize) -> Option<&Line> {
+        match self {
+            #[cfg(not(loom))]
+            // SAFETY: just checked.
+            Run::Mapped(lines) => (number < lines.len).then(|| unsafe { lines.get(number) }),
+            Run::Allocated(lines) => lines.get(number),
+        }
+    }
 }
 
 impl Lines {
     pub(super) fn new(buckets: usize) -> Lines {
-        let chunk_lines = (buckets / 64).clamp(CHUNK_LINES_MIN, CHUNK_LINES_MAX);
+        let chunk_lines = (buckets / BUCKETS_A_LINE).max(CHUNK_LINES_MIN);
         Lines { newest: AtomicPtr::default(), chunk_lines }
     }
 
@@ -155,11 +226,17 @@ impl Lines {
             // SAFETY: X8: chunks are freed with the table only.
             if let Some(chunk) = unsafe { newest.as_ref() } {
                 // Relaxed: only hands out numbers.
-                if let Some(line) = chunk.lines.get(chunk.used.fetch_add(1, Ordering::Relaxed)) {
+                let number = chunk.used.fetch_add(1, Ordering::Relaxed);
+                if let Some(line) = chunk.lines.get(number) {
+                    // Nobody has touched it, so it comes from memory: now, not when it is asked for.
+                    #[cfg(not(loom))]
+                    if let Some(next) = chunk.lines.get(number + 1) {
+                        crate::io::prefetch(next);
+                    }
                     return line;
                 }
             }
-            let lines = std::iter::repeat_with(Line::default).take(self.chunk_lines).collect();
+            let lines = Run::new(self.chunk_lines);
             let new = Box::into_raw(Box::new(Chunk { used: AtomicUsize::new(0), older: newest, lines }));
             // AcqRel: publishes the chunk; pairs with the Acquire above.
             if self.newest.compare_exchange(newest, new, Ordering::AcqRel, Ordering::Acquire).is_err() {

@@ -168,9 +168,20 @@ impl Log {
 
     /// Appends a pending record. The caller took `guard` before this and keeps it until the record is resolved (I9).
     pub(crate) fn append<'g>(&self, draft: &Draft<'_>, guard: &'g Guard) -> Result<Place<'g>, NoRoom> {
+        self.append_while(draft, guard, || {})
+    }
+
+    /// As `append`; calls `meanwhile` between the reservation and the filling.
+    #[inline]
+    pub(crate) fn append_while<'g>(
+        &self,
+        draft: &Draft<'_>,
+        guard: &'g Guard,
+        meanwhile: impl Fn(),
+    ) -> Result<Place<'g>, NoRoom> {
         let bytes = record_bytes(draft.key.len(), draft.value.len());
         let tombstone = draft.kind == Kind::Tombstone;
-        self.append_with(bytes, tombstone, guard, |segment| segment.append(draft, State::Pending))
+        self.append_with(bytes, tombstone, guard, |segment| segment.append(draft, State::Pending, &meanwhile))
     }
 
     /// Appends the frame of a batch, pending; calls `member` with each member's place (I13). On success the segment

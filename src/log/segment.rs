@@ -226,9 +226,15 @@ impl Segment {
     /// fit. The draft's LSN is set here: base + offset.
     ///
     /// The caller holds a guard that it took before this call (I9).
-    pub(crate) fn append(&self, draft: &Draft<'_>, state: State) -> Option<Appended> {
+    pub(crate) fn append(
+        &self,
+        draft: &Draft<'_>,
+        state: State,
+        meanwhile: impl FnOnce(),
+    ) -> Option<Appended> {
         let bytes = record_bytes(draft.key.len(), draft.value.len());
         let offset = self.reserve(bytes)?;
+        meanwhile();
         let lsn = self.header.base_lsn + offset;
         self.fill(offset, bytes, &Draft { lsn, ..*draft }, state)?;
         Some(Appended { offset, lsn })
@@ -547,7 +553,7 @@ mod tests {
     #[test]
     fn an_appended_record_reads_back_with_its_position_as_lsn() {
         let segment = segment(8192);
-        let done = segment.append(&put(b"key", b"value"), State::Pending).unwrap();
+        let done = segment.append(&put(b"key", b"value"), State::Pending, || {}).unwrap();
         assert_eq!((done.offset, done.lsn), (4096, (1 << 20) + 4096));
         let view = segment.view(done.offset).unwrap();
         assert_eq!(
@@ -559,7 +565,7 @@ mod tests {
     #[test]
     fn a_record_is_decided_once() {
         let segment = segment(8192);
-        let at = segment.append(&put(b"k", b"v"), State::Pending).unwrap().offset;
+        let at = segment.append(&put(b"k", b"v"), State::Pending, || {}).unwrap().offset;
         assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), FIRST_RECORD_AT);
         assert_eq!(segment.resolve(at, State::Committed), Some(State::Committed));
         assert_eq!(segment.resolve(at, State::Aborted), Some(State::Committed));
@@ -586,9 +592,12 @@ mod tests {
     #[test]
     fn a_full_segment_stays_full_and_its_end_is_padded() {
         let segment = segment(4096 + 128);
-        assert!(segment.append(&put(b"a", &[1; 31]), State::Committed).is_some());
-        assert!(segment.append(&put(b"b", &[1; 99]), State::Committed).is_none());
-        assert!(segment.append(&put(b"c", b""), State::Committed).is_none(), "it would have fitted before");
+        assert!(segment.append(&put(b"a", &[1; 31]), State::Committed, || {}).is_some());
+        assert!(segment.append(&put(b"b", &[1; 99]), State::Committed, || {}).is_none());
+        assert!(
+            segment.append(&put(b"c", b""), State::Committed, || {}).is_none(),
+            "it would have fitted before"
+        );
         assert_eq!(segment.view(4096 + 64).unwrap().word.kind(), Some(Kind::Pad));
         assert_eq!(segment.walk(FIRST_RECORD_AT, |_, _| ()), 4096 + 128);
     }
@@ -602,7 +611,8 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0u32.. {
                         let value = vec![thread; (n % 90) as usize];
-                        let Some(done) = segment.append(&put(&n.to_le_bytes(), &value), State::Pending)
+                        let Some(done) =
+                            segment.append(&put(&n.to_le_bytes(), &value), State::Pending, || {})
                         else {
                             break;
                         };

@@ -1,8 +1,7 @@
 //! Where and when a run took place.
 
-use crate::parts::Scale;
-
-pub fn described(scale: &Scale) -> Vec<String> {
+/// With what the run itself says of its size.
+pub fn described(run: String) -> Vec<String> {
     let of = |path: &str, field: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(field)).unwrap_or_default().to_owned();
@@ -16,11 +15,12 @@ pub fn described(scale: &Scale) -> Vec<String> {
         format!("{}, {cores} cores, {memory_gib} GiB", of("/proc/cpuinfo", "model name")),
         format!("{}, Linux {}", of("/etc/os-release", "PRETTY_NAME"), said_by("uname", &["-r"])),
         format!("{}; {}", said_by("rustc", &["--version"]), said_by("redis-server", &["--version"])),
-        format!("commit {}, {}", said_by("git", &["rev-parse", "--short=12", "HEAD"]), said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         format!(
-            "{} rounds of {} ms ({} ms where writes are synced), {} where each needs a new store; {} keys, {} with values of 4 KiB, {} where writes are synced",
-            scale.rounds, scale.run_ms, scale.sync_run_ms, scale.stores, scale.keys, scale.large_keys, scale.synced_keys
+            "commit {}, {}",
+            said_by("git", &["rev-parse", "--short=12", "HEAD"]),
+            said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
         ),
+        run,
         load("at its start"),
     ]
 }

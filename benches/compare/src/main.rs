@@ -59,7 +59,7 @@ fn main() {
     }
     std::fs::create_dir_all(&out).expect("a directory");
     let scale = Scale::from_env();
-    let mut results = Results { host: host::described(&scale), ..Results::default() };
+    let mut results = Results { host: host::described(scale.described()), ..Results::default() };
     for (_, part) in PARTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
         part(&mut results, &scale);
         std::fs::write(&kept, serde_json::to_string_pretty(&results).expect("figures")).expect("a file");

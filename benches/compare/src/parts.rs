@@ -26,6 +26,13 @@ pub struct Scale {
 }
 
 impl Scale {
+    pub fn described(&self) -> String {
+        format!(
+            "{} rounds of {} ms ({} ms where writes are synced), {} where each needs a new store; {} keys, {} with values of 4 KiB, {} where writes are synced",
+            self.rounds, self.run_ms, self.sync_run_ms, self.stores, self.keys, self.large_keys, self.synced_keys
+        )
+    }
+
     pub fn from_env() -> Scale {
         if std::env::var_os("KV_BENCH_QUICK").is_some() {
             let (keys, large_keys, synced_keys) = (20_000, 1_000, 1_000);

@@ -90,18 +90,13 @@ impl Results {
         found.map(|figure| &figure.samples[..])
     }
 
-    /// A target that is a throughput of ours against a peer's.
-    pub fn at_least(&mut self, measure: &str, part: &str, case: &str, peer: &str, limit: f64) {
-        let (Some(ours), Some(theirs)) =
-            (self.get(part, case, crate::peers::LIBKV), self.get(part, case, peer))
-        else {
-            return;
-        };
-        let (found, ours, theirs) = (ratio(ours, theirs), median(ours), median(theirs));
+    /// A target that is a quantity of ours that must be more than another by a factor.
+    pub fn at_least(&mut self, measure: &str, limit: f64, ours: &[f64], theirs: &[f64], said: String) {
+        let found = ratio(ours, theirs);
         self.targets.push(Target {
             measure: measure.into(),
-            target: format!("≥ {limit} × the throughput"),
-            reached: format!("{found}; {} against {}", rate(ours), rate(theirs)),
+            target: format!("≥ {limit} ×"),
+            reached: format!("{found}; {said}"),
             holds: found.median >= limit,
         });
     }

@@ -34,10 +34,10 @@ pub fn derive(results: &mut Results, scale: &Scale) {
     for (peer, limit) in [("papaya", 1.7), ("dashmap", 1.5), ("moka", 5.0), ("quick_cache", 1.5)] {
         for threads in [1, 2] {
             let measure = format!("get in memory against {peer}, {}", of_threads(threads));
-            results.at_least(&measure, &in_memory, &uniform(Work::Get, threads), peer, limit);
+            results.throughput_at_least(&measure, &in_memory, &uniform(Work::Get, threads), peer, limit);
         }
     }
-    results.at_least(
+    results.throughput_at_least(
         "get in memory against papaya, 1 thread, 64 gets a pin",
         &in_memory,
         &uniform(Work::GetPinned, 1),
@@ -56,9 +56,15 @@ pub fn derive(results: &mut Results, scale: &Scale) {
     for (peer, limit) in [("papaya", 1.5), ("dashmap", 1.2), ("moka", 4.0)] {
         for threads in [1, 2] {
             let measure = format!("set of existing keys in memory against {peer}, {}", of_threads(threads));
-            results.at_least(&measure, &in_memory, &uniform(Work::Overwrite, threads), peer, limit);
+            results.throughput_at_least(
+                &measure,
+                &in_memory,
+                &uniform(Work::Overwrite, threads),
+                peer,
+                limit,
+            );
         }
-        results.at_least(
+        results.throughput_at_least(
             &format!("set of new keys in memory against {peer}"),
             parts::FILL,
             "set",
@@ -73,17 +79,17 @@ pub fn derive(results: &mut Results, scale: &Scale) {
                 "set that outlives the process, {}, against the best at that level ({best})",
                 of_threads(threads)
             );
-            results.at_least(&measure, &on_disk, &case, best, 4.0);
+            results.throughput_at_least(&measure, &on_disk, &case, best, 4.0);
         }
     }
-    results.at_least(
+    results.throughput_at_least(
         "persistent get against LMDB, each by itself",
         &on_disk,
         &uniform(Work::Get, 1),
         "LMDB",
         5.0,
     );
-    results.at_least(
+    results.throughput_at_least(
         "persistent get against LMDB, 64 a pin or transaction",
         &on_disk,
         &uniform(Work::GetPinned, 1),
@@ -93,7 +99,7 @@ pub fn derive(results: &mut Results, scale: &Scale) {
     let many = uniform(Work::Overwrite, 32);
     if let Some(best) = best_embedded(results, Level::PowerLoss, &many) {
         let measure = format!("set, `Sync::Always`, 32 threads, against the best embedded peer ({best})");
-        results.at_least(&measure, &synced, &many, best, 3.0);
+        results.throughput_at_least(&measure, &synced, &many, best, 3.0);
     }
     if let (Some(many), Some(one)) =
         (results.get(&synced, &many, LIBKV), results.get(&synced, &uniform(Work::Overwrite, 1), LIBKV))
@@ -113,7 +119,7 @@ pub fn derive(results: &mut Results, scale: &Scale) {
         let said = format!("{:.0} ms against {:.0} ms", 1e3 * median(&open), 1e3 * median(&scan));
         results.at_most("reopen after SIGKILL against a CRC scan by one thread", 3.0, &open, &scan, said);
     }
-    results.at_least("TTL churn against moka", parts::CHURN, parts::CHURN_SETS, "moka", 4.0);
+    results.throughput_at_least("TTL churn against moka", parts::CHURN, parts::CHURN_SETS, "moka", 4.0);
     let memory =
         [parts::CHURN_HIGHEST, parts::CHURN_HALFWAY].map(|case| results.get(parts::CHURN, case, LIBKV));
     if let [Some(highest), Some(halfway)] = memory {
@@ -195,5 +201,17 @@ fn entry_and_files(results: &mut Results) {
             reached,
             holds: index + record <= 56.0,
         });
+    }
+}
+
+impl Results {
+    /// A throughput of ours against a peer's.
+    fn throughput_at_least(&mut self, measure: &str, part: &str, case: &str, peer: &str, limit: f64) {
+        let (Some(ours), Some(theirs)) = (self.get(part, case, LIBKV), self.get(part, case, peer)) else {
+            return;
+        };
+        let (ours, theirs) = (ours.to_vec(), theirs.to_vec());
+        let said = format!("{} against {}", rate(median(&ours)), rate(median(&theirs)));
+        self.at_least(measure, limit, &ours, &theirs, said);
     }
 }
