@@ -36,7 +36,7 @@ lint: need-cargo ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol -- -D warnings
 	$(CARGO) clippy --locked --all-targets --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core -- -D warnings
 	@# Without RocksDB, which takes many minutes to compile.
-	$(CARGO) clippy --locked --all-targets --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features tier --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare -- -D warnings
 
 test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 	$(CARGO) test --locked --features $(FEATURES)

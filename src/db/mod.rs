@@ -145,6 +145,7 @@ impl Db {
                 sink: Box::new(move |sightings| sink.put(sightings)),
                 stored_time: Box::new(move || time.load(std::sync::atomic::Ordering::Acquire)),
                 ending,
+                is_followed: store.has_outbox(),
             });
             let named = |name: &str| std::thread::Builder::new().name(name.into());
             threads.keeper = Some(named("kv-log").spawn(move || keeper.run()).map_err(spawn_failed)?);

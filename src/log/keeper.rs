@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const WINDOW_BYTES: u64 = 4 << 20;
 /// How long appended records wait to be looked at when nothing else wakes the thread: bounds the lag of expiry hints.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The same, where each record is passed on once it is resolved.
+const LOOK_EVERY_FOLLOWED: Duration = Duration::from_millis(1);
 /// A sync is delayed by at most this for more writers to join it.
 const SYNC_COST_MAX: Duration = Duration::from_millis(5);
 /// A writer that reserved resolves within moments; one that does not within this is gone, and close leaves the rest to
@@ -138,6 +140,7 @@ pub(crate) struct Keeper {
     /// Time to store in the cell of a new tail (I15).
     stored_time: Box<dyn Fn() -> u64 + Send>,
     ending: Arc<std::sync::Mutex<Option<Ending>>>,
+    look_every: Duration,
 }
 
 /// What a keeper starts from.
@@ -150,6 +153,8 @@ pub(crate) struct Start {
     pub(crate) sink: Sink,
     pub(crate) stored_time: Box<dyn Fn() -> u64 + Send>,
     pub(crate) ending: Arc<std::sync::Mutex<Option<Ending>>>,
+    /// Whether somebody waits for records to be resolved.
+    pub(crate) is_followed: bool,
 }
 
 impl Keeper {
@@ -168,6 +173,7 @@ impl Keeper {
             sink: start.sink,
             stored_time: start.stored_time,
             ending: start.ending,
+            look_every: if start.is_followed { LOOK_EVERY_FOLLOWED } else { LOOK_EVERY },
         }
     }
 
@@ -281,9 +287,11 @@ impl Keeper {
         }
         match self.log.sync {
             Sync::Every(period) if self.is_unsynced() => Some(
-                period.saturating_sub(self.synced_at.elapsed()).clamp(Duration::from_millis(1), LOOK_EVERY),
+                period
+                    .saturating_sub(self.synced_at.elapsed())
+                    .clamp(Duration::from_millis(1), self.look_every),
             ),
-            _ => Some(LOOK_EVERY),
+            _ => Some(self.look_every),
         }
     }
 

@@ -36,7 +36,6 @@ pub fn listen(url: &str) {
 }
 
 pub fn run(report: &mut Report, scale: &Scale) {
-    eprintln!("invalidation");
     let (redis, dir) = (Redis::start(), directory());
     let db = store(&dir, Some(TierOptions::new(redis.url())));
     db.set(KEY, b"first").expect("a set");

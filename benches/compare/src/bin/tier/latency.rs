@@ -35,7 +35,7 @@ fn sets(db: &Db, calls: u64) -> f64 {
 }
 
 fn compare(report: &mut Report, scale: &Scale, state: &str, tiered: &Db, plain: &Db) {
-    eprintln!("latency, Redis {state}");
+    eprintln!("  Redis {state}");
     for (name, run) in [("get", gets as fn(&Db, u64) -> f64), ("set", sets)] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {

@@ -13,7 +13,7 @@ mod results;
 mod server;
 mod workload;
 
-use kv::{Db, Options, TierOptions};
+use kv::{Db, Options, Sync, TierOptions};
 use results::{median, Results};
 use server::Redis;
 use std::fmt::Write;
@@ -69,9 +69,9 @@ impl Report {
     }
 }
 
-/// A store on disk, which outlives the process.
+/// A store on disk, which outlives the process, where the other side outlives nothing.
 fn store(dir: &tempfile::TempDir, tier: Option<TierOptions>) -> Db {
-    let options = Options::new();
+    let options = Options::new().sync(Sync::Never);
     let options = match tier {
         Some(tier) => options.tier(tier),
         None => options,
@@ -87,23 +87,31 @@ fn seconds(all: &[f64]) -> String {
     format!("{:.1} s", median(all))
 }
 
+type Part = fn(&mut Report, &Scale);
+const PARTS: [(&str, Part); 4] = [
+    ("workload", workload::run),
+    ("preload", preload::run),
+    ("invalidation", invalidation::run),
+    ("latency", latency::run),
+];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [invalidation::LISTENER, url] => invalidation::listen(url),
-        [path] => {
+        [path, ref parts @ ..] => {
             let scale = if std::env::var_os("KV_BENCH_QUICK").is_some() { QUICK } else { FULL };
             let mut report = Report::default();
             report.results.host = host::described(scale.described());
-            workload::run(&mut report, &scale);
-            preload::run(&mut report, &scale);
-            invalidation::run(&mut report, &scale);
-            latency::run(&mut report, &scale);
+            for (name, run) in PARTS.iter().filter(|(name, _)| parts.is_empty() || parts.contains(name)) {
+                eprintln!("{name}");
+                run(&mut report, &scale);
+            }
             report.results.host.push(host::load("at its end"));
             let page = report.page();
             print!("{page}");
             std::fs::write(path, page).expect("the page");
         }
-        _ => eprintln!("usage: tier PAGE"),
+        _ => eprintln!("usage: tier PAGE [PART…]"),
     }
 }

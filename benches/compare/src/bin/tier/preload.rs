@@ -19,7 +19,7 @@ pub fn run(report: &mut Report, scale: &Scale) {
     }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for repetition in 0..scale.repetitions {
-        eprintln!("preload, repetition {repetition}");
+        eprintln!("  repetition {repetition}");
         let began = Instant::now();
         for n in 0..scale.keys {
             let value: Vec<u8> = client.get(key(n)).expect("a get");

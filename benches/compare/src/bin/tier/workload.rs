@@ -42,7 +42,7 @@ fn records() -> Vec<Vec<u8>> {
         let mut record = Vec::with_capacity(1100);
         for field in 1u8.. {
             let len = 20 + (n * 31 + usize::from(field) * 17) % 50;
-            record.extend([field % 15 << 3 | 2, len as u8]);
+            record.extend([((field % 15) << 3) | 2, len as u8]);
             record.extend(text.iter().cycle().skip(n + usize::from(field)).take(len));
             record.extend([15 << 3, (n % 128) as u8]);
             if record.len() >= 1000 {
@@ -124,7 +124,7 @@ pub fn run(report: &mut Report, scale: &Scale) {
     let operations = [1.0, 1.0, 0.5].map(|share| share * scale.keys as f64);
     let (mut ours, mut theirs, mut end_to_end) = (Vec::new(), Vec::new(), Vec::new());
     for repetition in 0..scale.repetitions {
-        eprintln!("workload, repetition {repetition}");
+        eprintln!("  repetition {repetition}");
         theirs.push(of_client(scale, &records));
         let (phases, whole) = of_libkv(scale, &records);
         ours.push(phases);
