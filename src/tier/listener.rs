@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// For how long a connection is kept that compares: a server may close one that idles.
 const SPARE_FOR: Duration = Duration::from_secs(2);
+/// Notifications that are taken between two looks at everything else.
+const NOTICES_AT_ONCE: usize = 1024;
 /// Keys that are compared with Redis between two looks at what came.
 const COMPARED_AT_ONCE: usize = 256;
 
@@ -96,7 +98,7 @@ impl Listener {
         let mut compared = Instant::now();
         // Where every change of this store's own is compared too, not each with a connection of its own.
         let mut spare: Option<(Comparison, Instant)> = None;
-        let mut asked = None;
+        let (mut asked, mut taken) = (None, 0);
         let mut said = Instant::now();
         while !shared.is_stopping() {
             if matches!(way, Way::Tracking(ear) if !shared.is_told(ear)) {
@@ -115,7 +117,14 @@ impl Listener {
             };
             match conn.hear(wait)? {
                 Some(Value::Push { kind: PushKind::Invalidate, data }) => self.take(data),
-                Some(Value::Push { kind: PushKind::PMessage, data }) => notices::take(&shared, data),
+                Some(Value::Push { kind: PushKind::PMessage, data }) => {
+                    notices::take(&shared, data);
+                    taken += 1;
+                    // As many as are compared at once, if they come one after another.
+                    if taken < NOTICES_AT_ONCE && shared.unsure().len() < COMPARED_AT_ONCE {
+                        continue;
+                    }
+                }
                 Some(Value::Push { .. }) | None => {}
                 // What answers a sign of life.
                 Some(Value::ServerError(error)) => return Err(Failure::new(error.to_string())),
@@ -129,6 +138,7 @@ impl Listener {
                 said = Instant::now();
                 asked = Some(said);
             }
+            taken = 0;
             let unsure = shared.take_unsure();
             if !unsure.is_empty() {
                 let lent = spare.take().filter(|(_, at)| at.elapsed() < SPARE_FOR).map(|(spare, _)| spare);

@@ -188,6 +188,7 @@ fn hashes_are_read_where_that_is_asked_for_and_other_types_never() {
     let redis = Redis::start();
     let mut client = redis.client();
     let _: () = client.hset_multiple("t:h", &[("name", "Al"), ("age", "3")]).unwrap();
+    let _: () = client.hset_multiple("t:h2", &[("a", "1")]).unwrap();
     let _: () = client.rpush("t:list", "x").unwrap();
     redis.set("t:s", "\"s\"");
     let refuses = with(json(&redis)).in_memory().unwrap();
@@ -207,9 +208,10 @@ fn hashes_are_read_where_that_is_asked_for_and_other_types_never() {
     until("a change of a field is seen", || {
         db.get(b"h").unwrap().as_deref() == Some(b"\x82\xa3age\xa14\xa4name\xa2Al")
     });
-    let _: () = client.hset_multiple("t:h2", &[("a", "1")]).unwrap();
-    assert_eq!(preload(&db), (1, 0), "the list is none, the others are here");
-    assert_eq!(preload(&db), (0, 0));
+    // What was heard of may be dropped once more than need be.
+    until("all are copied and stay the same, and the list is none", || {
+        preload(&db) == (0, 0) && db.len() == 3
+    });
     // As JSON, with its time; and a change here makes it a string.
     let _: () = client.pexpire("t:h2", 60_000).unwrap();
     let plain = with(TierOptions::new(redis.url()).hashes(Hashes::Json)).in_memory().unwrap();

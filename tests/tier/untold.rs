@@ -72,6 +72,13 @@ fn notifications_tell_what_others_change() {
         let before = a.tier_stats().unwrap().unwrap().fetches;
         assert_eq!((a.get(b"own").unwrap(), a.version(b"own").unwrap()), (bytes("o"), version));
         assert_eq!(a.tier_stats().unwrap().unwrap().fetches, before);
+        // Each of many is told of to both, and holds up nothing.
+        const MANY: usize = 5000;
+        (0..MANY).for_each(|n| a.set(format!("many {n}").as_bytes(), b"v").unwrap());
+        a.flush(PATIENCE).unwrap();
+        redis.set("t:many 7", "theirs");
+        until("a change among many is seen", || a.get(b"many 7").unwrap() == bytes("theirs"));
+        assert!(a.len() >= MANY && hears(&a) && hears(&b), "{} keys", a.len());
         redis.kill();
         until("it is noticed", || !hears(&a) && !hears(&b));
         assert!(matches!(a.get(b"f"), Err(Error::Tier { .. })));
