@@ -65,7 +65,6 @@ impl Refreshes {
             match spawned {
                 Ok(thread) => {
                     state.alive += 1;
-                    state.threads.retain(|thread| !thread.is_finished());
                     state.threads.push(thread);
                 }
                 // Nobody would run it: what stands there is served until its time is over, and a later read tries again.
@@ -103,7 +102,10 @@ impl Refreshes {
             let (woken, waited) = self.come.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if waited.timed_out() && state.waiting.is_empty() {
+            if waited.timed_out() && state.waiting.is_empty() && !state.is_shut {
+                // Nobody waits for a thread that only returns from here on.
+                let me = std::thread::current().id();
+                state.threads.retain(|thread| thread.thread().id() != me);
                 break;
             }
         }
