@@ -19,7 +19,7 @@ need-cargo:
 	@echo "crates that are lacking are downloaded by cargo, as Cargo.lock names them"
 
 run: need-cargo ## build a release and run the main job on this machine's package index
-	$(CARGO) build --release --locked --features cli,redis --bin kv --example packages
+	$(CARGO) build --release --locked --features cli,redis-tls --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
 test: lint test-rust test-tier test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
@@ -84,7 +84,7 @@ campaign: need-cargo ## the suites for longer than CI has time for, and a report
 	@PARTS="$(PARTS)" scripts/campaign.sh $(TARGET_DIR)
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
-	$(CARGO) build --release --locked --features cli,redis --bin kv
+	$(CARGO) build --release --locked --features cli,redis-tls --bin kv
 	install -D -m 755 $(TARGET_DIR)/release/kv $(DESTDIR)$(PREFIX)/bin/kv
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(TARGET_DIR)/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
@@ -115,21 +115,21 @@ header: need-cargo ## write include/kv.h anew from src/ffi/
 	KV_WRITE_HEADER=1 $(CARGO) test --locked --test header
 
 lib: need-cargo ## libkv.so and libkv.a with the Redis tier in $(TARGET_DIR)/release
-	$(CARGO) rustc --release --locked --lib --features ffi,redis --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
+	$(CARGO) rustc --release --locked --lib --features ffi,redis-tls --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
 
 install-lib: lib ## libkv.so, libkv.a, kv.h and libkv.pc, under PREFIX (/usr/local)
 	bindings/c/install.sh $(TARGET_DIR)/release $(VERSION) $(PREFIX)
 
 test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, package
 	@scripts/need.sh valgrind=valgrind c++=g++ pkg-config=pkg-config redis-server=redis-server
-	$(CARGO) rustc --locked --lib --features ffi,redis --crate-type staticlib
+	$(CARGO) rustc --locked --lib --features ffi,redis-tls --crate-type staticlib
 	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
 	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
 	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)
 
 need-go:
 	@# An older go fetches the version that go.mod asks for by itself.
-	@scripts/need.sh go=golang-go pkg-config=pkg-config redis-server=redis-server
+	@scripts/need.sh go=golang-go pkg-config=pkg-config redis-server=redis-server openssl=openssl
 
 lib-go: lib ## libkv.a and its header, to where the Go package links them
 	bindings/go/lib.sh $(TARGET_DIR)/release/libkv.a
@@ -143,7 +143,7 @@ bench-go: need-go lib-go ## what the Go boundary costs, against an empty cgo cal
 
 # The Python host. What it needs of Python packages goes into virtual environments under $(TARGET_DIR)/python.
 need-python:
-	@scripts/need.sh python3=python3 redis-server=redis-server
+	@scripts/need.sh python3=python3 redis-server=redis-server openssl=openssl
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need.sh python3-venv=python3-venv
 
 test-python: lib need-python ## the Python host: types, the wheel in a fresh environment, examples, docs

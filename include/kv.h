@@ -544,6 +544,39 @@ typedef struct {
 } kv_entry;
 
 /**
+ * How far a preload has come.
+ */
+typedef struct {
+  /**
+   * Where to go on: what a later kv_preload takes to do the rest.
+   */
+  uint64_t cursor;
+  /**
+   * Keys looked at in Redis, some perhaps twice.
+   */
+  uint64_t keys;
+  /**
+   * Copies that were made, or replaced because Redis holds something else.
+   */
+  uint64_t copied;
+  /**
+   * Entries that were removed because Redis does not hold them.
+   */
+  uint64_t removed;
+  /**
+   * 1 when nothing is left to do, else 0.
+   */
+  uint32_t is_complete;
+} kv_preloaded;
+
+/**
+ * Hears after each portion how far a preload has come; `done` is valid during the call. Returns anything but 0 to go on, 0 to
+ * break off. Called in the thread that called kv_preload, without any lock; it may call the store, but for kv_close and
+ * kv_db_free, which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_preload_progress)(void *userdata, const kv_preloaded *done);
+
+/**
  * What an export or import has done.
  */
 typedef struct {
@@ -1546,6 +1579,84 @@ kv_status kv_tier_stats_json(const kv_db *db,
 kv_status kv_tier_stats_prometheus(const kv_db *db,
                                    char **text,
                                    kv_error **error);
+
+/**
+ * Adds to the decimal number that a key holds in Redis (0 when it has no value), and keeps its expiry: of all processes that share
+ * the key each addition counts, exactly once. What this store has changed before is sent first; the sum stays here as a copy. Costs
+ * two round trips, which callers that come at once share.
+ *
+ * Parameters: `db`; `key`, `key_len`; `delta`: what is added; `sum`: NULL, or where the sum is stored; `error`: NULL, or where
+ * a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any. Waits for Redis, for as long as the option tier_timeout says.
+ * Errors: KV_TIER: with a message that begins with "tier: not applied" nothing was changed, else no answer came in time and it was
+ * applied once or not at all; KV_NOT_AN_INTEGER, KV_OVERFLOW, KV_PINNED when this thread holds a pin, KV_READ_ONLY,
+ * KV_KEY_TOO_LONG, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_increment_shared(const kv_db *db,
+                              const void *key,
+                              size_t key_len,
+                              int64_t delta,
+                              int64_t *sum,
+                              kv_error **error);
+
+/**
+ * Sets a key if it has no value in Redis: of all processes that share the key one does. See kv_increment_shared.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`; `options`: NULL, or with which expiry the value is set (the condition is
+ * ignored, KV_EXPIRE_KEEP counts as KV_EXPIRE_DEFAULT); `error`: NULL, or where a failure is stored.
+ * Ownership: key and value are copied.
+ * Threads: any. Waits for Redis, for as long as the option tier_timeout says.
+ * Errors: KV_NOT_MET when it has a value; KV_VALUE_TOO_LONG; as kv_increment_shared.
+ */
+kv_status kv_add_shared(const kv_db *db,
+                        const void *key,
+                        size_t key_len,
+                        const void *value,
+                        size_t value_len,
+                        const kv_set_options *options,
+                        kv_error **error);
+
+/**
+ * Sets a key, keeping its expiry, if it holds a value in Redis. It compares values, since versions are each store's own. See
+ * kv_increment_shared.
+ *
+ * Parameters: `db`; `key`, `key_len`; `expected`: the value that it must hold; NULL: it must have none; `value`, `value_len`;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: key and values are copied.
+ * Threads: any. Waits for Redis, for as long as the option tier_timeout says.
+ * Errors: KV_NOT_MET when it holds another value, or none; as kv_add_shared.
+ */
+kv_status kv_compare_and_swap_shared(const kv_db *db,
+                                     const void *key,
+                                     size_t key_len,
+                                     const kv_slice *expected,
+                                     const void *value,
+                                     size_t value_len,
+                                     kv_error **error);
+
+/**
+ * Copies what Redis holds under the keys of a pattern, with the time that is left, and then removes what stands here under such
+ * keys and Redis does not hold any more. Changes of this store, sent or not, are not overwritten, and no read waits. Costs a
+ * connection while it runs.
+ *
+ * Parameters: `db`; `pattern`, `pattern_len`: 0 to KV_KEY_BYTES_MAX bytes, as Redis' own (`*`, `?`, `[a-c]`, a backslash before what is meant literally), without
+ * the option tier_prefix; `cursor`: 0, or where an earlier call came to; a cursor is good as long as Redis runs; `progress`: NULL,
+ * or what hears of it, see kv_preload_progress; `userdata`: passed to it as it is; `done`: NULL, or where it is stored what was
+ * done; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any; `progress` is called in this thread.
+ * Errors: KV_OK also when `progress` breaks it off: then is_complete is 0. KV_TIER when Redis fails, and what `progress` was told
+ * last is where to go on; when no copies are kept because changes by others are not heard; without a tier; as kv_set.
+ */
+kv_status kv_preload(const kv_db *db,
+                     const void *pattern,
+                     size_t pattern_len,
+                     uint64_t cursor,
+                     kv_preload_progress progress,
+                     void *userdata,
+                     kv_preloaded *done,
+                     kv_error **error);
 
 /**
  * Writes entries as text into a file. Not a snapshot: see kv_scan_open.

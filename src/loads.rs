@@ -46,6 +46,44 @@ struct Flight {
     overtaken: bool,
 }
 
+/// What whoever asks for a key of many is to do.
+#[cfg(feature = "redis")]
+pub(crate) enum Begun<'a> {
+    /// Bring it, for all who come meanwhile.
+    Mine(Flying<'a>),
+    /// Wait for who brings it, as `fly` does.
+    Others,
+    /// Ask for it alone, as `is_not_to_be_joined` says.
+    Alone,
+}
+
+/// A load of a key that has begun. One that is dropped has failed.
+#[cfg(feature = "redis")]
+pub(crate) struct Flying<'a> {
+    loads: &'a Loads,
+    key: Box<[u8]>,
+    id: u64,
+    has_landed: bool,
+}
+
+#[cfg(feature = "redis")]
+impl Flying<'_> {
+    /// Ends it: those who wait have this outcome too.
+    pub(crate) fn land(mut self, result: &Result<Option<Vec<u8>>>) {
+        self.has_landed = true;
+        self.loads.land(&self.key, self.id, result);
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        if !self.has_landed {
+            self.loads.land(&self.key, self.id, &Err(loader_error("the load was given up")));
+        }
+    }
+}
+
 struct Outcome {
     left: usize,
     result: Result<Option<Arc<[u8]>>>,
@@ -68,13 +106,42 @@ impl Loads {
         if flights.by_key.contains_key(key) {
             return self.wait_for_loader(flights, me, key, may_wait);
         }
+        let id = self.depart(&mut flights, me, key);
+        drop(flights);
+        let result = load();
+        self.land(key, id, &result);
+        result
+    }
+
+    /// As `fly`, for many keys, each given once, and in two steps: the caller brings what is his, lets it land, and waits for
+    /// nobody before he has.
+    #[cfg(feature = "redis")]
+    pub(crate) fn begin_many(&self, keys: &[&[u8]]) -> Vec<Begun<'_>> {
+        let me = std::thread::current().id();
+        let mut flights = self.flights();
+        let is_loading = flights.by_key.values().any(|flight| flight.loader == me);
+        let begin = |key: &&[u8]| match flights.by_key.get(*key) {
+            _ if is_loading => Begun::Alone,
+            Some(flight) if flight.overtaken => Begun::Alone,
+            Some(_) => Begun::Others,
+            None => {
+                let id = self.depart(&mut flights, me, key);
+                Begun::Mine(Flying { loads: self, key: (*key).into(), id, has_landed: false })
+            }
+        };
+        keys.iter().map(begin).collect()
+    }
+
+    fn depart(&self, flights: &mut Flights, me: ThreadId, key: &[u8]) -> u64 {
         let id = flights.next_id;
         flights.next_id += 1;
         flights.by_key.insert(key.into(), Flight { id, loader: me, waiting: 0, overtaken: false });
         // SeqCst: counted before the loader runs; pairs with `note`.
         self.count.fetch_add(1, Ordering::SeqCst);
-        drop(flights);
-        let result = load();
+        id
+    }
+
+    fn land(&self, key: &[u8], id: u64, result: &Result<Option<Vec<u8>>>) {
         let mut flights = self.flights();
         self.count.fetch_sub(1, Ordering::SeqCst);
         if let Some(flight) = flights.by_key.remove(key) {
@@ -84,7 +151,6 @@ impl Loads {
                 self.landed.notify_all();
             }
         }
-        result
     }
 
     fn wait_for_loader(

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 24] = [
+pub const OPTIONS: [(&str, &str); 27] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -19,11 +19,14 @@ pub const OPTIONS: [(&str, &str); 24] = [
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
-    ("tier_url", "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+unix:///PATH"),
+    ("tier_url", "redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+unix:///PATH"),
     ("tier_username", "a name"),
     ("tier_password", "a password"),
     ("tier_database", "a number, 0 or more"),
     ("tier_prefix", "text"),
+    ("tier_ca_file", "a path"),
+    ("tier_client_certificate", "a path"),
+    ("tier_client_key", "a path"),
     ("tier_writes", "behind, through or refused"),
     ("tier_reads", "true or false"),
     ("tier_fresh", "none, drop or keep"),
@@ -35,6 +38,9 @@ pub const OPTIONS: [(&str, &str); 24] = [
     ("tier_hashes", "refused, json or msgpack"),
     ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
+
+/// Those that need the feature `redis-tls`.
+const TLS_OPTIONS: [&str; 3] = ["tier_ca_file", "tier_client_certificate", "tier_client_key"];
 
 /// What `zstd` without numbers means.
 const ZSTD_LEVEL: i32 = 3;
@@ -64,6 +70,12 @@ impl Options {
             return Err(Error::InvalidOption {
                 name: (*known).into(),
                 reason: "this build has no tier: libkv was compiled without its feature redis".into(),
+            });
+        }
+        if cfg!(not(feature = "redis-tls")) && TLS_OPTIONS.contains(known) {
+            return Err(Error::InvalidOption {
+                name: (*known).into(),
+                reason: "this build has no TLS: libkv was compiled without its feature redis-tls".into(),
             });
         }
         // Any text is a URL, a name or a password for now, so none of them gets into a message.
@@ -148,6 +160,12 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
             _ => return None,
         },
         "unsent_deletes_max" => tier.unsent_deletes_max(parse(value)?),
+        #[cfg(feature = "redis-tls")]
+        "ca_file" => tier.ca_file(value),
+        #[cfg(feature = "redis-tls")]
+        "client_certificate" => tier.certificate_file(value),
+        #[cfg(feature = "redis-tls")]
+        "client_key" => tier.key_file(value),
         _ => return None,
     })
 }
@@ -226,7 +244,11 @@ mod tests {
         let refused = |name: &str, value: &str| Options::new().set(name, value).unwrap_err().to_string();
         assert!(refused("snyc", "always").starts_with("option snyc: unknown; known are mode, sync,"));
         assert_eq!(refused("recover", "maybe"), "option recover: \"maybe\" is not strict or salvage");
-        let is_text = |name: &str| cfg!(feature = "redis") && TEXTS_OF_TIER.contains(&name);
+        let is_built = |name: &str| match TLS_OPTIONS.contains(&name) {
+            true => cfg!(feature = "redis-tls"),
+            false => cfg!(feature = "redis"),
+        };
+        let is_text = |name: &str| is_built(name) && TEXTS_OF_TIER.contains(&name);
         for (name, _) in OPTIONS.into_iter().filter(|(name, _)| !is_text(name)) {
             for value in ["", " ", "-", "1x", "ms", "99999999999999999999s", "zstd:1:2:3", "zstd:"] {
                 assert!(Options::new().set(name, value).is_err(), "{name} = {value:?}");
@@ -235,7 +257,15 @@ mod tests {
     }
 
     /// They take any text.
-    const TEXTS_OF_TIER: [&str; 4] = ["tier_url", "tier_username", "tier_password", "tier_prefix"];
+    const TEXTS_OF_TIER: [&str; 7] = [
+        "tier_url",
+        "tier_username",
+        "tier_password",
+        "tier_prefix",
+        "tier_ca_file",
+        "tier_client_certificate",
+        "tier_client_key",
+    ];
 
     #[cfg(not(feature = "redis"))]
     #[test]
@@ -271,6 +301,7 @@ mod tests {
         ];
         let of_tier =
             OPTIONS.iter().rev().map(|(name, _)| *name).take_while(|name| name.starts_with("tier_"));
+        let of_tier = of_tier.filter(|name| !TLS_OPTIONS.contains(name));
         assert!(texts.iter().map(|(name, _)| *name).eq(of_tier));
         let set = |texts: &[(&str, &str)]| {
             texts.iter().try_fold(Options::new(), |options, (name, value)| options.set(name, value)).unwrap()
@@ -291,6 +322,34 @@ mod tests {
         let again =
             set(&[("tier_fresh", "keep"), ("tier_fresh", "none"), ("tier_writes", "behind")]).tier.unwrap();
         assert_eq!((again.fresh, again.writes), (None, Writes::Behind));
+    }
+
+    #[cfg(not(feature = "redis-tls"))]
+    #[test]
+    fn a_build_without_tls_refuses_each_of_its_options_by_name() {
+        for name in TLS_OPTIONS {
+            let refused = Options::new().set(name, "/file").unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("option {name}: this build has no ")), "{refused}");
+        }
+    }
+
+    #[cfg(feature = "redis-tls")]
+    #[test]
+    fn files_of_tls_are_named_where_they_are_lacking() {
+        let open = |texts: &[(&str, &str)]| {
+            let url = Options::new().set("tier_url", "rediss://127.0.0.1:1").unwrap();
+            let set = texts.iter().try_fold(url, |options, (name, value)| options.set(name, value));
+            set.unwrap().in_memory().map(drop).unwrap_err().to_string()
+        };
+        for name in ["tier_ca_file", "tier_client_certificate", "tier_client_key"] {
+            let others = [("tier_client_certificate", "/nowhere/c"), ("tier_client_key", "/nowhere/k")];
+            let given = others.into_iter().chain([(name, "/nowhere/file")]).collect::<Vec<_>>();
+            let said = open(&given);
+            assert!(said.starts_with("option tier: ") && said.contains("/nowhere/"), "{said}");
+        }
+        let alone = "option tier: a client certificate needs its key, and a key its certificate";
+        assert_eq!(open(&[("tier_client_certificate", "/nowhere/c")]), alone);
+        assert_eq!(open(&[("tier_client_key", "/nowhere/k")]), alone);
     }
 
     #[cfg(feature = "redis")]

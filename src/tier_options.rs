@@ -137,7 +137,22 @@ impl TierOptions {
     /// feature `redis-tls`.
     #[cfg(feature = "redis-tls")]
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.tls.client = Some((certificate.into(), key.into()));
+        self.tls.certificate = Some(certificate.into());
+        self.tls.key = Some(key.into());
+        self
+    }
+
+    /// Half of `client_certificate`, for options that come one by one.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.certificate = Some(path.into());
+        self
+    }
+
+    /// The other half.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.key = Some(path.into());
         self
     }
 
@@ -275,6 +290,10 @@ impl TierOptions {
         if after_tls.is_some() && url.contains('#') {
             return Err(refuse("a connection that believes every server is not made".into()));
         }
+        #[cfg(feature = "redis-tls")]
+        if after_tls.is_none() && self.tls.is_given() {
+            return Err(refuse("certificates are for a rediss:// URL".into()));
+        }
         let info = url.into_connection_info().map_err(|e| refuse(e.to_string()))?;
         let server = match info.addr() {
             #[cfg(feature = "redis-tls")]
@@ -344,6 +363,8 @@ mod tests {
             TierOptions::new("rediss://u:secret@host"),
             #[cfg(feature = "redis-tls")]
             TierOptions::new("rediss://u:secret@host").ca_file("/there is none"),
+            #[cfg(feature = "redis-tls")]
+            TierOptions::new("redis://u:secret@host").ca_file("/etc/hostname"),
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),

@@ -42,7 +42,7 @@ type Event struct {
 	Cause      Cause
 }
 
-// PanicError is what a loader, reader or writer panicked with.
+// PanicError is what a loader, reader, writer or the progress of a preload panicked with.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -116,4 +116,9 @@ func kvgoWriter(handle C.uintptr_t, bytes *C.uint8_t, length C.size_t) C.int32_t
 //export kvgoReader
 func kvgoReader(handle C.uintptr_t, bytes *C.uint8_t, length C.size_t, read *C.size_t) C.int32_t {
 	return cgo.Handle(handle).Value().(*stream).read(bytes, length, read)
+}
+
+//export kvgoProgress
+func kvgoProgress(handle C.uintptr_t, done *C.kv_preloaded) C.int32_t {
+	return cgo.Handle(handle).Value().(*preloading).tell(preloaded(*done))
 }

@@ -43,6 +43,13 @@ static int32_t reader(void *userdata, void *data, size_t len, size_t *read) {
   return failed;
 }
 
+static int32_t progress(void *userdata, const kv_preloaded *done) {
+  kvgo_enter();
+  int32_t goes_on = kvgoProgress((uintptr_t)userdata, (kv_preloaded *)done);
+  kvgo_leave();
+  return goes_on;
+}
+
 kv_status kvgo_set_listener(kv_options *options, uintptr_t handle) {
   return kv_options_set_listener(options, listener, (void *)handle);
 }
@@ -71,4 +78,10 @@ kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format) 
   kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
   m.status = kv_import_from((const kv_db *)store, reader, (void *)handle, format, &m.done, &m.error);
   return m;
+}
+
+kvgo_filled kvgo_preload(uintptr_t store, const uint8_t *pattern, size_t pattern_len, uint64_t cursor, uintptr_t handle) {
+  kvgo_filled f = {KV_OK, NULL, {0, 0, 0, 0, 0}};
+  f.status = kv_preload((const kv_db *)store, pattern, pattern_len, cursor, progress, (void *)handle, &f.done, &f.error);
+  return f;
 }

@@ -28,6 +28,12 @@ typedef struct {
   kv_transferred done;
 } kvgo_moved;
 
+typedef struct {
+  kv_status status;
+  kv_error *error;
+  kv_preloaded done;
+} kvgo_filled;
+
 /* kvgo.c: threads that are in a callback or hold a pin. */
 void kvgo_enter(void);
 void kvgo_leave(void);
@@ -42,6 +48,7 @@ kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len
 kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
                           size_t limit, uint32_t ordered);
 kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format);
+kvgo_filled kvgo_preload(uintptr_t store, const uint8_t *pattern, size_t pattern_len, uint64_t cursor, uintptr_t handle);
 
 /* kvgo_NAME gives `a`, whose fields `call` fills. */
 #define KVGO(name, params, call)                                                                                        \
@@ -117,6 +124,23 @@ KVGO_DB(damage_json, (uintptr_t store), kv_damage_json(db, (char **)&a.data, &a.
 KVGO_DB(flush, (uintptr_t store, uint64_t timeout_ms), kv_flush(db, timeout_ms, &a.error))
 KVGO_DB(tier_stats_json, (uintptr_t store), kv_tier_stats_json(db, (char **)&a.data, &a.error))
 KVGO_DB(tier_stats_prometheus, (uintptr_t store), kv_tier_stats_prometheus(db, (char **)&a.data, &a.error))
+KVGO_DB(increment_shared, (KVGO_KEY, int64_t delta),
+     kv_increment_shared(db, key, key_len, delta, (int64_t *)&a.number, &a.error))
+static inline kvgo_answer kvgo_add_shared(KVGO_KEY, const uint8_t *value, size_t value_len, uint32_t expiry,
+                                          uint64_t expiry_ms) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0};
+  a.status = kv_add_shared((const kv_db *)store, key, key_len, value, value_len, &options, &a.error);
+  return a;
+}
+static inline kvgo_answer kvgo_compare_and_swap_shared(KVGO_KEY, uint32_t has_expected, const uint8_t *expected,
+                                                       size_t expected_len, const uint8_t *value, size_t value_len) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_slice slice = {expected, expected_len};
+  a.status = kv_compare_and_swap_shared((const kv_db *)store, key, key_len, has_expected ? &slice : NULL, value,
+                                        value_len, &a.error);
+  return a;
+}
 KVGO(verify, (const char *path), kv_verify(path, &a.number, (char **)&a.data, &a.error))
 KVGO(salvage, (const char *from, const char *to), kv_salvage(from, to, &a.number, (char **)&a.data, &a.error))
 

@@ -27,22 +27,34 @@ type redisServer struct {
 	t       testing.TB
 	address string
 	dir     string
+	options []string
 	command *exec.Cmd
 }
 
 func startRedis(t testing.TB) *redisServer {
 	t.Helper()
+	return startRedisWith(t, func() []string { return nil })
+}
+
+// startRedisWith starts it with what options gives, which is asked anew for each attempt.
+func startRedisWith(t testing.TB, options func() []string) *redisServer {
+	t.Helper()
 	server := &redisServer{t: t, dir: t.TempDir()}
 	// A port that is free now may be taken by another process first; then another one is tried.
 	eventually(t, "redis-server starts (scripts/need.sh redis-server=redis-server installs it)", func() bool {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		ok(t, err)
-		server.address = listener.Addr().String()
-		ok(t, listener.Close())
+		server.address, server.options = freeAddress(t), options()
 		return server.tryUp()
 	})
 	t.Cleanup(server.kill)
 	return server
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 func (s *redisServer) url() string { return "redis://" + s.address }
@@ -52,7 +64,8 @@ func (s *redisServer) tryUp() bool {
 	s.t.Helper()
 	_, port, err := net.SplitHostPort(s.address)
 	ok(s.t, err)
-	command := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", s.dir)
+	command := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", s.dir},
+		s.options...)...)
 	ok(s.t, command.Start())
 	ended := make(chan struct{})
 	go func() {

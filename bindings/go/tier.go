@@ -16,7 +16,7 @@ import (
 )
 
 // WithTierURL shares the store's entries through a Redis, as docs/tier.md says:
-// redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or redis+unix:///PATH. Reads of keys that the store does not have then wait for
+// redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], the same with rediss:// for TLS, or redis+unix:///PATH. Reads of keys that the store does not have then wait for
 // Redis' answer, and may give [ErrTier]. The other options of the tier need this one.
 func WithTierURL(url string) Option { return WithOption("tier_url", url) }
 
@@ -88,6 +88,21 @@ func WithTierBackoffMax(pause time.Duration) Option {
 // [ErrTier]. The default is 1000000.
 func WithTierUnsentDeletesMax(deletes uint64) Option {
 	return WithOption("tier_unsent_deletes_max", strconv.FormatUint(deletes, 10))
+}
+
+// WithTierCAFile names the certificates of the authorities that may vouch for the server of a rediss:// URL, as a PEM file, in
+// place of the system's. It is read at open.
+func WithTierCAFile(path string) Option { return WithOption("tier_ca_file", path) }
+
+// WithTierClientCertificate names the certificate that says who this client is, with those that vouch for it, and its key, as PEM
+// files. They are read at open.
+func WithTierClientCertificate(certificate, key string) Option {
+	return func(o *options) error {
+		if err := WithOption("tier_client_certificate", certificate)(o); err != nil {
+			return err
+		}
+		return WithOption("tier_client_key", key)(o)
+	}
 }
 
 func durationText(d time.Duration) string {

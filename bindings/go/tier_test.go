@@ -2,13 +2,17 @@ package kv_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,6 +196,160 @@ func TestATierThatCannotBeReachedGivesItsOwnErrorAndLosesNothing(t *testing.T) {
 	if !strings.Contains(text, "\nkv_tier_unsent_keys 0\n") {
 		t.Fatal(text)
 	}
+}
+
+func TestWhatRedisDecidesHoldsForEveryStoreThatSharesTheKey(t *testing.T) {
+	server := startRedis(t)
+	stores := []*kv.Db{inMemory(t, shared(server)...), inMemory(t, shared(server)...)}
+	const callers, additions = 8, 25
+	sums := make(chan int64, callers*additions)
+	var ended sync.WaitGroup
+	for caller := range callers {
+		ended.Add(1)
+		go func() {
+			defer ended.Done()
+			for range additions {
+				sum, err := stores[caller%2].IncrementShared(ctx, []byte("n"), 1)
+				if err != nil {
+					t.Error(err)
+				}
+				sums <- sum
+			}
+		}()
+	}
+	ended.Wait()
+	close(sums)
+	seen := make(map[int64]bool)
+	for sum := range sums {
+		seen[sum] = true
+	}
+	// Nobody else has the same number.
+	if len(seen) != callers*additions || !seen[callers*additions] {
+		t.Fatalf("%d sums", len(seen))
+	}
+	answer := func(is bool, err error) bool {
+		t.Helper()
+		ok(t, err)
+		return is
+	}
+	here, there, lock := stores[0], stores[1], []byte("lock")
+	same(t, answer(here.AddShared(ctx, lock, []byte("me"), kv.ExpireAfter(time.Minute))), true)
+	same(t, answer(there.AddShared(ctx, lock, []byte("you"), kv.ExpireDefault)), false)
+	same(t, answer(there.CompareAndSwapShared(ctx, lock, nil, []byte("you"))), false)
+	same(t, answer(there.CompareAndSwapShared(ctx, lock, []byte{}, []byte("you"))), false)
+	same(t, answer(there.CompareAndSwapShared(ctx, lock, []byte("me"), []byte("you"))), true)
+	same(t, answer(there.CompareAndSwapShared(ctx, []byte("new"), nil, nil)), true)
+	same(t, answer(here.CompareAndSwapShared(ctx, []byte("new"), []byte{}, []byte("full"))), true)
+	ttl, err := there.TTL(lock)
+	ok(t, err)
+	if ttl <= 0 || ttl > time.Minute {
+		t.Fatal(ttl)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = here.IncrementShared(gone, []byte("n"), 1)
+	same(t, err, context.Canceled)
+	_, err = inMemory(t).IncrementShared(ctx, []byte("n"), 1)
+	fails(t, err, kv.ErrTier)
+	if !strings.Contains(err.Error(), "tier: not applied: ") {
+		t.Fatal(err)
+	}
+	server.kill()
+	_, err = here.IncrementShared(ctx, []byte("n"), 1)
+	fails(t, err, kv.ErrTier)
+}
+
+func TestAPatternIsPreloadedInPortionsAndCanBeGoneOnFrom(t *testing.T) {
+	server := startRedis(t)
+	here, there := inMemory(t, shared(server)...), inMemory(t, shared(server)...)
+	const keys = 3000
+	pairs := []kv.Pair{{Key: []byte("other"), Value: []byte("x")}}
+	for n := range keys {
+		pairs = append(pairs, kv.Pair{Key: fmt.Appendf(nil, "user:%d", n), Value: []byte("v")})
+	}
+	ok(t, here.SetMany(pairs))
+	ok(t, here.Flush(ctx, patience))
+
+	var told []kv.Preloaded
+	pattern := []byte("user:*")
+	broken, err := there.Preload(ctx, pattern, 0, func(done kv.Preloaded) bool {
+		told = append(told, done)
+		return false
+	})
+	ok(t, err)
+	if len(told) != 1 || told[0] != broken || broken.IsComplete || broken.Copied == 0 {
+		t.Fatalf("%v, told %v", broken, told)
+	}
+	ending, cancel := context.WithCancel(ctx)
+	cut, err := there.Preload(ending, pattern, broken.Cursor, func(kv.Preloaded) bool {
+		cancel()
+		return true
+	})
+	same(t, err, context.Canceled)
+	if cut.Cursor == broken.Cursor || cut.IsComplete {
+		t.Fatalf("%v after %v", cut, broken)
+	}
+	same(t, fmt.Sprint(there.Preload(ending, pattern, 7, nil)), "{7 false 0 0 0} context canceled")
+	done, err := there.Preload(ctx, pattern, cut.Cursor, nil)
+	ok(t, err)
+	same(t, done.IsComplete, true)
+	same(t, broken.Copied+cut.Copied+done.Copied, keys)
+	length, err := there.Len()
+	ok(t, err)
+	same(t, length, keys)
+
+	_, err = here.Delete([]byte("user:7"))
+	ok(t, err)
+	ok(t, here.Flush(ctx, patience))
+	done, err = there.Preload(ctx, pattern, 0, nil)
+	ok(t, err)
+	same(t, fmt.Sprint(done.Copied, done.Removed), "0 1")
+
+	var panicked *kv.PanicError
+	if _, err = there.Preload(ctx, pattern, 0, func(kv.Preloaded) bool { panic("on purpose") }); !errors.As(err, &panicked) {
+		t.Fatal(err)
+	}
+	// After an error too it tells how far it came.
+	failed, err := there.Preload(ctx, pattern, 0, func(kv.Preloaded) bool {
+		server.kill()
+		return true
+	})
+	fails(t, err, kv.ErrTier)
+	if failed.Cursor == 0 || failed.IsComplete {
+		t.Fatal(failed)
+	}
+}
+
+func TestEntriesGoOverTLSToWhoIsVouchedFor(t *testing.T) {
+	dir := t.TempDir()
+	run(t, "../../scripts/certificates.sh", dir)
+	file := func(name string) string { return filepath.Join(dir, name) }
+	var address string
+	startRedisWith(t, func() []string {
+		address = freeAddress(t)
+		_, port, err := net.SplitHostPort(address)
+		ok(t, err)
+		return []string{"--tls-port", port, "--tls-cert-file", file("server.pem"), "--tls-key-file", file("server.key"),
+			"--tls-ca-cert-file", file("ca.pem"), "--tls-auth-clients", "yes"}
+	})
+	over := func(more ...kv.Option) *kv.Db {
+		return inMemory(t, append([]kv.Option{kv.WithTierURL("rediss://" + address), kv.WithTierBackoffMax(50 * time.Millisecond)}, more...)...)
+	}
+	ca, client := kv.WithTierCAFile(file("ca.pem")), kv.WithTierClientCertificate(file("client.pem"), file("client.key"))
+	here, there := over(ca, client), over(ca, client)
+	ok(t, here.Set([]byte("k"), []byte("v")))
+	ok(t, here.Flush(ctx, patience))
+	holdsValue(t, there, "k", "v")
+	for _, refused := range []*kv.Db{over(ca), over(kv.WithTierCAFile(file("other.pem")), client)} {
+		ok(t, refused.Set([]byte("secret"), nil))
+		fails(t, refused.Flush(ctx, 300*time.Millisecond), kv.ErrTier)
+	}
+	_, err := there.Get([]byte("secret"))
+	fails(t, err, kv.ErrNotFound)
+	_, err = kv.OpenInMemory(kv.WithTierURL("rediss://"+address), kv.WithTierCAFile(file("none")))
+	fails(t, err, kv.ErrInvalidOption)
+	_, err = kv.OpenInMemory(kv.WithTierURL("redis://"+address), ca)
+	fails(t, err, kv.ErrInvalidOption)
 }
 
 func TestEveryOptionOfTheTierIsTakenAndBadOnesAreNamedWithoutAPassword(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	kv "github.com/libkv/libkv/bindings/go"
 )
@@ -30,6 +31,23 @@ func waitingCalls(t *testing.T, db *kv.Db) map[string]func(context.Context) erro
 			_, err := db.GetOrLoad(ctx, []byte("k"), kv.ExpireDefault, func(context.Context, []byte) ([]byte, error) {
 				return nil, kv.ErrNotFound
 			})
+			return err
+		},
+		"Flush": func(ctx context.Context) error { return db.Flush(ctx, time.Second) },
+		"IncrementShared": func(ctx context.Context) error {
+			_, err := db.IncrementShared(ctx, []byte("k"), 1)
+			return err
+		},
+		"AddShared": func(ctx context.Context) error {
+			_, err := db.AddShared(ctx, []byte("k"), []byte("w"), kv.ExpireDefault)
+			return err
+		},
+		"CompareAndSwapShared": func(ctx context.Context) error {
+			_, err := db.CompareAndSwapShared(ctx, []byte("k"), []byte("v"), []byte("w"))
+			return err
+		},
+		"Preload": func(ctx context.Context) error {
+			_, err := db.Preload(ctx, []byte("*"), 0, nil)
 			return err
 		},
 		"Verify": func(ctx context.Context) error {

@@ -6,6 +6,8 @@ mod lead;
 mod load;
 mod load_options;
 #[cfg(feature = "redis")]
+mod many;
+#[cfg(feature = "redis")]
 mod preload;
 mod read;
 mod scan;
@@ -191,6 +193,11 @@ impl Db {
     #[cfg(not(feature = "redis"))]
     fn ask_tier(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(None)
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn ask_tier_many<K>(&self, _keys: &[K], _values: &mut [Option<Vec<u8>>]) -> Result<()> {
+        Ok(())
     }
 
     /// Nor are there copies that could go.

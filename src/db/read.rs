@@ -258,9 +258,7 @@ impl Db {
         let found = pin.get_many(keys)?;
         let mut values: Vec<_> = found.into_iter().map(|value| value.map(Value::into_vec)).collect();
         drop(pin);
-        for (value, key) in values.iter_mut().zip(keys).filter(|(value, _)| value.is_none()) {
-            *value = self.ask_tier(key.as_ref())?;
-        }
+        self.ask_tier_many(keys, &mut values)?;
         Ok(values)
     }
 

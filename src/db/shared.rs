@@ -10,7 +10,7 @@ use crate::tier::{forget_copy, Act, Change, Decided, Fetched, Tier, TierStats, R
 use std::time::Duration;
 
 /// Whether a change of this store says that a key is gone, and the tier was not told yet: then only the store knows.
-fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
+pub(super) fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
     seen.live.is_none() && store.has_unsent(seen)
 }
 
@@ -20,7 +20,7 @@ fn gone_each_time() -> Error {
 
 /// Which copies are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keeps {
+pub(super) enum Keeps {
     /// Those that cannot grow old unnoticed, where that is not wanted.
     Heard,
     /// Every one: whoever asks for it drops it soon.
@@ -43,7 +43,7 @@ impl Db {
     }
 
     #[cold]
-    fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         {
             let guard = crossbeam_epoch::pin();
@@ -88,7 +88,19 @@ impl Db {
         if is_gone {
             return Ok(None);
         }
-        let Fetched::Found { value, expire_at_ms, .. } = tier.fetch(key)? else { return Ok(None) };
+        self.take_answer(tier, key, tier.fetch(key)?, keeps)
+    }
+
+    /// The value that the tier has told of, of which a copy is kept.
+    pub(super) fn take_answer(
+        &self,
+        tier: &Tier,
+        key: &[u8],
+        fetched: Fetched,
+        keeps: Keeps,
+    ) -> Result<Option<Vec<u8>>> {
+        let store = self.open_store()?;
+        let Fetched::Found { value, expire_at_ms, .. } = fetched else { return Ok(None) };
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }

@@ -64,6 +64,10 @@ pub mod stats;
 
 pub mod tier;
 
+pub mod shared;
+
+pub mod preload;
+
 pub mod transfer;
 
 pub mod verify;

@@ -8,7 +8,7 @@ use super::status::*;
 use super::types::kv_set_options;
 use std::ffi::c_void;
 
-fn met(met: bool) -> kv_status {
+pub(super) fn met(met: bool) -> kv_status {
     if met {
         KV_OK
     } else {

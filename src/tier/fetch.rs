@@ -9,10 +9,10 @@ use redis::Value;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Keys asked for at once.
-const KEYS_MAX: usize = 256;
+pub(crate) const KEYS_MAX: usize = 256;
 /// Replies that one key takes.
 const REPLIES: usize = 4;
 
@@ -47,6 +47,20 @@ impl Slot {
         *self.outcome() = Some(outcome);
         self.come.notify_one();
     }
+
+    fn wait(&self, until: Instant) -> Outcome {
+        let mut outcome = self.outcome();
+        loop {
+            if let Some(outcome) = outcome.take() {
+                return outcome;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::new("no answer in time"));
+            }
+            outcome = self.come.wait_timeout(outcome, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
 }
 
 struct Wanted {
@@ -62,6 +76,14 @@ struct Queue {
     /// A line for the logger.
     note: Option<String>,
     is_shut: bool,
+}
+
+impl Queue {
+    fn want(&mut self, key: Vec<u8>) -> Arc<Slot> {
+        let slot = Arc::new(Slot::default());
+        self.wanted.push_back(Wanted { key, slot: Arc::clone(&slot) });
+        slot
+    }
 }
 
 /// Where callers and the thread meet.
@@ -92,28 +114,38 @@ impl Fetches {
 
     /// What Redis holds for a key, by `until`.
     pub(super) fn fetch(&self, key: Vec<u8>, until: Instant) -> Outcome {
-        let slot = Arc::new(Slot::default());
-        {
-            let mut queue = self.queue();
-            if queue.is_shut {
-                return Err(Failure::new("the store is closed"));
+        let slot = self.open_queue()?.want(key);
+        self.come.notify_one();
+        slot.wait(until)
+    }
+
+    /// As `fetch`, for many keys: as many as `KEYS_MAX` are one question. Each may take `timeout` after the one before it, so that
+    /// long values have as much time as if they were asked for one by one; the first that takes longer ends the wait for the rest.
+    pub(super) fn fetch_many(&self, keys: &[&[u8]], timeout: Duration) -> Result<Vec<Outcome>, Failure> {
+        let mut queue = self.open_queue()?;
+        let slots: Vec<_> = keys.iter().map(|key| queue.want(key.to_vec())).collect();
+        drop(queue);
+        self.come.notify_one();
+        let mut until = moment_after(timeout);
+        let wait = |slot: &Arc<Slot>| {
+            let outcome = slot.wait(until);
+            if outcome.is_ok() {
+                until = moment_after(timeout);
             }
-            if let Some((_, why)) = queue.refused.as_ref().filter(|(at, _)| Instant::now() < *at) {
-                return Err(why.clone());
-            }
-            queue.wanted.push_back(Wanted { key, slot: Arc::clone(&slot) });
-            self.come.notify_one();
+            outcome
+        };
+        Ok(slots.iter().map(wait).collect())
+    }
+
+    /// The queue, unless nobody is to wait for an answer now.
+    fn open_queue(&self) -> Result<MutexGuard<'_, Queue>, Failure> {
+        let queue = self.queue();
+        if queue.is_shut {
+            return Err(Failure::new("the store is closed"));
         }
-        let mut outcome = slot.outcome();
-        loop {
-            if let Some(outcome) = outcome.take() {
-                return outcome;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::new("no answer in time"));
-            }
-            outcome = slot.come.wait_timeout(outcome, left).unwrap_or_else(PoisonError::into_inner).0;
+        match queue.refused.as_ref().filter(|(at, _)| Instant::now() < *at) {
+            Some((_, why)) => Err(why.clone()),
+            None => Ok(queue),
         }
     }
 

@@ -22,7 +22,7 @@ mod pusher;
 
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
-pub(crate) use fetch::Fetched;
+pub(crate) use fetch::{Fetched, KEYS_MAX as FETCHED_KEYS_MAX};
 pub(crate) use lease::Lease;
 pub(crate) use preload::Scanning;
 
@@ -353,6 +353,16 @@ impl Tier {
     pub(crate) fn fetch(&self, key: &[u8]) -> Result<Fetched> {
         let until = moment_after(self.shared.options.timeout);
         self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
+    }
+
+    /// What Redis holds for each of some keys.
+    pub(crate) fn fetch_many(&self, keys: &[&[u8]]) -> Vec<Result<Fetched>> {
+        match self.shared.fetches.fetch_many(keys, self.shared.options.timeout) {
+            Ok(fetched) => {
+                fetched.into_iter().map(|one| one.map_err(|failure| tier_error(&failure))).collect()
+            }
+            Err(failure) => keys.iter().map(|_| Err(tier_error(&failure))).collect(),
+        }
     }
 
     /// A read that could not be answered is a miss where that was chosen. One that was answered with what is no value is not.

@@ -11,7 +11,14 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub(super) struct TlsFiles {
     pub(super) ca: Option<PathBuf>,
-    pub(super) client: Option<(PathBuf, PathBuf)>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    pub(super) fn is_given(&self) -> bool {
+        self.ca.is_some() || self.certificate.is_some() || self.key.is_some()
+    }
 }
 
 /// How to speak to one server.
@@ -59,14 +66,15 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(|e| e.to_string())?;
         let builder = builder.with_root_certificates(roots);
-        let config = match &files.client {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
+        let config = match (&files.certificate, &files.key) {
+            (None, None) => builder.with_no_client_auth(),
+            (Some(certificate), Some(key)) => {
                 let chain = certificates(certificate)?;
                 let said = |e: &dyn std::fmt::Display| format!("{}: {e}", key.display());
                 let key = PrivateKeyDer::from_pem_file(key).map_err(|e| said(&e))?;
                 builder.with_client_auth_cert(chain, key).map_err(|e| said(&e))?
             }
+            _ => return Err("a client certificate needs its key, and a key its certificate".into()),
         };
         let name = ServerName::try_from(host.to_string()).map_err(|e| format!("host {host}: {e}"))?;
         Ok(Tls { config: Arc::new(config), name })

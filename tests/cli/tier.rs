@@ -38,6 +38,110 @@ fn what_one_store_sets_and_deletes_another_one_sees() {
 }
 
 #[test]
+fn what_redis_decides_counts_once_each_for_all_who_share() {
+    let redis = Redis::start();
+    let places: Vec<Place> = (0..4).map(|_| Place::new()).collect();
+    std::thread::scope(|scope| {
+        for place in &places {
+            let redis = &redis;
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    shared(place, redis, "incr", &["n", "2", "--shared"]).ok();
+                }
+            });
+        }
+    });
+    assert_eq!(redis.get("t:n").as_deref(), Some(&b"40"[..]));
+    let (here, there) = (&places[0], &places[1]);
+    shared(here, &redis, "set", &["lock", "me", "--shared", "--if-absent", "--ttl", "1h"]).ok();
+    assert!((1..=3_600_000).contains(&redis.pttl("t:lock")));
+    shared(there, &redis, "set", &["lock", "you", "--shared", "--if-absent"]).failed(1, &["a value already"]);
+    shared(there, &redis, "set", &["lock", "you", "--shared", "--if-value", "you"])
+        .failed(1, &["another value"]);
+    let swapped = shared(there, &redis, "set", &["lock", "you", "--shared", "--if-value", "me", "--json"]);
+    assert_eq!(swapped.ok().json(), serde_json::json!({"key": "lock", "set": true, "version": null}));
+    assert_eq!(redis.get("t:lock").as_deref(), Some(&b"you"[..]));
+    assert!(redis.pttl("t:lock") > 0, "it keeps its expiry");
+
+    shared(here, &redis, "set", &["k", "v", "--shared"]).failed(2, &["--if-absent", "--if-value"]);
+    here.kv("incr", &["n", "--shared"]).failed(2, &["--tier-url"]);
+    shared(here, &redis, "set", &["k", "v", "--if-value", "w"]).failed(2, &["--shared"]);
+    redis.set("t:text", "t");
+    shared(here, &redis, "incr", &["text", "--shared"]).failed(4, &["text"]);
+}
+
+#[test]
+fn a_pattern_is_preloaded_and_can_be_gone_on_from() {
+    const KEYS: usize = 2000;
+    let mut redis = Redis::start();
+    let mut pipe = redis::pipe();
+    for n in 0..KEYS {
+        pipe.set(format!("t:user:{n}"), n).ignore();
+    }
+    pipe.exec(&mut redis.client()).unwrap();
+    redis.set("t:other", "x");
+    let (here, there) = (Place::new(), Place::new());
+    assert_eq!(shared(&here, &redis, "preload", &["user:*"]).ok().text(), format!("{KEYS}\n"));
+    assert_eq!(here.kv("get", &["user:7"]).ok().text(), "7");
+    here.kv("get", &["other"]).failed(1, &["no key"]);
+
+    let lines = shared(&there, &redis, "preload", &["--json"]).ok();
+    let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert!(lines.len() > 2 && last["done"] == true && last["copied"] == KEYS + 1, "{last}");
+    let cursor = lines[0]["cursor"].as_u64().unwrap().to_string();
+    let later = Place::new();
+    let rest = shared(&later, &redis, "preload", &["--cursor", &cursor, "--quiet"]).ok();
+    let rest: u64 = rest.text().trim().parse().unwrap();
+    assert_eq!(lines[0]["copied"].as_u64().unwrap() + rest, KEYS as u64 + 1);
+
+    shared(&there, &redis, "del", &["user:7"]).ok();
+    let again = shared(&here, &redis, "preload", &["user:*", "--json"]).ok();
+    let last: Value = serde_json::from_str(again.text().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["copied"], &last["removed"]), (&0.into(), &1.into()));
+    here.kv("get", &["user:7"]).failed(1, &["no key"]);
+    here.kv("preload", &[]).failed(2, &["--tier-url"]);
+    redis.kill();
+    let failed = shared(&here, &redis, "preload", &["--cursor", "7", "--tier-timeout", "100ms"]);
+    assert!(failed.code == Some(3) && failed.err.contains("--cursor 7"), "{failed:?}");
+}
+
+#[cfg(feature = "redis-tls")]
+#[test]
+fn entries_go_over_tls_to_who_is_vouched_for() {
+    let place = Place::new();
+    let dir = place.at("certificates");
+    fs::create_dir(&dir).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/certificates.sh");
+    assert!(std::process::Command::new(script).arg(&dir).status().unwrap().success());
+    let file = |name: &str| format!("{dir}/{name}");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+    ]);
+    let url = format!("rediss://127.0.0.1:{port}");
+    let over = |more: &[&str]| {
+        place.kv("set", &[&["k", "v", "--tier-writes", "through", "--tier-url", &url], more].concat())
+    };
+    let unknown = over(&["--tier-ca-file", &ca]);
+    assert!(unknown.code == Some(3) && unknown.err.contains("tier: "), "{unknown:?}");
+    over(&["--tier-ca-file", &ca, "--tier-client-key", &file("client.key")]).failed(2, &["certificate"]);
+    assert_eq!(redis.get("k"), None);
+    let client = [file("client.pem"), file("client.key")];
+    over(&["--tier-ca-file", &ca, "--tier-client-certificate", &client[0], "--tier-client-key", &client[1]])
+        .ok();
+    assert_eq!(redis.get("k").as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
 fn what_redis_did_not_take_is_told_and_sent_by_flush() {
     let mut redis = Redis::start();
     let place = Place::new();

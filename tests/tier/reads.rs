@@ -45,6 +45,112 @@ fn a_miss_is_asked_once_and_never_again_for_the_same_call() {
     assert_eq!(db.tier_stats().unwrap().unwrap().fetches, 200);
 }
 
+/// How often Redis had something to read.
+fn reads_processed(redis: &Redis) -> u64 {
+    let info: String = redis::cmd("INFO").arg("stats").query(&mut redis.client()).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn the_misses_of_one_call_share_a_few_round_trips() {
+    const KEYS: usize = 1000;
+    let redis = Redis::start();
+    let mut pipe = redis::pipe();
+    (0..KEYS).filter(|n| n % 2 == 0).for_each(|n| {
+        pipe.set(format!("t:{n}"), format!("v{n}")).ignore();
+    });
+    pipe.exec(&mut redis.client()).unwrap();
+    let _: () = redis::cmd("PEXPIRE").arg("t:0").arg(60_000).query(&mut redis.client()).unwrap();
+    let db = in_memory(&redis);
+    db.set(b"1", b"own").unwrap();
+    db.set(b"2", b"gone").unwrap();
+    db.delete(b"2").unwrap();
+    db.flush(PATIENCE).unwrap();
+    // The connection that asks is there.
+    assert_eq!(db.get(b"none").unwrap(), None);
+    // Some come twice.
+    let keys: Vec<String> = (0..KEYS).chain([0, 3]).map(|n| n.to_string()).collect();
+    let before = reads_processed(&redis);
+    let values = db.get_many(&keys).unwrap();
+    let reads = reads_processed(&redis) - before;
+    for (key, value) in keys.iter().zip(values) {
+        let expected = match key.as_str() {
+            "1" => bytes("own"),
+            "2" => None,
+            even if even.ends_with(['0', '2', '4', '6', '8']) => bytes(&format!("v{key}")),
+            _ => None,
+        };
+        assert_eq!(value, expected, "{key}");
+    }
+    assert!(reads < 60, "{reads} reads for {KEYS} keys");
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, KEYS as u64);
+    let Some(Ttl::Remaining(left)) = db.ttl(b"0").unwrap() else { panic!("the copy lost its time") };
+    assert!(left <= Duration::from_secs(60), "{left:?}");
+    // Copies were kept, and a key that Redis has not is a miss anew.
+    assert_eq!(db.get_many(&["0", "4", "998"]).unwrap(), [bytes("v0"), bytes("v4"), bytes("v998")]);
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, KEYS as u64);
+}
+
+#[test]
+fn calls_for_the_same_keys_at_once_ask_for_each_of_them_once() {
+    const KEYS: usize = 300;
+    let redis = Redis::start();
+    (0..KEYS).for_each(|n| redis.set(&format!("t:{n}"), "v"));
+    let db = with(TierOptions::new(redis.url()).timeout(PATIENCE)).in_memory().unwrap();
+    redis.hang();
+    std::thread::scope(|scope| {
+        let mut readers = Vec::new();
+        for reader in 0..8 {
+            let db = &db;
+            readers.push(scope.spawn(move || {
+                let mut keys: Vec<String> = (0..KEYS).map(|n| n.to_string()).collect();
+                // Each begins elsewhere, so that each waits for some that others have asked for.
+                keys.rotate_left(reader * KEYS / 8);
+                assert_eq!(db.get_many(&keys).unwrap(), vec![bytes("v"); KEYS]);
+            }));
+            let single = (reader * KEYS / 8).to_string();
+            readers.push(scope.spawn(move || assert_eq!(db.get(single.as_bytes()).unwrap(), bytes("v"))));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        redis.go_on();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert_eq!(db.tier_stats().unwrap().unwrap().fetches, KEYS as u64);
+}
+
+#[test]
+fn copies_of_one_call_leave_alone_what_was_changed_meanwhile() {
+    const KEYS: usize = 300;
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).timeout(PATIENCE)).in_memory().unwrap();
+    (0..KEYS).for_each(|n| redis.set(&format!("t:{n}"), "old"));
+    let keys: Vec<String> = (0..KEYS).map(|n| n.to_string()).collect();
+    redis.hang();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| db.get_many(&keys).unwrap());
+        // The reader is on its way once Redis, which does not read, has more to read.
+        std::thread::sleep(Duration::from_millis(50));
+        for (n, key) in keys.iter().enumerate() {
+            match n % 3 {
+                0 => db.set(key.as_bytes(), b"new").unwrap(),
+                1 => assert!(!db.delete(key.as_bytes()).unwrap()),
+                _ => {}
+            }
+        }
+        redis.go_on();
+        reader.join().unwrap();
+    });
+    for again in 0..2 {
+        for (n, value) in db.get_many(&keys).unwrap().into_iter().enumerate() {
+            let expected = [bytes("new"), None, bytes("old")][n % 3].clone();
+            assert_eq!(value, expected, "{n}, time {again}");
+        }
+        db.flush(PATIENCE).unwrap();
+    }
+    assert_eq!((redis.get("t:0"), redis.get("t:1"), redis.get("t:2")), (bytes("new"), None, bytes("old")));
+}
+
 #[test]
 fn changes_that_depend_on_what_stands_see_what_redis_holds() {
     let redis = Redis::start();
@@ -140,11 +246,16 @@ fn readers_beside_deleters_never_see_a_deleted_key_again() {
     let db = in_memory(&redis);
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
+        for reader in 0..3 {
+            let (db, ends) = (&db, &ends);
+            scope.spawn(move || {
+                let keys: Vec<String> = (0..8).map(|key| format!("{key}")).collect();
                 while !ends.load(Ordering::Relaxed) {
-                    for key in 0..8 {
-                        let _ = db.get(format!("{key}").as_bytes());
+                    if reader == 0 {
+                        let _ = db.get_many(&keys);
+                    }
+                    for key in &keys {
+                        let _ = db.get(key.as_bytes());
                     }
                 }
             });
@@ -180,7 +291,9 @@ fn a_redis_that_cannot_be_asked_is_an_error_in_time_or_a_miss_where_that_was_cho
     let began = Instant::now();
     assert!(matches!(strict.get(b"k"), Err(Error::Tier { .. })));
     assert_eq!(lenient.get(b"k").unwrap(), None);
-    assert!(began.elapsed() < 4 * timeout, "{:?}", began.elapsed());
+    assert!(matches!(strict.get_many(&["k", "l", "local"]), Err(Error::Tier { .. })));
+    assert_eq!(lenient.get_many(&["k", "l"]).unwrap(), [None, None]);
+    assert!(began.elapsed() < 6 * timeout, "{:?}", began.elapsed());
     assert_eq!(strict.get(b"local").unwrap(), bytes("v"));
     redis.go_on();
     redis.kill();
@@ -236,6 +349,14 @@ fn a_loader_runs_only_for_what_redis_has_not_either_and_what_it_brings_is_sent()
     // A loader may read, its own key too.
     let own = db.get_or_load(b"own", SetOptions::new(), || db.get(b"own"));
     assert_eq!(own.unwrap(), None);
+    let many = db.get_or_load(b"many", SetOptions::new(), || {
+        assert_eq!(
+            db.get_many(&["many", "there", "nowhere", "none"])?,
+            [None, bytes("v"), bytes("loaded"), None]
+        );
+        Ok::<_, Error>(None)
+    });
+    assert_eq!(many.unwrap(), None);
     db.flush(PATIENCE).unwrap();
     assert_eq!((redis.get("t:there"), redis.get("t:nowhere")), (bytes("v"), bytes("loaded")));
 }

@@ -6,7 +6,7 @@ use super::{bytes, with, PATIENCE};
 use kv::{Error, TierOptions, WhenDeaf};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// Certificates in a directory.
@@ -17,30 +17,11 @@ struct Certificates {
 impl Certificates {
     /// Two authorities, a server and a client that the first vouches for.
     fn make() -> Certificates {
-        let certificates = Certificates { dir: tempfile::tempdir().unwrap() };
-        for authority in ["ca", "other"] {
-            certificates.openssl(&format!(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={authority} \
-                 -keyout {authority}.key -out {authority}.pem -addext basicConstraints=critical,CA:TRUE"
-            ));
-        }
-        for (name, names) in [("server", "IP:127.0.0.1"), ("client", "DNS:client")] {
-            certificates.openssl(&format!(
-                "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
-            ));
-            std::fs::write(certificates.path("ext"), format!("subjectAltName={names}\n")).unwrap();
-            certificates.openssl(&format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out {name}.pem"
-            ));
-        }
-        certificates
-    }
-
-    fn openssl(&self, arguments: &str) {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split_whitespace()).current_dir(self.dir.path()).stderr(Stdio::null());
-        let status = command.status().expect("openssl: apt-get install openssl");
-        assert!(status.success(), "openssl {arguments}");
+        let dir = tempfile::tempdir().unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/certificates.sh");
+        let status = Command::new(script).arg(dir.path()).status().unwrap();
+        assert!(status.success(), "openssl: scripts/need.sh openssl=openssl installs it");
+        Certificates { dir }
     }
 
     fn path(&self, name: &str) -> PathBuf {

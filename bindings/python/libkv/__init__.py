@@ -57,6 +57,7 @@ from ._handle import Path
 from ._memoize import Memoized
 from ._options import Clock, Event, OptionValue
 from ._pin import Pin
+from ._preload import Preloaded
 from ._scan import Entry, Scan
 from ._transfer import Report, Transferred, salvage, verify
 
@@ -120,12 +121,13 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
     zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES), `recover` (strict, salvage), `listener_queue`, `background` (True, False).
 
-    With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH) the store shares its entries through
+    With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis+unix:///PATH) the store shares its entries through
     Redis, as docs/tier.md says; calls that read or change entries may then also raise TierError. `tier_username`,
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
-    for `default_ttl`), `tier_unsent_deletes_max`, `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack,
-    msgpack-from-json), `tier_hashes` (refused, json, msgpack), `tier_resync_every` (none, or a time).
+    for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
+    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json), `tier_hashes` (refused, json, msgpack),
+    `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
     """
@@ -214,6 +216,7 @@ __all__ = [
     "Pickle",
     "Pin",
     "PinnedError",
+    "Preloaded",
     "ReadOnlyError",
     "Report",
     "Scan",

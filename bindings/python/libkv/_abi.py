@@ -93,11 +93,22 @@ class Transferred(ctypes.Structure):
     _fields_ = [("entries", c_uint64), ("expired", c_uint64), ("bytes", c_uint64)]
 
 
+class Preloaded(ctypes.Structure):
+    _fields_ = [
+        ("cursor", c_uint64),
+        ("keys", c_uint64),
+        ("copied", c_uint64),
+        ("removed", c_uint64),
+        ("is_complete", c_uint32),
+    ]
+
+
 Listener = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(Event))
 Logger = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 Loader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
 Writer = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 Reader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
+Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, ctypes.POINTER(Preloaded))
 
 # Addresses of handles, structs and outputs; bytes that are read; bytes that end with NUL.
 _AT, _BYTES, _TEXT = c_void_p, c_char_p, c_char_p
@@ -182,6 +193,10 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_flush": [c_int32, _AT, c_uint64, _AT],
     "kv_tier_stats_json": [c_int32, _AT, _AT, _AT],
     "kv_tier_stats_prometheus": [c_int32, _AT, _AT, _AT],
+    "kv_increment_shared": [c_int32, *_KEY, c_int64, _AT, _AT],
+    "kv_add_shared": [c_int32, *_WRITE, _AT, _AT],
+    "kv_compare_and_swap_shared": [c_int32, *_KEY, _AT, _BYTES, c_size_t, _AT],
+    "kv_preload": [c_int32, *_KEY, c_uint64, Progress, _AT, _AT, _AT],
     "kv_export": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT, _AT],
     "kv_export_to": [c_int32, _AT, Writer, _AT, c_uint32, _AT, _AT, _AT],
     "kv_import": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT],

@@ -72,12 +72,16 @@ def get_many(handle: Any, keys: List[Key]) -> List[Optional[bytes]]:
     return values
 
 
+def address_of(data: bytes) -> int:
+    """Where bytes stand; valid while they live."""
+    return c_void_p.from_buffer(c_char_p(data)).value or 0
+
+
 def _addresses(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]", "array[int]"]:
     """The parts in one piece, where each begins, and how long it is."""
     whole = b"".join(parts)
     lens = array("Q", map(len, parts))
-    begin = c_void_p.from_buffer(c_char_p(whole)).value or 0
-    starts = array("Q", itertools.accumulate(lens, initial=begin))
+    starts = array("Q", itertools.accumulate(lens, initial=address_of(whole)))
     starts.pop()
     return whole, starts, lens
 
@@ -88,6 +92,19 @@ def _slices(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]"]:
     slices = array("Q", bytes(16 * len(parts)))
     slices[0::2], slices[1::2] = starts, lens
     return whole, slices
+
+
+def ask_many(handle: Any, keys: Sequence[bytes]) -> List[Optional[bytes]]:
+    """As `get_many`, of a store that may have to wait for Redis: without the interpreter's lock."""
+    whole, slices = _slices(keys)
+    table, error = c_void_p(), c_void_p()
+    check(lib.kv_get_many(handle, slices.buffer_info()[0], len(keys), byref(table), byref(error)), error)
+    del whole
+    try:
+        found = (_abi.Slice * len(keys)).from_address(table.value or 0)
+        return [None if value.data is None else _abi.bytes_at(value.data, value.len) for value in found]
+    finally:
+        lib.kv_free(table)
 
 
 def set_many(handle: Any, keys: Sequence[bytes], values: Sequence[bytes]) -> None:

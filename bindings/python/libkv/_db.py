@@ -228,13 +228,16 @@ class Db(Store, MutableMapping[bytes, V]):
 
         Raises NotAnIntegerError, IncrementOverflowError.
         """
+        return self._sum(lib.kv_increment, key, by)
+
+    increment = incr
+
+    def _sum(self, call: Callable[..., int], key: Key, by: int) -> int:
         if not -(2**63) <= by < 2**63:
             raise ValueError(f"an increment of {by}: must fit 64 bits")
         total = c_int64()
-        self._call(lib.kv_increment, key_bytes(key), by, byref(total))
+        self._call(call, key_bytes(key), by, byref(total))
         return total.value
-
-    increment = incr
 
     def delete(self, key: Key) -> bool:
         """Removes a key; False: it had no value. Works on a full disk."""
@@ -279,6 +282,38 @@ class Db(Store, MutableMapping[bytes, V]):
             if self.add(key, default):
                 return default
 
+    # One key, decided by Redis.
+
+    def incr_shared(self, key: Key, by: int = 1) -> int:
+        """Adds to the decimal number that a key holds in Redis (0 when it has no value), keeps its expiry, and gives the sum:
+        of all processes that share the key each addition counts, exactly once. Costs two round trips, which threads that call
+        at once share. What this store has changed before is sent first; the sum stays here as a copy.
+
+        Raises TierError: with "tier: not applied" at its beginning nothing was changed; else no answer came in the time of
+        `tier_timeout`, and it was applied once or not at all. NotAnIntegerError, IncrementOverflowError.
+        """
+        return self._sum(lib.kv_increment_shared, key, by)
+
+    increment_shared = incr_shared
+
+    def add_shared(self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None) -> bool:
+        """Sets a key if it has no value in Redis; False: it has one. Of all processes that share the key one does. KEEP counts
+        as the store's default. Raises as `incr_shared`."""
+        data = self._encode(value)
+        kind, ms = expiry_of(expire, expire_at)
+        options = byref(_abi.SetOptions(_abi.ALWAYS, kind, ms, 0))
+        return not self._call(lib.kv_add_shared, key_bytes(key), data, len(data), options)
+
+    def compare_and_swap_shared(self, key: Key, expected: Optional[V], value: V) -> bool:
+        """Sets a key, keeping its expiry, if it holds `expected` in Redis (None: if it has no value); False: it does not. It
+        compares what the codec makes of the values, since versions are each store's own. Raises as `incr_shared`."""
+        data = self._encode(value)
+        wanted: Any = None
+        if expected is not None:
+            held = self._encode(expected)
+            wanted = byref(_abi.Slice(_batch.address_of(held), len(held)))
+        return not self._call(lib.kv_compare_and_swap_shared, key_bytes(key), wanted, data, len(data))
+
     # Expiry of one key.
 
     def expire(self, key: Key, after: Any) -> bool:
@@ -301,13 +336,16 @@ class Db(Store, MutableMapping[bytes, V]):
 
     def get_many(self, keys: Iterable[Key], default: Any = None) -> List[Any]:
         """The values of many keys, in their order, with `default` for those that have none. Each is as of a moment of its
-        own. Crosses into the library once, and with a tier once more for each key that the store does not have."""
+        own. Crosses into the library once, and with a tier once more for what the store does not have, in a few questions
+        to Redis."""
         names = list(keys)
         values: List[Any] = _batch.get_many(self._at, names)
         if self._asks:
-            for at, value in enumerate(values):
-                if value is None:
-                    values[at] = self._owned(lib.kv_get_owned, key_bytes(names[at]))
+            missing = [at for at, value in enumerate(values) if value is None]
+            if missing:
+                asked = _batch.ask_many(self._at, [key_bytes(names[at]) for at in missing])
+                for at, value in zip(missing, asked):
+                    values[at] = value
         if self._is_bytes:
             if default is None or None not in values:
                 return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ctypes import byref, c_void_p, string_at
 from datetime import timedelta
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
@@ -14,7 +15,7 @@ lib = _abi.lib
 #: Deleted, taken or cleared; its time was over; the store had to make room.
 CAUSES = {_abi.CAUSE_DELETED: "deleted", _abi.CAUSE_EXPIRED: "expired", _abi.CAUSE_EVICTED: "evicted"}
 
-OptionValue = Union[str, int, float, bool, timedelta, None]
+OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", None]
 
 
 class Event(NamedTuple):
@@ -73,8 +74,10 @@ def _text(value: OptionValue) -> str:
         return "true" if value else "false"
     if isinstance(value, (float, timedelta)):
         return f"{milliseconds(value)}ms"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if not isinstance(value, (str, int)):
-        raise TypeError(f"an option's value is text, a number or a time, not {type(value).__name__}")
+        raise TypeError(f"an option's value is text, a path, a number or a time, not {type(value).__name__}")
     return str(value)
 
 

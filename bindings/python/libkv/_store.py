@@ -7,11 +7,12 @@ from ctypes import byref, c_uint64, c_void_p
 from datetime import timedelta
 from typing import IO, Any, Callable, Dict, List, Optional, Union, cast
 
-from . import _abi, _transfer
+from . import _abi, _preload, _transfer
 from ._batch import Key, key_bytes
 from ._errors import check
 from ._handle import Handle, Path, path_bytes
 from ._options import milliseconds
+from ._preload import Preloaded
 from ._transfer import Transferred, take_text
 
 lib = _abi.lib
@@ -42,6 +43,24 @@ class Store:
         TierError with what keeps Redis from it, and the changes are still sent. Without a tier: nothing to wait for."""
         ms = milliseconds(timeout)
         self._do(lambda at, error: lib.kv_flush(at, ms, error))
+
+    def preload(
+        self,
+        pattern: Key = b"*",
+        cursor: int = 0,
+        progress: Optional[Callable[[Preloaded], Optional[bool]]] = None,
+    ) -> Preloaded:
+        """Copies what Redis holds under the keys of a pattern (as Redis' own: `*`, `?`, `[a-c]`, a backslash before what is meant
+        literally; without `tier_prefix`), with the time that is left, and then removes what stands here under such keys and
+        Redis does not hold any more. Changes of this store are not overwritten, and no read waits.
+
+        `progress` hears after each portion how far it came, in this thread; if it returns False (None goes on) the preload is
+        broken off. `cursor`: where an earlier call came to; it is good as long as Redis runs.
+
+        Raises TierError when Redis fails (what `progress` heard last is where to go on), without a tier, and when no copies are
+        kept because changes by others are not heard. What `progress` raises is raised here.
+        """
+        return _preload.preload(self._at, key_bytes(pattern), cursor, progress)
 
     def compact(self) -> None:
         """Rewrites the log so that it holds little but what lives. Compaction also runs by itself."""

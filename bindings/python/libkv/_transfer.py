@@ -80,7 +80,7 @@ def export(
     callback = _abi.Writer(write)
     status = lib.kv_export_to(handle, callback, None, kind, byref(options), byref(done), byref(error))
     del keep
-    _finish(status, error, raised)
+    finish(status, error, raised)
     # Ctrl-C can strike at the first step of `write`, before its `try`: ctypes then prints it and may answer 0, "taken".
     # In both formats each entry ends a line; an object has two lines more.
     expected = done.entries if kind == _abi.FORMAT_NDJSON else done.entries + 2 if done.entries else 1
@@ -113,11 +113,11 @@ def import_(handle: Any, source: Union[Path, IO[bytes]], format: str) -> Transfe
         return 0
 
     status = lib.kv_import_from(handle, _abi.Reader(read), None, kind, byref(done), byref(error))
-    _finish(status, error, raised)
+    finish(status, error, raised)
     return _done(done)
 
 
-def _finish(status: int, error: c_void_p, raised: List[BaseException]) -> None:
+def finish(status: int, error: c_void_p, raised: List[BaseException]) -> None:
     """What a callback raised comes before what the library made of it."""
     if raised:
         if error:

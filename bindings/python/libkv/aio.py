@@ -32,7 +32,7 @@ from typing import (
     Union,
 )
 
-from . import Db, Transferred
+from . import Db, Preloaded, Transferred
 from ._batch import Change, Key, key_bytes
 from ._db import _MISSING
 from ._expiry import Expire, ExpireAt
@@ -132,6 +132,19 @@ class AsyncDb(Generic[V]):
 
     increment = incr
 
+    async def incr_shared(self, key: Key, by: int = 1) -> int:
+        return await self._run(self.db.incr_shared, key, by)
+
+    increment_shared = incr_shared
+
+    async def add_shared(
+        self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None
+    ) -> bool:
+        return await self._run(self.db.add_shared, key, value, expire, expire_at=expire_at)
+
+    async def compare_and_swap_shared(self, key: Key, expected: Optional[V], value: V) -> bool:
+        return await self._run(self.db.compare_and_swap_shared, key, expected, value)
+
     async def delete(self, key: Key) -> bool:
         return await self._run(self.db.delete, key)
 
@@ -190,6 +203,25 @@ class AsyncDb(Generic[V]):
 
     async def flush(self, timeout: Union[float, timedelta]) -> None:
         await self._run(self.db.flush, timeout)
+
+    async def preload(
+        self,
+        pattern: Key = b"*",
+        cursor: int = 0,
+        progress: Optional[Callable[[Preloaded], Optional[bool]]] = None,
+    ) -> Preloaded:
+        """As `Db.preload`; `progress` is called by the executor. A task that is cancelled breaks it off after the portion that it
+        is at."""
+        is_cancelled = threading.Event()
+
+        def tell(done: Preloaded) -> Optional[bool]:
+            return False if is_cancelled.is_set() else progress(done) if progress else None
+
+        try:
+            return await self._run(self.db.preload, pattern, cursor, tell)
+        except asyncio.CancelledError:
+            is_cancelled.set()
+            raise
 
     async def compact(self) -> None:
         await self._run(self.db.compact)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -45,6 +46,12 @@ def redis_program() -> str:
     found = shutil.which("redis-server") or shutil.which("redis-server", path=os.defpath + ":/usr/local/bin")
     assert found, "no redis-server: scripts/need.sh redis-server=redis-server installs it"
     return found
+
+
+def certificates(directory: Path) -> None:
+    """What scripts/certificates.sh makes."""
+    script = REPOSITORY / "scripts" / "certificates.sh"
+    subprocess.run(["/bin/sh", str(script), str(directory)], check=True, env={"PATH": os.defpath})
 
 
 def wait_until(condition: Any, what: str) -> None:

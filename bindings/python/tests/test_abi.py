@@ -46,6 +46,7 @@ def test_every_status_and_constant_has_the_value_of_the_header() -> None:
         (_abi.ScanOptions, "kv_scan_options"),
         (_abi.Entry, "kv_entry"),
         (_abi.Transferred, "kv_transferred"),
+        (_abi.Preloaded, "kv_preloaded"),
     ],
 )
 def test_every_struct_has_the_fields_of_the_header(struct: "type[ctypes.Structure]", name: str) -> None:

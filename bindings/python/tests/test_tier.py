@@ -14,22 +14,28 @@ from pathlib import Path
 from typing import Any, Iterator, List, Optional
 
 import pytest
-from conftest import REPOSITORY, redis_program, wait_until
+from conftest import REPOSITORY, certificates, redis_program, wait_until
 
 import libkv
 import libkv.aio
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 class Redis:
     """On a port that was free."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self._options = options
         self._process: Optional[subprocess.Popen[bytes]] = None
         while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+            self.port = free_port()
             # Another process may take it first.
             if self._try_up():
                 break
@@ -40,7 +46,8 @@ class Redis:
 
     def _try_up(self) -> bool:
         command = [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        process = subprocess.Popen([*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
+        command += ["--dir", str(self._directory), *self._options]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_until(lambda: self.answers() or process.poll() is not None, "redis-server answers")
         if process.poll() is not None:
             return False
@@ -196,6 +203,107 @@ def test_a_tier_that_cannot_be_reached_raises_its_own_error_and_loses_nothing(re
             assert "\nkv_tier_unsent_keys 0\n" in db.tier_stats_prometheus()
 
 
+def test_what_redis_decides_holds_for_every_store_that_shares_the_key(redis: Redis) -> None:
+    with shared(redis, codec="text") as here, shared(redis, codec="text") as there:
+        sums: List[int] = []
+
+        def add(db: Any) -> None:
+            for _ in range(25):
+                sums.append(db.incr_shared("n"))
+
+        threads = [threading.Thread(target=add, args=(db,)) for db in (here, there) * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # Nobody else has the same number.
+        assert sorted(sums) == list(range(1, 201))
+        assert here.add_shared("lock", "me", 60) and not there.add_shared("lock", "you")
+        assert not there.compare_and_swap_shared("lock", None, "you")
+        assert not there.compare_and_swap_shared("lock", "", "you")
+        assert there.compare_and_swap_shared("lock", "me", "you") and there["lock"] == "you"
+        assert 0 < there.ttl("lock") <= 60
+        assert there.compare_and_swap_shared("new", None, "") and here.compare_and_swap_shared("new", "", "full")
+        with pytest.raises(libkv.NotAnIntegerError):
+            here.increment_shared("lock")
+        with pytest.raises(ValueError):
+            here.incr_shared("n", 2**63)
+        redis.kill()
+        with pytest.raises(libkv.TierError, match="^tier: "):
+            here.incr_shared("n")
+    with libkv.open_in_memory() as plain, pytest.raises(libkv.TierError, match="^tier: not applied: "):
+        plain.add_shared("k", b"v")
+
+
+def test_a_pattern_is_preloaded_in_portions_and_can_be_gone_on_from(redis: Redis) -> None:
+    keys = 3000
+    with shared(redis) as here, shared(redis) as there:
+        here.set_many([("other", b"x")] + [(f"user:{n}", b"v") for n in range(keys)])
+        here.flush(60)
+        told: List[libkv.Preloaded] = []
+
+        def break_off(done: libkv.Preloaded) -> bool:
+            told.append(done)
+            return False
+
+        broken = there.preload("user:*", progress=break_off)
+        assert told == [broken] and not broken.is_complete and 0 < broken.copied < keys
+        rest = there.preload("user:*", broken.cursor, told.append)
+        assert rest.is_complete and told[-1] == rest and broken.copied + rest.copied == keys == len(there)
+        del here["user:7"]
+        here.flush(60)
+        assert there.preload("user:*")[3:] == (0, 1)
+
+        def fail(done: libkv.Preloaded) -> bool:
+            raise LookupError(done.cursor)
+
+        with pytest.raises(LookupError):
+            there.preload(b"user:*", progress=fail)
+        with pytest.raises(ValueError):
+            there.preload(cursor=-1)
+
+        async def cancelled() -> None:
+            begun, may_end = threading.Event(), threading.Event()
+
+            def hear(done: libkv.Preloaded) -> None:
+                told.append(done)
+                begun.set()
+                assert may_end.wait(60)
+
+            told.clear()
+            db = libkv.aio.AsyncDb(there)
+            task = asyncio.create_task(db.preload("user:*", progress=hear))
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            may_end.set()
+            assert (await db.preload("other")).copied == 1
+
+        # The event loop waits for its executor: what goes on has ended then.
+        asyncio.run(cancelled())
+        assert len(told) == 1
+        redis.kill()
+        with pytest.raises(libkv.TierError):
+            there.preload()
+    with libkv.open_in_memory() as plain, pytest.raises(libkv.TierError, match="has no tier"):
+        plain.preload()
+
+
+def test_a_preload_whose_progress_is_cut_off_before_its_first_step_is_an_error(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shared(redis) as here, shared(redis) as there:
+        here.set_many([(f"user:{n}", b"v") for n in range(2000)])
+        here.flush(60)
+        kind = libkv._abi.Progress
+        # What ctypes answers then is whatever stood in memory, 0 perhaps.
+        monkeypatch.setattr(libkv._abi, "Progress", lambda function: kind(lambda *args: 0))
+        with pytest.raises(InterruptedError, match="go on at cursor"):
+            there.preload()
+
+
 def test_threads_that_wait_for_redis_hold_up_no_other(redis: Redis) -> None:
     with shared(redis, tier_timeout=20.0, logger=lambda line: None) as db:
         assert redis._process and db.get("none") is None
@@ -233,6 +341,9 @@ def test_the_asyncio_store_asks_in_the_executor(redis: Redis) -> None:
             await here.set("k", b"v", 60)
             await here.flush(60)
             assert await there.get("k") == b"v" and await there.get_many(["k", "none"]) == [b"v", None]
+            assert await there.incr_shared("n", 2) == 2 and await here.increment_shared("n") == 3
+            assert await there.add_shared("a", b"1", 60) and not await here.add_shared("a", b"2")
+            assert await here.compare_and_swap_shared("a", b"1", b"2")
             assert await there.contains("k") and await there.version("k") and await there.ttl("none") is None
             assert await there.get_or_load("new", lambda key: b"loaded") == b"loaded"
             stats = await here.tier_stats()
@@ -240,6 +351,36 @@ def test_the_asyncio_store_asks_in_the_executor(redis: Redis) -> None:
             assert "kv_tier_hears 0" in await here.tier_stats_prometheus()
 
     asyncio.run(both())
+
+
+def test_entries_go_over_tls_to_who_is_vouched_for(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    port, ca = free_port(), tmp_path / "ca.pem"
+    files = {"cert": "server.pem", "key": "server.key", "ca-cert": "ca.pem"}
+    names = [word for kind, name in files.items() for word in (f"--tls-{kind}-file", str(tmp_path / name))]
+    redis = Redis(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "yes", *names)
+    try:
+        options: Any = {"tier_url": f"rediss://127.0.0.1:{port}", "tier_backoff_max": "50ms"}
+        client: Any = {
+            "tier_client_certificate": tmp_path / "client.pem",
+            "tier_client_key": str(tmp_path / "client.key"),
+        }
+        known = {**options, **client, "tier_ca_file": ca}
+        with libkv.open_in_memory(**known) as here, libkv.open_in_memory(**known) as there:
+            here["k"] = b"v"
+            here.flush(60)
+            assert there["k"] == b"v"
+            for unknown in ({"tier_ca_file": ca}, {"tier_ca_file": tmp_path / "other.pem", **client}):
+                with libkv.open_in_memory(**options, **unknown) as refused:
+                    refused["secret"] = b""
+                    with pytest.raises(libkv.TierError):
+                        refused.flush(0.3)
+            assert there.get("secret") is None
+        for bad in ({**options, "tier_ca_file": "/none"}, {"tier_url": redis.url, "tier_ca_file": ca}):
+            with pytest.raises(libkv.InvalidOptionError):
+                libkv.open_in_memory(**bad)
+    finally:
+        redis.kill()
 
 
 def test_wrong_options_are_named_with_their_values_and_no_password_is_shown(redis: Redis) -> None:

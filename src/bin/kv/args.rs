@@ -49,6 +49,8 @@ pub enum Command {
     Stats(Stats),
     /// Send what Redis does not have yet, and wait until it has
     Flush(Flush),
+    /// Copy what Redis holds under keys of a pattern, and remove what it does not hold any more
+    Preload(Preload),
     /// Check every record of a store without writing to it
     Verify(Verify),
     /// Rewrite the log so that it holds little but what lives
@@ -87,7 +89,7 @@ pub struct Writing {
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = "Redis tier")]
 pub struct Tier {
-    /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or
+    /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or
     /// redis+unix:///PATH. Other users of the machine can see a password that stands here
     #[arg(long, value_name = "URL")]
     pub tier_url: Option<String>,
@@ -130,6 +132,15 @@ pub struct Tier {
     /// What the value becomes that another client keeps as a hash
     #[arg(long, requires = "tier_url", value_parser = ["refused", "json", "msgpack"])]
     pub tier_hashes: Option<String>,
+    /// Certificates of the authorities that may vouch for the server of a rediss:// URL, as PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "tier_url")]
+    pub tier_ca_file: Option<String>,
+    /// Certificate that says who this client is, as PEM
+    #[arg(long, value_name = "FILE", requires = "tier_client_key")]
+    pub tier_client_certificate: Option<String>,
+    /// Its key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tier_client_certificate", requires = "tier_url")]
+    pub tier_client_key: Option<String>,
 }
 
 #[derive(Debug, Group)]
@@ -159,6 +170,13 @@ pub struct Set {
     /// Only if the key has no value
     #[arg(long)]
     pub if_absent: bool,
+    /// Only if the key holds this value, whose expiry it keeps; with --shared
+    #[arg(long, value_name = "VALUE", requires = "shared", conflicts_with_all = ["if_absent", "ttl"])]
+    #[arg(allow_hyphen_values = true)]
+    pub if_value: Option<String>,
+    /// Let Redis decide on the condition, for all that share the key
+    #[arg(long, requires = "tier_url")]
+    pub shared: bool,
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]
@@ -200,6 +218,9 @@ pub struct Incr {
     /// What to add
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
     pub by: i64,
+    /// Let Redis add, so that each addition counts, of all that share the key
+    #[arg(long, requires = "tier_url")]
+    pub shared: bool,
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]
@@ -334,6 +355,28 @@ pub struct Flush {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub tier: Tier,
+}
+
+#[derive(Debug, Group)]
+pub struct Preload {
+    /// Directory of the store; made if there is none
+    pub store: PathBuf,
+    /// Which keys, without the tier's prefix: *, ?, [a-c], and \ before what is meant literally
+    #[arg(default_value = "*", allow_hyphen_values = true)]
+    pub pattern: String,
+    /// Go on where an earlier preload came to
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub cursor: u64,
+    /// Print one JSON line on stdout for each portion, and at the end
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub writing: Writing,
     #[command(flatten)]
     pub tier: Tier,
 }

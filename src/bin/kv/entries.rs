@@ -2,8 +2,8 @@
 
 use crate::args::{Del, Expire, Get, Incr, Keys, Set, Tier, Ttl};
 use crate::failure::{Failure, Outcome};
-use crate::{parse, show, store};
-use kv::{Condition, OpenMode, SetOptions};
+use crate::{parse, show, store, tier};
+use kv::{Condition, Expiry, OpenMode, SetOptions};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -61,22 +61,40 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
     let value = value_of(args)?;
-    let mut options = SetOptions::new();
-    if let Some(ttl) = args.ttl {
-        options = options.ttl(ttl);
-    }
-    if args.if_absent {
-        options = options.condition(Condition::IfAbsent);
-    }
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
-    let version = db.set_with(&key, &value, options).map_err(|error| Failure::at(&args.store, error))?;
-    store::close(&db, &args.store, &args.tier)?;
+    let expected = args.if_value.as_ref().map(|text| parse::bytes(text, args.text.hex)).transpose()?;
+    let at = |error| Failure::at(&args.store, error);
+    let (is_set, version) = if args.shared {
+        if !args.if_absent && expected.is_none() {
+            return Err(Failure::usage("set --shared needs --if-absent or --if-value"));
+        }
+        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+        let is_set = match &expected {
+            Some(expected) => tier::swap_shared(&db, &key, expected, &value),
+            None => tier::add_shared(&db, &key, &value, args.ttl.map_or(Expiry::Default, Expiry::After)),
+        };
+        let is_set = is_set.map_err(at)?;
+        store::close(&db, &args.store, &args.tier)?;
+        (is_set, None)
+    } else {
+        let mut options = SetOptions::new();
+        if let Some(ttl) = args.ttl {
+            options = options.ttl(ttl);
+        }
+        if args.if_absent {
+            options = options.condition(Condition::IfAbsent);
+        }
+        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+        let version = db.set_with(&key, &value, options).map_err(at)?;
+        store::close(&db, &args.store, &args.tier)?;
+        (version.is_some(), version)
+    };
     if args.text.json {
-        show::json(&Done { key: key.as_slice().into(), set: version.is_some(), version })?;
+        show::json(&Done { key: key.as_slice().into(), set: is_set, version })?;
     }
-    Ok(match version {
-        Some(_) => Outcome::Done,
-        None => no(&args.store, &args.key, "there is a value already for key"),
+    Ok(match is_set {
+        true => Outcome::Done,
+        false if args.if_value.is_some() => no(&args.store, &args.key, "there is another value for key"),
+        false => no(&args.store, &args.key, "there is a value already for key"),
     })
 }
 
@@ -178,7 +196,11 @@ pub fn incr(args: &Incr) -> Result<Outcome, Failure> {
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
     let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
-    let sum = db.increment(&key, args.by).map_err(|error| {
+    let sum = match args.shared {
+        true => tier::increment_shared(&db, &key, args.by),
+        false => db.increment(&key, args.by),
+    };
+    let sum = sum.map_err(|error| {
         let Failure::Said { code, reason } = Failure::at(&args.store, error) else {
             return Failure::NobodyReads;
         };

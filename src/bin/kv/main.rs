@@ -8,6 +8,7 @@ mod entries;
 mod failure;
 mod inspect;
 mod parse;
+mod preload;
 mod progress;
 mod show;
 mod store;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Result<Outcome, Failure> {
         Command::Export(args) => transfer::export(&args),
         Command::Stats(args) => inspect::stats(&args),
         Command::Flush(args) => tier::flush_store(&args),
+        Command::Preload(args) => preload::preload(&args),
         Command::Verify(args) => inspect::verify(&args),
         Command::Compact(args) => inspect::compact(&args),
         Command::Backup(args) => inspect::backup(&args),

@@ -3,7 +3,7 @@
 use crate::args::{Flush, Tier};
 use crate::failure::{Failure, Outcome};
 use crate::{show, store};
-use kv::{Db, OpenMode, Options, Sync};
+use kv::{Db, Expiry, OpenMode, Options, Sync};
 use std::time::Duration;
 
 /// How long Redis may take where no option says it.
@@ -32,6 +32,9 @@ impl Tier {
             ("tier_resync_every", ms(self.tier_resync_every)),
             ("tier_encoder", self.tier_encoder.clone()),
             ("tier_hashes", self.tier_hashes.clone()),
+            ("tier_ca_file", self.tier_ca_file.clone()),
+            ("tier_client_certificate", self.tier_client_certificate.clone()),
+            ("tier_client_key", self.tier_client_key.clone()),
         ];
         given.into_iter().try_fold(options, |options, (name, value)| match value {
             Some(value) => Ok(options.set(name, &value)?),
@@ -80,6 +83,21 @@ pub fn flush_store(args: &Flush) -> Result<Outcome, Failure> {
 }
 
 #[cfg(feature = "redis")]
+pub fn add_shared(db: &Db, key: &[u8], value: &[u8], expiry: Expiry) -> kv::Result<bool> {
+    db.add_shared(key, value, expiry)
+}
+
+#[cfg(feature = "redis")]
+pub fn swap_shared(db: &Db, key: &[u8], expected: &[u8], value: &[u8]) -> kv::Result<bool> {
+    db.compare_and_swap_shared(key, Some(expected), value)
+}
+
+#[cfg(feature = "redis")]
+pub fn increment_shared(db: &Db, key: &[u8], delta: i64) -> kv::Result<i64> {
+    db.increment_shared(key, delta)
+}
+
+#[cfg(feature = "redis")]
 fn flush(db: &Db, timeout: Duration) -> kv::Result<()> {
     db.flush(timeout)
 }
@@ -102,6 +120,26 @@ pub fn prometheus(db: &Db) -> kv::Result<String> {
 }
 
 // A build without the tier has no store with one: its options are refused.
+
+#[cfg(not(feature = "redis"))]
+fn none<T>() -> kv::Result<T> {
+    Err(kv::Error::InvalidOption { name: "tier_url".into(), reason: "this build has no tier".into() })
+}
+
+#[cfg(not(feature = "redis"))]
+pub fn add_shared(_db: &Db, _key: &[u8], _value: &[u8], _expiry: Expiry) -> kv::Result<bool> {
+    none()
+}
+
+#[cfg(not(feature = "redis"))]
+pub fn swap_shared(_db: &Db, _key: &[u8], _expected: &[u8], _value: &[u8]) -> kv::Result<bool> {
+    none()
+}
+
+#[cfg(not(feature = "redis"))]
+pub fn increment_shared(_db: &Db, _key: &[u8], _delta: i64) -> kv::Result<i64> {
+    none()
+}
 
 #[cfg(not(feature = "redis"))]
 fn flush(_db: &Db, _timeout: Duration) -> kv::Result<()> {

@@ -36,6 +36,7 @@ typedef struct {
   const char *name;
   void (*run)(void);
 } test;
+#define TEST(name) {#name, name}
 
 /* Tests of each file; the names are promises. */
 extern const test operations_tests[];
@@ -44,6 +45,12 @@ extern const test lifetime_tests[];
 extern const test misuse_tests[];
 extern const test random_tests[];
 extern const test tier_tests[];
+extern const test processes_tests[];
+
+/* What this program was started as. */
+extern const char *program;
+/* What it does when it is started with `--peer URL`. */
+int peer(const char *url);
 
 /* A directory of its own for each call; all are removed at the end. */
 const char *fresh_dir(void);

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *program;
+
 static char root[64];
 static unsigned dirs;
 
@@ -44,7 +46,10 @@ kv_db *memory_store(void) {
 }
 
 int main(int argc, char **argv) {
-  const test *files[] = {operations_tests, callbacks_tests, lifetime_tests, misuse_tests, random_tests, tier_tests};
+  const test *files[] = {operations_tests, callbacks_tests, lifetime_tests, misuse_tests, random_tests, tier_tests,
+                         processes_tests};
+  program = argv[0];
+  if (argc > 2 && strcmp(argv[1], "--peer") == 0) return peer(argv[2]);
   const char *tmp = getenv("TMPDIR");
   snprintf(root, sizeof root, "%.40s/libkv-c-XXXXXX", tmp ? tmp : "/tmp");
   CHECK(mkdtemp(root) != NULL);

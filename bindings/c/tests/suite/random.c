@@ -259,6 +259,15 @@ static kv_status call(kv_error **error) {
       status = kv_verify(below(10) ? path : NULL, out(&number), out(&text), error);
       break;
     case 37: return kv_import_from(db, read_some, NULL, below(3), NULL, error);
+    case 39: {
+      kv_preloaded done;
+      switch (below(4)) {
+        case 0: return kv_increment_shared(db, key.data, key.len, (int64_t)next(), out(&number), error);
+        case 1: return kv_add_shared(db, key.data, key.len, value.data, value.len, below(2) ? &how : NULL, error);
+        case 2: return kv_compare_and_swap_shared(db, key.data, key.len, below(2) ? &keys[2] : NULL, value.data, value.len, error);
+        default: return kv_preload(db, key.data, key.len, next(), NULL, NULL, out(&done), error);
+      }
+    }
     default: return kv_set(db, key.data, key.len, value.data, value.len, error);
   }
   CHECK(status == KV_OK || (owned == NULL && values == NULL && text == NULL));
