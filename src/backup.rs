@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::io::create_dirs;
+#[cfg(feature = "redis")]
+use crate::log::SentFile;
 use crate::log::{segment_path, Directory, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
 use crate::store::Store;
 use std::path::Path;
@@ -16,6 +18,11 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
     if let Some(reason) = &store.read_only {
         return Err(Error::ReadOnly { reason: reason.clone() });
     }
+    // Before the cut: what Redis has lies below it. Without it everything is only sent once more.
+    #[cfg(feature = "redis")]
+    let from = store.log.files.directory.as_ref();
+    #[cfg(feature = "redis")]
+    let sent = from.and_then(|from| SentFile::peek(from.disk.as_ref(), &from.path).ok());
     let extents = store.log.ask(Request::Listing)?;
     let disk = &*store.options.disk;
     create_dirs(disk, to).map_err(|e| Error::io("create directory", to, e))?;
@@ -43,7 +50,15 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
         segments,
     };
     directory.sync()?;
-    manifest.store(&directory)
+    manifest.store(&directory)?;
+    // After the manifest: beside none it would say of a new store that Redis has what is written to it.
+    #[cfg(feature = "redis")]
+    if let Some(sent) = sent.filter(|sent| sent.lsn > 0) {
+        let (mut file, _) = SentFile::open(disk, to)?;
+        file.store(&sent)?;
+        file.sync()?;
+    }
+    Ok(())
 }
 
 fn copy(store: &Store, extent: &Extent, to: &Path) -> Result<Listed> {

@@ -59,8 +59,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "redis")]
 pub use db::Preloaded;
 pub use db::{
-    salvage, verify, Batch, Condition, Db, Entry, Expiry, Pin, Report, Salvaged, Scan, ScanOptions,
-    SetOptions, Stats, Ttl, Value,
+    salvage, verify, Batch, Condition, Db, Entry, Expiry, LoadOptions, Pin, Report, Salvaged, Scan,
+    ScanOptions, SetOptions, Stats, Ttl, Value,
 };
 pub use error::{Error, Result};
 pub use events::{Cause, Event};
@@ -71,5 +71,5 @@ pub use recovery::Damage;
 #[cfg(feature = "redis")]
 pub use tier::TierStats;
 #[cfg(feature = "redis")]
-pub use tier_options::{TierOptions, WhenDeaf, Writes};
+pub use tier_options::{encoders, Encoder, EncoderError, Hashes, Numbers, TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, Transferred};

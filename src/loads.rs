@@ -1,18 +1,28 @@
 //! Who loads which key, and whether what it brings is still the newest.
 
+mod absences;
+mod refreshes;
+
+pub(crate) use refreshes::Refreshes;
+
 use crate::error::{Error, Result};
+use absences::Absences;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// Loads in flight.
 #[derive(Default)]
 pub(crate) struct Loads {
-    /// How many: one load of this is all that writers pay.
+    /// How many, and one more while absences are remembered: one load of this is all that writers pay.
     count: AtomicUsize,
     flights: Mutex<Flights>,
     landed: Condvar,
+    /// What a load takes lately, in microseconds.
+    cost_us: AtomicU64,
+    draws: AtomicU64,
 }
 
 #[derive(Default)]
@@ -25,6 +35,7 @@ struct Flights {
     answers: HashMap<Box<[u8]>, (usize, bool)>,
     /// Outcomes for those who wait, by flight; dropped by the last of them.
     outcomes: HashMap<u64, Outcome>,
+    absences: Absences,
 }
 
 struct Flight {
@@ -182,6 +193,7 @@ impl Loads {
             return false;
         }
         let mut flights = self.flights();
+        self.change_absences(&mut flights, |absences| absences.forget(key));
         let answer = flights.answers.get_mut(key).map(|(_, overtaken)| *overtaken = true);
         let flight = flights.by_key.get_mut(key).map(|flight| flight.overtaken = true);
         answer.or(flight).is_some()
@@ -222,15 +234,76 @@ impl Loads {
         is_late || flights.by_key.values().any(|flight| flight.loader == me)
     }
 
+    /// Keys that are being loaded, and threads that wait for one.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        let flights = self.flights();
+        (flights.by_key.len(), flights.waits.len())
+    }
+
     /// Whether what is being loaded for `key` is older than a change. Nothing is loaded: then too.
     pub(crate) fn is_overtaken(&self, key: &[u8]) -> bool {
         self.flights().by_key.get(key).is_none_or(|flight| flight.overtaken)
+    }
+
+    fn change_absences<T>(&self, flights: &mut Flights, change: impl FnOnce(&mut Absences) -> T) -> T {
+        let had_none = flights.absences.is_empty();
+        let changed = change(&mut flights.absences);
+        match (had_none, flights.absences.is_empty()) {
+            // SeqCst: pairs with `note`. A change that misses it was noted by the flight that is still counted.
+            (true, false) => drop(self.count.fetch_add(1, Ordering::SeqCst)),
+            (false, true) => drop(self.count.fetch_sub(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        changed
+    }
+
+    /// Remembers, in the flight of a key, that it is nowhere; unless it was changed since the load began.
+    pub(crate) fn remember_absent(&self, key: &[u8], until_ms: u64, now_ms: u64) {
+        let mut flights = self.flights();
+        if flights.by_key.get(key).is_some_and(|flight| !flight.overtaken) {
+            self.change_absences(&mut flights, |absences| absences.add(key, until_ms, now_ms));
+        }
+    }
+
+    /// Whether a loader has lately found nothing for a key, and it was not changed since.
+    pub(crate) fn is_known_absent(&self, key: &[u8], now_ms: u64) -> bool {
+        // Relaxed: whoever misses it asks a loader.
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut flights = self.flights();
+        self.change_absences(&mut flights, |absences| absences.holds(key, now_ms))
+    }
+
+    /// Takes down what a load took.
+    pub(crate) fn note_cost(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 3);
+        // Relaxed: a figure; what gets lost of it between threads does not matter.
+        let cost_us = self.cost_us.load(Ordering::Relaxed);
+        let mean_us =
+            if cost_us == 0 { took_us } else { (cost_us.saturating_mul(7).saturating_add(took_us)) / 8 };
+        self.cost_us.store(mean_us.max(1), Ordering::Relaxed);
+    }
+
+    /// How much earlier than at its end an entry is loaded anew this time: what a load takes lately, times `factor`, times −ln of
+    /// an even draw (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015).
+    pub(crate) fn draw_early_ms(&self, factor: f64) -> u64 {
+        // Relaxed: figures. The sequence is that of SplitMix64.
+        let cost_ms = self.cost_us.load(Ordering::Relaxed) as f64 / 1000.0;
+        let mut bits = self.draws.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let even = ((bits ^ (bits >> 31)) >> 11) as f64 + 1.0;
+        // As an integer it saturates.
+        (cost_ms * factor * -(even / (1u64 << 53) as f64).ln()) as u64
     }
 
     /// As `note`, for every key.
     pub(crate) fn note_all(&self) {
         if self.count.load(Ordering::SeqCst) > 0 {
             let mut flights = self.flights();
+            self.change_absences(&mut flights, Absences::forget_all);
             flights.by_key.values_mut().for_each(|flight| flight.overtaken = true);
             flights.answers.values_mut().for_each(|(_, overtaken)| *overtaken = true);
         }
@@ -258,4 +331,25 @@ impl Flights {
 
 pub(crate) fn loader_error(reason: impl Into<String>) -> Error {
     Error::Loader { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_come_earlier_by_a_draw_whose_mean_is_what_a_load_takes() {
+        let loads = Loads::default();
+        assert_eq!(loads.draw_early_ms(1e9), 0, "nothing was loaded yet");
+        for _ in 0..100 {
+            loads.note_cost(Duration::from_secs(1));
+        }
+        const DRAWS: u64 = 100_000;
+        let mean_of = |factor| (0..DRAWS).map(|_| loads.draw_early_ms(factor)).sum::<u64>() / DRAWS;
+        let (mean_ms, double_ms) = (mean_of(1.0), mean_of(2.0));
+        assert!(
+            (950..=1050).contains(&mean_ms) && (1900..=2100).contains(&double_ms),
+            "{mean_ms}, {double_ms}"
+        );
+    }
 }

@@ -10,6 +10,7 @@ use crate::limits::{
     VALUE_BYTES_MAX_LIMIT,
 };
 use crate::log::Sync;
+use crate::record::sum;
 use crate::testing::{Faults, Hooks};
 #[cfg(feature = "redis")]
 use crate::tier_options::TierOptions;
@@ -304,6 +305,16 @@ impl Options {
             return refuse("listener_queue", "must hold at least one event".into());
         }
         Ok(())
+    }
+
+    /// A value that is a whole number, 0 without one, and `delta`: the sum, and how it is written.
+    pub(crate) fn sum(&self, value: Option<&[u8]>, delta: i64) -> Result<(i64, Vec<u8>)> {
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            return tier.numbers().sum(value, delta);
+        }
+        let sum = sum(value, delta)?;
+        Ok((sum, sum.to_string().into_bytes()))
     }
 
     /// Refuses keys and values that no record can hold.

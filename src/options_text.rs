@@ -4,12 +4,12 @@ use crate::error::{Error, Result};
 use crate::log::Sync;
 use crate::options::{Compression, OpenMode, Options, Recover};
 #[cfg(feature = "redis")]
-use crate::tier_options::{TierOptions, WhenDeaf, Writes};
+use crate::tier_options::{encoder_named, Hashes, TierOptions, WhenDeaf, Writes};
 use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 24] = [
+pub const OPTIONS: [(&str, &str); 27] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -38,6 +38,9 @@ pub const OPTIONS: [(&str, &str); 24] = [
     ("tier_timeout", "a time of more than zero, such as 500ms, 2s"),
     ("tier_backoff_max", "a time of more than zero, such as 500ms, 2s"),
     ("tier_unsent_deletes_max", "a number of deletes"),
+    ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack or msgpack-from-json"),
+    ("tier_hashes", "refused, json or msgpack"),
+    ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
 
 /// Those that need the feature `redis-tls`.
@@ -149,6 +152,17 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
         "unreachable_is_miss" => tier.unreachable_is_miss(parse(value)?),
         "timeout" => tier.timeout(period(value)?),
         "backoff_max" => tier.backoff_max(period(value)?),
+        "encoder" => tier.encoder_or_raw(encoder_named(value)?),
+        "resync_every" => match value {
+            "none" => tier.no_resync(),
+            every => tier.resync_every(period(every)?),
+        },
+        "hashes" => match value {
+            "refused" => tier.no_hashes(),
+            "json" => tier.hashes(Hashes::Json),
+            "msgpack" => tier.hashes(Hashes::MessagePack),
+            _ => return None,
+        },
         "unsent_deletes_max" => tier.unsent_deletes_max(parse(value)?),
         #[cfg(feature = "redis-tls")]
         "ca_file" => tier.ca_file(value),
@@ -201,6 +215,8 @@ fn compression(text: &str) -> Option<Compression> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "redis")]
+    use crate::tier_options::Numbers;
 
     #[test]
     fn every_option_is_set_from_text() {
@@ -271,6 +287,9 @@ mod tests {
     #[test]
     fn every_option_of_the_tier_is_set_from_text_in_any_order() {
         let texts = [
+            ("tier_resync_every", "5m"),
+            ("tier_hashes", "json"),
+            ("tier_encoder", "json-from-msgpack"),
             ("tier_unsent_deletes_max", "7"),
             ("tier_backoff_max", "2s"),
             ("tier_timeout", "30ms"),
@@ -302,6 +321,11 @@ mod tests {
         assert_eq!((tier.writes, tier.reads, tier.fresh), (Writes::Through, false, Some(WhenDeaf::Drop)));
         assert_eq!((tier.timeout, tier.backoff_max), (Duration::from_millis(30), Duration::from_secs(2)));
         assert_eq!((tier.unreachable_is_miss, tier.unsent_deletes_max), (true, 7));
+        assert_eq!((tier.numbers(), tier.hashes), (Numbers::MessagePack, Some(Hashes::Json)));
+        let raw = set(&[&texts[..], &[("tier_encoder", "raw"), ("tier_hashes", "refused")]].concat());
+        let raw = raw.tier.unwrap();
+        assert_eq!((raw.encoder.is_none(), raw.hashes), (true, None));
+        assert_eq!(raw.resync_every, Some(Duration::from_secs(300)));
         let again =
             set(&[("tier_fresh", "keep"), ("tier_fresh", "none"), ("tier_writes", "behind")]).tier.unwrap();
         assert_eq!((again.fresh, again.writes), (None, Writes::Behind));

@@ -114,6 +114,12 @@ pub(crate) fn appended(lsn: u64) {
     let _ = lsn;
 }
 
+/// Keys that loaders or reads bring just now, and threads that wait for one of them.
+#[cfg(any(test, feature = "testing"))]
+pub fn loads_under_way(db: &crate::db::Db) -> (usize, usize) {
+    db.loads_under_way()
+}
+
 #[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 

@@ -1,9 +1,13 @@
 //! How a store shares its entries through Redis.
 
+mod encoder;
+mod msgpack;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
+pub(crate) use encoder::encoder_named;
+pub use encoder::{encoders, Encoder, EncoderError, Hashes, Numbers};
 pub(crate) use server::{Address, Place, Server, Way};
 #[cfg(feature = "redis-tls")]
 pub(crate) use tls::Tls;
@@ -11,6 +15,7 @@ pub(crate) use tls::Tls;
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What becomes of a local change.
@@ -53,10 +58,13 @@ pub struct TierOptions {
     pub(crate) writes: Writes,
     pub(crate) reads: bool,
     pub(crate) fresh: Option<WhenDeaf>,
+    pub(crate) resync_every: Option<Duration>,
     pub(crate) unreachable_is_miss: bool,
     pub(crate) timeout: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) unsent_deletes_max: u64,
+    pub(crate) encoder: Option<Arc<dyn Encoder>>,
+    pub(crate) hashes: Option<Hashes>,
     #[cfg(feature = "redis-tls")]
     tls: tls::TlsFiles,
 }
@@ -89,10 +97,13 @@ impl TierOptions {
             writes: Writes::Behind,
             reads: true,
             fresh: None,
+            resync_every: None,
             unreachable_is_miss: false,
             timeout: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5),
             unsent_deletes_max: 1_000_000,
+            encoder: None,
+            hashes: None,
             #[cfg(feature = "redis-tls")]
             tls: tls::TlsFiles::default(),
         }
@@ -184,6 +195,19 @@ impl TierOptions {
         self
     }
 
+    /// With `fresh`: has everything that was sent or came from Redis compared with it so often, beside what Redis tells of. So copies
+    /// are known to be old after this time, and what comparing takes, also where the server can tell nothing, or not all of it.
+    pub fn resync_every(mut self, period: Duration) -> Self {
+        self.resync_every = Some(period);
+        self
+    }
+
+    /// Takes `resync_every` back.
+    pub(crate) fn no_resync(mut self) -> Self {
+        self.resync_every = None;
+        self
+    }
+
     /// Whether a read that would have asked a Redis that cannot be asked says "absent" instead of failing (default no).
     pub fn unreachable_is_miss(mut self, is_miss: bool) -> Self {
         self.unreachable_is_miss = is_miss;
@@ -207,6 +231,37 @@ impl TierOptions {
     pub fn unsent_deletes_max(mut self, deletes: u64) -> Self {
         self.unsent_deletes_max = deletes;
         self
+    }
+
+    /// What stands in Redis for a value; by default the value itself. What the values of this store are then is the
+    /// encoder's to say; a store that changes it must not share a prefix with what was written before.
+    pub fn encoder(mut self, encoder: impl Encoder) -> Self {
+        self.encoder = Some(Arc::new(encoder));
+        self
+    }
+
+    /// A ready-made one, or none.
+    pub(crate) fn encoder_or_raw(mut self, encoder: Option<Arc<dyn Encoder>>) -> Self {
+        self.encoder = encoder;
+        self
+    }
+
+    /// Lets what another client keeps as a hash be read as a value, without the encoder; by default that is an error. A change here
+    /// replaces the hash by a string.
+    pub fn hashes(mut self, hashes: Hashes) -> Self {
+        self.hashes = Some(hashes);
+        self
+    }
+
+    /// Takes `hashes` back.
+    pub(crate) fn no_hashes(mut self) -> Self {
+        self.hashes = None;
+        self
+    }
+
+    /// How values of the store that are whole numbers are written.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.encoder.as_ref().map_or(Numbers::Decimal, |encoder| encoder.numbers())
     }
 
     /// Refuses what cannot work, and fills in what the URL says.
@@ -244,6 +299,9 @@ impl TierOptions {
         }
         if self.timeout.is_zero() || self.backoff_max.is_zero() {
             return Err(refuse("timeout and backoff_max must be more than zero".into()));
+        }
+        if self.resync_every.is_some_and(|period| period.is_zero() || self.fresh.is_none()) {
+            return Err(refuse("resync_every must be more than zero, and needs fresh".into()));
         }
         Ok(server)
     }
@@ -306,6 +364,8 @@ mod tests {
             TierOptions::new("redis-cluster://u:secret@host/1").prefix("{app}:"),
             TierOptions::new("redis+sentinel://u:secret@host"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),
+            TierOptions::new("redis://u:secret@host").resync_every(Duration::from_secs(1)),
+            TierOptions::new("redis://u:secret@host").fresh(WhenDeaf::Keep).resync_every(Duration::ZERO),
         ];
         for mut tier in tiers {
             let error = tier.check().unwrap_err();

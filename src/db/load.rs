@@ -1,12 +1,32 @@
-//! One loader per key.
+//! One loader per key, and loading anew before an entry ends.
 
-use super::read::refuse_pinned;
+#[cfg(feature = "redis")]
+use super::lead::Lead;
+use super::load_options::{LoadOptions, Plan};
+use super::read::{find, refuse_pinned};
 use super::write::{Condition, SetOptions};
 use super::Db;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loads::loader_error;
 use crate::options::check_key;
+use crate::reclaim;
+use crate::store::{New, Seen, Step, Store};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// For how long a key is left alone whose refresh has failed.
+const REST_MS: u64 = 1000;
+/// The same while another process refreshes it.
+#[cfg(feature = "redis")]
+const REST_WHILE_LEASED_MS: u64 = 50;
+
+/// A value as it stands here.
+struct Standing {
+    value: Vec<u8>,
+    version: u64,
+    expire_at_ms: u64,
+}
 
 impl Db {
     /// The value of `key`; where it has none, what `loader` gives, which is then set with `options`' expiry. One loader
@@ -30,16 +50,59 @@ impl Db {
         }
         // The loader may be waiting for this thread's pin: in a compaction, say.
         let may_wait = || refuse_pinned("get_or_load");
-        self.shared.store.loads.fly(key, may_wait, || self.load(key, options, loader))
+        self.shared.store.loads.fly(key, may_wait, || {
+            if let Some(value) = self.find_loaded(key)? {
+                return Ok(Some(value));
+            }
+            let Some(value) = call(loader)? else { return Ok(None) };
+            self.fill(key, &value, options.condition(Condition::IfAbsent))?;
+            Ok(Some(value))
+        })
     }
 
-    fn load<E: std::fmt::Display>(
+    /// As [`Db::get_or_load`], and what stands there is loaded anew before it ends, in a thread of the store, as `options` say. So
+    /// `loader` may be called after this call has returned. At most four run so at once, one a key; a panic or an error of one is
+    /// told the logger and leaves what stands there. One that finds nothing then removes the entry. `close` waits for those that
+    /// run.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]; as [`Db::get_or_load`].
+    pub fn get_or_load_with<E: std::fmt::Display>(
         &self,
         key: &[u8],
-        options: SetOptions,
-        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+        options: LoadOptions,
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) -> Result<Option<Vec<u8>>> {
-        // The key may have been set between the first look and the registration.
+        check_key(key)?;
+        let store = self.open_store()?;
+        let plan = options.plan(store)?;
+        if let Some(standing) = self.standing(key)? {
+            if plan.is_due(store, standing.expire_at_ms) {
+                self.refresh_behind(key, plan, (standing.version, standing.expire_at_ms), loader);
+            }
+            return Ok(Some(standing.value));
+        }
+        if store.loads.is_known_absent(key, store.clock.now_ms()) {
+            return Ok(None);
+        }
+        let may_wait = || refuse_pinned("get_or_load_with");
+        store.loads.fly(key, may_wait, || match self.find_loaded(key)? {
+            Some(value) => Ok(Some(value)),
+            None => self.load_first(key, plan, loader),
+        })
+    }
+
+    fn standing(&self, key: &[u8]) -> Result<Option<Standing>> {
+        let guard = reclaim::read();
+        Ok(find(self.open_store()?, key, guard.protect())?.map(|value| Standing {
+            version: value.version(),
+            expire_at_ms: value.expires_at_ms().unwrap_or(0),
+            value: value.into_vec(),
+        }))
+    }
+
+    /// What needs no loader: the key may have been set between the first look and the registration, or stand in the tier.
+    fn find_loaded(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if let Some(value) = self.get_local(key)? {
             return Ok(Some(value));
         }
@@ -47,19 +110,164 @@ impl Db {
         if let Some(value) = self.load_shared(key)? {
             return Ok(Some(value));
         }
-        // The error's text too is the caller's code: a panic that got past this would leave those who wait waiting.
-        let loaded = catch_unwind(AssertUnwindSafe(|| loader().map_err(|error| error.to_string())))
-            .map_err(|_| loader_error("the loader panicked"))?
-            .map_err(loader_error)?;
-        let Some(value) = loaded else { return Ok(None) };
-        self.fill(key, &value, options)?;
+        Ok(None)
+    }
+
+    /// Loads a key that is nowhere, in its flight.
+    fn load_first<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        plan: Plan,
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Vec<u8>>> {
+        #[cfg(feature = "redis")]
+        let lease = match plan.lease().map(|time| self.lead(key, time)).transpose()? {
+            Some(Lead::Found(value)) => return Ok(Some(value)),
+            Some(Lead::Loads(lease)) => lease,
+            None => None,
+        };
+        let loaded = self.call_timed(loader)?;
+        let Some(value) = loaded else {
+            self.remember_absent(key, plan);
+            return Ok(None);
+        };
+        let _lsn = self.fill(key, &value, plan.set().condition(Condition::IfAbsent))?;
+        #[cfg(feature = "redis")]
+        self.settle(lease, _lsn);
         Ok(Some(value))
     }
 
+    fn remember_absent(&self, key: &[u8], plan: Plan) {
+        let store = &self.shared.store;
+        let now_ms = store.clock.now_ms();
+        if let Some(until_ms) = plan.absent_until_ms(now_ms) {
+            store.loads.remember_absent(key, until_ms, now_ms);
+        }
+    }
+
+    fn call_timed<E: std::fmt::Display>(
+        &self,
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Vec<u8>>> {
+        let began = Instant::now();
+        let loaded = call(loader);
+        self.shared.store.loads.note_cost(began.elapsed());
+        loaded
+    }
+
+    /// Has an entry of this version and deadline loaded anew by a thread of the store.
+    fn refresh_behind<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        plan: Plan,
+        standing: (u64, u64),
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
+    ) {
+        let key_of_job: Box<[u8]> = key.into();
+        // Not the store itself: a refresh that waits must not keep it open.
+        let shared = Arc::downgrade(&self.shared);
+        let now_ms = self.shared.store.clock.now_ms();
+        self.shared.refreshes.run(key, now_ms, move || {
+            let db = Db { shared: shared.upgrade()? };
+            db.refresh(&key_of_job, plan, standing, loader)
+        });
+    }
+
+    /// Loads an entry anew. Gives the time before which that is not tried again.
+    fn refresh<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        plan: Plan,
+        (version, _expire_at_ms): (u64, u64),
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+    ) -> Option<u64> {
+        let store = self.open_store().ok()?;
+        let rest = |rest_ms: u64| Some(store.clock.now_ms().saturating_add(rest_ms));
+        if self.version_here(store, key) != version {
+            return None;
+        }
+        #[cfg(feature = "redis")]
+        let lease = {
+            if self.refresh_from_tier(key, version, |there_ms| plan.is_newer(store, _expire_at_ms, there_ms))
+            {
+                return None;
+            }
+            match plan.lease().map(|time| self.try_lease(key, time)) {
+                Some(Ok(None)) => return rest(REST_WHILE_LEASED_MS),
+                Some(Ok(lease)) => lease,
+                // As without: a lease only saves work.
+                Some(Err(_)) | None => None,
+            }
+        };
+        let mut has_begun = false;
+        // Somebody loads it already: it went meanwhile.
+        let may_wait = || Err(Error::Closed);
+        let mut _lsn = None;
+        let refreshed = store.loads.fly(key, may_wait, || {
+            has_begun = true;
+            let found = self.version_here(store, key);
+            if found != 0 && found != version {
+                return self.get_local(key);
+            }
+            let loaded = self.call_timed(loader)?;
+            _lsn = match &loaded {
+                Some(value) => self.fill_anew(key, value, plan.set(), found)?,
+                None => self.remove_unfound(key, plan, found)?,
+            };
+            Ok(loaded)
+        });
+        #[cfg(feature = "redis")]
+        self.settle(lease, _lsn);
+        match refreshed {
+            Err(error) if has_begun => {
+                store
+                    .say(&format!("an entry is not loaded anew, and served until its time is over: {error}"));
+                rest(REST_MS)
+            }
+            _ => None,
+        }
+    }
+
+    /// Version of what stands here for a key; 0 where nothing does.
+    fn version_here(&self, store: &Store, key: &[u8]) -> u64 {
+        store.look(key, &crossbeam_epoch::pin()).version()
+    }
+
+    /// Removes an entry that a loader finds nowhere any more, unless it was changed meanwhile.
+    fn remove_unfound(&self, key: &[u8], plan: Plan, version: u64) -> Result<Option<u64>> {
+        let store = self.writable_store()?;
+        let decide = |seen: &Seen<'_>| match seen.live.is_some() && seen.version() == version {
+            true => Ok(Step::Write(New::tombstone(), ())),
+            false => Ok(Step::Leave(())),
+        };
+        let is_current = || !store.loads.is_overtaken(key);
+        let (lsn, ()) = store.write_given(key, &[], decide, is_current)?;
+        self.remember_absent(key, plan);
+        Ok(lsn)
+    }
+
+    /// As `fill`, in place of the version that stood there; that may have ended meanwhile.
+    fn fill_anew(&self, key: &[u8], value: &[u8], options: SetOptions, version: u64) -> Result<Option<u64>> {
+        match self.fill(key, value, options.condition(Condition::IfVersion(version)))? {
+            None => self.fill(key, value, options.condition(Condition::IfAbsent)),
+            lsn => Ok(lsn),
+        }
+    }
+
     /// Sets what was loaded, unless the key was changed since the load began.
-    fn fill(&self, key: &[u8], value: &[u8], options: SetOptions) -> Result<()> {
+    fn fill(&self, key: &[u8], value: &[u8], options: SetOptions) -> Result<Option<u64>> {
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
         let is_current = || !self.shared.store.loads.is_overtaken(key);
-        self.set_if(key, value, options.condition(Condition::IfAbsent), is_current).map(drop)
+        self.set_if(key, value, options, is_current)
     }
+}
+
+/// What a loader brings. The error's text too is the caller's code: a panic that got past this would leave those who wait
+/// waiting.
+fn call<E: std::fmt::Display>(
+    loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+) -> Result<Option<Vec<u8>>> {
+    catch_unwind(AssertUnwindSafe(|| loader().map_err(|error| error.to_string())))
+        .map_err(|_| loader_error("the loader panicked"))?
+        .map_err(loader_error)
 }

@@ -1,7 +1,10 @@
 //! The store as its users see it.
 
 mod batch;
+#[cfg(feature = "redis")]
+mod lead;
 mod load;
+mod load_options;
 #[cfg(feature = "redis")]
 mod many;
 #[cfg(feature = "redis")]
@@ -15,6 +18,7 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
 pub use read::{Pin, Ttl, Value};
@@ -27,6 +31,7 @@ use crate::backup;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::fork;
+use crate::loads::Refreshes;
 use crate::log::{Ending, Keeper, Request, Start};
 use crate::maintenance::{Inbox, Maintenance, Task};
 use crate::options::Options;
@@ -51,6 +56,7 @@ pub(crate) struct Shared {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
     ending: Arc<Mutex<Option<Ending>>>,
+    refreshes: Arc<Refreshes>,
     threads: Mutex<Threads>,
     #[cfg(feature = "redis")]
     tier: Option<Tier>,
@@ -120,6 +126,7 @@ impl Db {
             store: Arc::clone(&store),
             inbox: Arc::clone(&inbox),
             ending: Arc::clone(&ending),
+            refreshes: Arc::default(),
             threads: Mutex::default(),
             #[cfg(feature = "redis")]
             tier: None,
@@ -358,6 +365,11 @@ impl Db {
         &self.shared.store.log
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn loads_under_way(&self) -> (usize, usize) {
+        self.shared.store.loads.under_way()
+    }
+
     /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
     #[doc(hidden)]
     pub fn abandon(&self) {
@@ -370,6 +382,8 @@ impl Shared {
         if self.fork.check().is_err() {
             return;
         }
+        // Before the lock: a loader may close the store.
+        self.refreshes.shut().into_iter().for_each(|thread| join(Some(thread)));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {
@@ -403,6 +417,7 @@ impl Drop for Shared {
             // Not locked: the thread that held the lock when the process forked does not exist here either.
             let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(threads));
+            std::mem::forget(Arc::clone(&self.refreshes));
             return;
         }
         self.end(Ending::Close);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::loads::Loads;
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
-use crate::tier::{Fetched, Scanning};
+use crate::tier::{Fetched, Scanning, Tier};
 use std::ops::ControlFlow;
 
 /// Keys that are asked about at once.
@@ -31,6 +31,14 @@ pub struct Preloaded {
     pub copied: u64,
     /// Entries that were removed because Redis does not hold them.
     pub removed: u64,
+}
+
+/// What Redis holds for a key.
+struct There<'v> {
+    value: &'v [u8],
+    expire_at_ms: u64,
+    /// It is the value of the version that was asked about.
+    is_same: bool,
 }
 
 /// What happens to these keys is noted as long as this lives.
@@ -80,7 +88,7 @@ impl Db {
             let (keys, next) = scanning.scan(done.cursor)?;
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             for portion in keys.chunks(PORTION) {
-                done.copied += self.copy_portion(&mut scanning, portion)?;
+                done.copied += self.copy_portion(tier, &mut scanning, portion)?;
             }
             done.keys += keys.len() as u64;
             done.cursor = if next == 0 { REMOVING } else { next };
@@ -101,7 +109,7 @@ impl Db {
                 });
             }
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            done.removed += self.remove_portion(&mut scanning, &keys)?;
+            done.removed += self.remove_portion(tier, &mut scanning, &keys)?;
             if progress(&done).is_break() {
                 return Ok(done);
             }
@@ -109,7 +117,7 @@ impl Db {
         Ok(done)
     }
 
-    fn copy_portion(&self, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
+    fn copy_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
         let store = self.open_store()?;
         let _expected = Expected::new(&store.loads, keys);
         // What is unsent now comes to Redis after what it says now.
@@ -118,14 +126,17 @@ impl Db {
         let names: Vec<&[u8]> = chosen.iter().map(|(key, _)| *key).collect();
         let mut copied = 0;
         scanning.fetch(&names, |number, fetched| {
-            let (Some((key, version)), Some(Fetched::Found { value, expire_at_ms })) =
-                (chosen.get(number), fetched)
-            else {
+            let (Some((key, version)), Some(fetched)) = (chosen.get(number), fetched) else { return Ok(()) };
+            // Of this version: what is compared may take its time, and no guard is held meanwhile.
+            let is_same =
+                value_at(store, key, *version).is_some_and(|here| tier.is_same(key, &here, &fetched));
+            let Some(Fetched::Found { value, expire_at_ms, .. }) = tier.decode(key, fetched) else {
                 return Ok(());
             };
             let is_over = expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms();
             if !is_over && store.options.check_lengths(key, &value).is_ok() {
-                copied += u64::from(self.keep_if_other(store, key, *version, &value, expire_at_ms)?);
+                let there = There { value: &value, expire_at_ms, is_same };
+                copied += u64::from(self.keep_if_other(store, key, *version, &there)?);
             }
             Ok(())
         })?;
@@ -133,14 +144,8 @@ impl Db {
     }
 
     /// Keeps a copy over exactly what stood there when it was asked for, unless that is the same.
-    fn keep_if_other(
-        &self,
-        store: &Store,
-        key: &[u8],
-        version: u64,
-        value: &[u8],
-        expire_at_ms: u64,
-    ) -> Result<bool> {
+    fn keep_if_other(&self, store: &Store, key: &[u8], version: u64, there: &There<'_>) -> Result<bool> {
+        let There { value, expire_at_ms, is_same } = *there;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| {
             let lasts_as_long = seen.live.is_some_and(|view| match (view.expire_at_ms, expire_at_ms) {
@@ -152,9 +157,7 @@ impl Db {
                         && there <= here.saturating_add(CLOCKS_DIFFER_MS)
                 }
             });
-            // One that cannot be read is as good as another.
-            let is_same = lasts_as_long && store.value_seen(seen).is_ok_and(|here| here == value);
-            if seen.lsn != version || is_same {
+            if seen.lsn != version || (is_same && lasts_as_long) {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
@@ -173,7 +176,7 @@ impl Db {
             && self.shared.tier.as_ref().is_some_and(|tier| tier.keeps_copies())
     }
 
-    fn remove_portion(&self, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
+    fn remove_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
         let store = self.open_store()?;
         let _expected = Expected::new(&store.loads, keys);
         let chosen: std::collections::HashMap<&[u8], u64> =
@@ -182,6 +185,10 @@ impl Db {
         let mut removed = 0;
         for key in scanning.absent(&names)? {
             let version = chosen.get(key).copied();
+            let own = version.and_then(|version| own_value_at(store, key, version));
+            if own.is_some_and(|own| tier.cannot_have(key, &own)) {
+                continue;
+            }
             let decide = |seen: &Seen<'_>| {
                 let is_known = seen.live.is_some() && Some(seen.lsn) == version && !store.has_unsent(seen);
                 let gone = New { flags: flags::FROM_TIER, ..New::tombstone() };
@@ -192,6 +199,20 @@ impl Db {
         }
         Ok(removed)
     }
+}
+
+/// The value of this version, if it stands and can be read.
+fn value_at(store: &Store, key: &[u8], version: u64) -> Option<Vec<u8>> {
+    let guard = crossbeam_epoch::pin();
+    let seen = store.look(key, &guard);
+    seen.live.filter(|view| view.lsn == version)?;
+    Some(store.value_seen(&seen).ok()?.into_owned())
+}
+
+/// The same if it is no copy.
+fn own_value_at(store: &Store, key: &[u8], version: u64) -> Option<Vec<u8>> {
+    let is_copy = store.look(key, &crossbeam_epoch::pin()).is_from_tier();
+    value_at(store, key, version).filter(|_| !is_copy)
 }
 
 /// LSN of what stands for a key, 0 where nothing does; `None` for a change that Redis was not told of.

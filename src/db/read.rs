@@ -128,7 +128,7 @@ impl<'db> Pin<'db> {
 
 // Always: as a call it would hand its result over in memory, which is a fifth of a read's instructions.
 #[inline(always)]
-fn find<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Result<Option<Value<'g>>> {
+pub(super) fn find<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Result<Option<Value<'g>>> {
     if let Some(view) = hit(store, key, protected) {
         let bytes = Cow::Borrowed(view.value);
         return Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }));

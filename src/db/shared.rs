@@ -100,7 +100,7 @@ impl Db {
         keeps: Keeps,
     ) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
-        let Fetched::Found { value, expire_at_ms } = fetched else { return Ok(None) };
+        let Fetched::Found { value, expire_at_ms, .. } = fetched else { return Ok(None) };
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }
@@ -126,8 +126,10 @@ impl Db {
             return use_copy(false)?.map_or_else(|| Err(gone_each_time()), Ok);
         };
         for _ in 0..COPIES_MAX {
-            let is_copied = self.peek(key)?.is_none() && self.read_through(tier, key, Keeps::All)?.is_some();
-            let used = use_copy(is_copied)?;
+            let is_here = self.peek(key)?.is_some();
+            let is_copied = !is_here && self.read_through(tier, key, Keeps::All)?.is_some();
+            // What stands here may be a copy too, and go before it is used.
+            let used = use_copy(is_here || is_copied)?;
             if is_copied && !tier.keeps_copies() {
                 forget_copy(&self.shared.store, key)?;
             }
@@ -169,6 +171,52 @@ impl Db {
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
         let is_current = || !self.shared.store.loads.is_overtaken(key);
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
+    }
+
+    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did.
+    pub(super) fn refresh_from_tier(&self, key: &[u8], version: u64, is_newer: impl Fn(u64) -> bool) -> bool {
+        let store = &*self.shared.store;
+        let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else { return false };
+        store.loads.expect(key);
+        let is_kept = || -> Result<bool> {
+            let is_unsent = store.has_unsent(&store.look(key, &crossbeam_epoch::pin()));
+            match tier.fetch(key)? {
+                Fetched::Found { value, expire_at_ms, .. }
+                    if !is_unsent && is_newer(expire_at_ms) && tier.keeps_copies() =>
+                {
+                    self.keep_over(store, key, version, &value, expire_at_ms)
+                }
+                _ => Ok(false),
+            }
+        };
+        // A Redis that cannot be asked is no reason not to load.
+        let is_kept = is_kept().unwrap_or(false);
+        store.loads.expect_no_more(key);
+        is_kept
+    }
+
+    /// Keeps a copy over what stands here, if it has this version still, and nothing was heard of the key.
+    fn keep_over(
+        &self,
+        store: &Store,
+        key: &[u8],
+        version: u64,
+        value: &[u8],
+        expire_at_ms: u64,
+    ) -> Result<bool> {
+        store.options.check_lengths(key, value)?;
+        let stored = Stored::new(store, value);
+        let decide = |seen: &Seen<'_>| {
+            if seen.live.is_none() || seen.version() != version {
+                return Ok(Step::Leave(()));
+            }
+            let flags = stored.flags | flags::FROM_TIER;
+            let new = New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given };
+            Ok(Step::Write(new, ()))
+        };
+        // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
+        let is_current = || !store.loads.is_answer_overtaken(key);
+        Ok(store.write_given(key, &stored.bytes, decide, is_current)?.0.is_some())
     }
 
     /// Adds `delta` to the decimal number that `key` holds in Redis (0 when it is absent), keeping its expiry, and returns the sum.

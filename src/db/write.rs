@@ -4,7 +4,7 @@ use super::Db;
 use crate::clock::millis;
 use crate::error::Result;
 use crate::options::{check_key, Compression};
-use crate::record::{compress, flags, sum, Draft, Kind};
+use crate::record::{compress, flags, Draft, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -283,11 +283,11 @@ impl Db {
         let store = self.writable_store()?;
         let written = self.write_on_copy(key, &[], |seen, _| {
             let value = store.value_seen(seen)?;
-            let sum = sum(seen.live.is_some().then_some(&value[..]), delta)?;
+            let (sum, value) = store.options.sum(seen.live.is_some().then_some(&value[..]), delta)?;
             let codec = seen.live.map_or(0, |view| view.word.codec());
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);
-            let value = NewValue::Made(sum.to_string().into_bytes());
+            let value = NewValue::Made(value);
             Ok(Step::Write(New { kind: Kind::Put, flags: 0, codec, expire_at_ms, value }, sum))
         })?;
         self.finish_write(written).map(|(_, sum)| sum)

@@ -32,4 +32,6 @@ pub(crate) use layout::{
     VALUE_LEN_AT, WORD_BYTES,
 };
 pub(crate) use live::LiveWord;
+#[cfg(all(feature = "redis", feature = "zstd"))]
+pub(crate) use value::unframe;
 pub(crate) use value::{compress, restore};

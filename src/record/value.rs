@@ -53,28 +53,37 @@ pub(crate) fn restore(
 
 #[cfg(feature = "zstd")]
 fn decompress(stored: &[u8], bytes_max: usize) -> Result<Vec<u8>, ValueFault> {
-    use std::io::Read;
     let damaged = |reason: &str| ValueFault::Damaged(reason.into());
     let (claimed, frame) =
         stored.split_first_chunk::<LEN_BYTES>().ok_or_else(|| damaged("it has no length"))?;
     let claimed = u32::from_le_bytes(*claimed) as usize;
-    if claimed > bytes_max {
-        return Err(ValueFault::TooLong { claimed, max: bytes_max });
+    unframe(frame, Some(claimed), bytes_max)
+}
+
+/// What zstd frames hold: no more than `bytes_max`, and just as much as is claimed.
+#[cfg(feature = "zstd")]
+pub(crate) fn unframe(frame: &[u8], claimed: Option<usize>, bytes_max: usize) -> Result<Vec<u8>, ValueFault> {
+    use std::io::Read;
+    let damaged = |reason: &str| ValueFault::Damaged(reason.into());
+    let len = claimed.unwrap_or(bytes_max);
+    if len > bytes_max {
+        return Err(ValueFault::TooLong { claimed: len, max: bytes_max });
     }
     // Four bytes make a block, and a block no more than 128 KiB (RFC 8878, 3.1.1.2).
-    if claimed as u64 > (frame.len() as u64 / 4 + 1) << 17 {
+    if claimed.is_some_and(|len| len as u64 > (frame.len() as u64 / 4 + 1) << 17) {
         return Err(damaged("it claims more bytes than its frame can hold"));
     }
     let fault = |e: std::io::Error| ValueFault::Damaged(e.to_string());
     let mut reader = zstd::stream::read::Decoder::with_buffer(frame).map_err(fault)?;
     reader.window_log_max(WINDOW_LOG_MAX).map_err(fault)?;
     // The buffer grows with what comes out, not with what is claimed.
-    let mut value = Vec::with_capacity(claimed.min(1 << 20));
-    reader.take(claimed as u64 + 1).read_to_end(&mut value).map_err(fault)?;
-    if value.len() != claimed {
-        return Err(damaged("its length is not the one claimed"));
+    let mut value = Vec::with_capacity(claimed.unwrap_or(0).min(1 << 20));
+    reader.take(len as u64 + 1).read_to_end(&mut value).map_err(fault)?;
+    match claimed {
+        Some(len) if value.len() != len => Err(damaged("its length is not the one claimed")),
+        None if value.len() > bytes_max => Err(ValueFault::TooLong { claimed: value.len(), max: bytes_max }),
+        _ => Ok(value),
     }
-    Ok(value)
 }
 
 #[cfg(not(feature = "zstd"))]

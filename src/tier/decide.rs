@@ -12,10 +12,13 @@
 //! - **D4** The result stays here as a copy unless the key was changed since the question, here or, as far as it is heard, elsewhere;
 //!   then what stood here goes (`Loads::expect`).
 
+use super::codec::{no_value, Codec};
 use super::conn::{encode, Conn, Failure};
 use super::copies::forget;
+use super::fetch::left_of;
+use super::Shared;
 use crate::error::{Error, Result};
-use crate::record::{flags, sum, Kind};
+use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use redis::Value;
 use std::collections::{HashMap, VecDeque};
@@ -211,8 +214,11 @@ impl Decisions {
 }
 
 /// What Redis holds for a key, and what shall become of it.
+#[derive(Default)]
 struct Held {
     value: Option<Vec<u8>>,
+    /// The string there, where that is not the value itself.
+    string: Option<Vec<u8>>,
     /// In the store's time; 0: never.
     expire_at_ms: u64,
     is_changed: bool,
@@ -221,33 +227,44 @@ struct Held {
 }
 
 impl Held {
-    fn set(&mut self, value: Vec<u8>, expire_at_ms: u64) {
+    fn set(&mut self, codec: &Codec, change: &Change, value: Vec<u8>) -> Result<()> {
+        let string = codec.encode(&change.key, &value).map_err(|reason| not_applied(&reason))?;
+        self.string = (!codec.is_raw()).then(|| string.into_owned());
+        let expire_at_ms = change.expire_at_ms;
         if self.value.is_none() {
             self.is_new = true;
             self.expire_at_ms = expire_at_ms;
         }
         self.value = Some(value);
         self.is_changed = true;
+        Ok(())
     }
 
-    fn decide(&mut self, change: &Change) -> Result<Decided> {
+    fn decide(&mut self, store: &Store, codec: &Codec, change: &Change) -> Result<Decided> {
         match &change.act {
             Act::Increment(delta) => {
-                let sum = sum(self.value.as_deref(), *delta)?;
-                self.set(sum.to_string().into_bytes(), change.expire_at_ms);
+                let (sum, value) = store.options.sum(self.value.as_deref(), *delta)?;
+                self.set(codec, change, value)?;
                 Ok(Decided { is_set: true, sum })
             }
             Act::Add(value) => {
                 let is_absent = self.value.is_none();
                 if is_absent {
-                    self.set(value.clone(), change.expire_at_ms);
+                    self.set(codec, change, value.clone())?;
                 }
                 Ok(Decided { is_set: is_absent, sum: 0 })
             }
             Act::Swap { expected, value } => {
-                let holds = self.value == *expected;
+                let holds = match (&self.value, expected) {
+                    (Some(there), Some(expected)) => {
+                        let string = self.string.as_ref();
+                        there == expected
+                            || string.is_some_and(|string| codec.is_same(&change.key, expected, string, true))
+                    }
+                    (there, expected) => there == expected,
+                };
                 if holds {
-                    self.set(value.clone(), change.expire_at_ms);
+                    self.set(codec, change, value.clone())?;
                 }
                 Ok(Decided { is_set: holds, sum: 0 })
             }
@@ -258,6 +275,7 @@ impl Held {
 /// One attempt: what was read, and what follows from it for each.
 pub(super) struct Attempt<'s> {
     store: &'s Store,
+    codec: &'s Codec,
     prefix: &'s [u8],
     group: Vec<Arc<Pending>>,
     held: HashMap<Vec<u8>, std::result::Result<Held, Failure>>,
@@ -266,10 +284,11 @@ pub(super) struct Attempt<'s> {
 
 impl<'s> Attempt<'s> {
     /// From here on it is noted what happens to these keys.
-    pub(super) fn new(store: &'s Store, prefix: &'s [u8], group: &[Arc<Pending>]) -> Attempt<'s> {
-        let held = HashMap::new();
-        let mut attempt = Attempt { store, prefix, group: group.to_vec(), held, results: Vec::new() };
-        for pending in group {
+    pub(super) fn new(shared: &'s Shared, group: &[Arc<Pending>]) -> Attempt<'s> {
+        let Shared { store, codec, options, .. } = shared;
+        let (held, group, results) = (HashMap::new(), group.to_vec(), Vec::new());
+        let mut attempt = Attempt { store, codec, prefix: &options.prefix, group, held, results };
+        for pending in &attempt.group {
             let unread = || Err(Failure::new("not read"));
             attempt.held.entry(pending.change.key.clone()).or_insert_with(unread);
         }
@@ -294,7 +313,7 @@ impl<'s> Attempt<'s> {
         }
         // Before Redis looks at its own clock, as in `fetch`.
         let now_ms = self.store.clock.now_ms();
-        let value_bytes = self.store.options.value_bytes_max as usize;
+        let value_bytes = self.codec.string_bytes_max();
         let mut failed = None;
         let mut ttl = 0;
         conn.exchange(&commands, keys.len() * REPLIES, value_bytes, |number, reply| {
@@ -303,17 +322,20 @@ impl<'s> Attempt<'s> {
                 (0, Value::Okay) => {}
                 (1, Value::Int(ttl_ms)) => ttl = ttl_ms,
                 (2, Value::Nil) => {
-                    let held = Held { value: None, expire_at_ms: 0, is_changed: false, is_new: false };
-                    self.held.insert(key.clone(), Ok(held));
+                    self.held.insert(key.clone(), Ok(Held::default()));
                 }
-                (2, Value::BulkString(value)) => {
-                    let left = u64::try_from(ttl).map(|ttl_ms| now_ms.saturating_add(ttl_ms).max(1));
-                    let expire_at_ms = left.unwrap_or(0);
-                    let held = Held { value: Some(value), expire_at_ms, is_changed: false, is_new: false };
-                    self.held.insert(key.clone(), Ok(held));
+                (2, Value::BulkString(string)) => {
+                    let kept = (!self.codec.is_raw()).then(|| string.clone());
+                    let held = self.codec.decode_string(key, string).map(|value| Held {
+                        value: Some(value),
+                        string: kept,
+                        expire_at_ms: left_of(ttl, now_ms),
+                        ..Held::default()
+                    });
+                    self.held.insert(key.clone(), held);
                 }
                 (2, Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
-                    let failure = Failure::unexpected("GET", &Value::ServerError(error));
+                    let failure = no_value(Failure::unexpected("GET", &Value::ServerError(error)));
                     self.held.insert(key.clone(), Err(failure));
                 }
                 (_, other) => {
@@ -326,7 +348,7 @@ impl<'s> Attempt<'s> {
         }
         for pending in &self.group {
             let result = match self.held.get_mut(&pending.change.key) {
-                Some(Ok(held)) => held.decide(&pending.change),
+                Some(Ok(held)) => held.decide(self.store, self.codec, &pending.change),
                 Some(Err(failure)) => Err(not_applied(&failure.reason)),
                 None => Err(not_applied("not read")),
             };
@@ -340,13 +362,14 @@ impl<'s> Attempt<'s> {
     pub(super) fn encode(&self, commands: &mut Vec<u8>, ahead_ms: i64) -> usize {
         let mut count = 0;
         for (key, held) in &self.held {
-            let Ok(Held { value: Some(value), expire_at_ms, is_changed: true, is_new }) = held else {
+            let Ok(Held { value: Some(value), string, expire_at_ms, is_changed: true, is_new }) = held else {
                 continue;
             };
+            let string = string.as_ref().unwrap_or(value);
             let name = self.name(key);
             let deadline = i64::try_from(*expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
             let deadline = deadline.to_string();
-            let mut args: Vec<&[u8]> = vec![b"SET", &name, value];
+            let mut args: Vec<&[u8]> = vec![b"SET", &name, string];
             match (*is_new, *expire_at_ms) {
                 (true, 0) => {}
                 (true, _) => args.extend([&b"PXAT"[..], deadline.as_bytes()]),

@@ -2,6 +2,7 @@
 //! timeout, whatever the connection does.
 
 use super::backoff::Backoff;
+use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::servers::ServerId;
 use super::Shared;
@@ -22,6 +23,8 @@ pub(crate) enum Fetched {
         value: Vec<u8>,
         /// In the store's time, Unix milliseconds, never later than in Redis'; 0: never.
         expire_at_ms: u64,
+        /// It is as Redis holds it: the encoder has not seen it (`Codec::decode`).
+        is_encoded: bool,
     },
 }
 
@@ -231,8 +234,10 @@ impl Fetcher {
         let mut given_away: Vec<(&Wanted, Failure)> = Vec::new();
         let asked = ask_all(&mut conn, &shared, &keys, |number, outcome| {
             let Some(one) = wanted.get(number).filter(|_| moved.is_none()) else { return };
+            // What comes late, as hashes do, is not asked again.
+            let is_next = number + left.len() >= wanted.len();
             match outcome {
-                Err(failure) if failure.is("MOVED") && shared.servers.is_cluster() => {
+                Err(failure) if is_next && failure.is("MOVED") && shared.servers.is_cluster() => {
                     moved = Some(failure);
                     return;
                 }
@@ -241,15 +246,15 @@ impl Fetcher {
                 }
                 outcome => shared.answer(one, outcome, is_heard),
             }
-            *left = wanted.get(number + 1..).unwrap_or_default();
+            if is_next {
+                *left = wanted.get(number + 1..).unwrap_or_default();
+            }
         });
         self.ask_taker(conn.server(), &given_away);
         asked?;
         if let Some(failure) = moved {
             return Err(failure);
         }
-        // Relaxed: a figure.
-        shared.figures.fetches.fetch_add(wanted.len() as u64, Ordering::Relaxed);
         self.conn = Some(conn);
         Ok(())
     }
@@ -282,11 +287,14 @@ impl Shared {
         if !is_heard {
             self.store.loads.note(&wanted.key);
         }
-        wanted.slot.put(outcome);
+        // Relaxed: a figure.
+        self.figures.fetches.fetch_add(1, Ordering::Relaxed);
+        let decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));
+        wanted.slot.put(decoded);
     }
 }
 
-/// Asks for many keys at once.
+/// Asks for many keys at once. What comes is as Redis holds it; keys of hashes come last.
 pub(super) fn ask_all(
     conn: &mut Conn,
     shared: &Shared,
@@ -309,24 +317,35 @@ pub(super) fn ask_all(
     }
     // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
     let now_ms = shared.store.clock.now_ms();
-    let value_bytes = shared.store.options.value_bytes_max as usize;
+    let value_bytes = shared.codec.string_bytes_max();
     let mut refused = None;
+    let mut hashes = Vec::new();
     conn.exchange(&commands, keys.len() * replies, value_bytes, |number, reply| {
         if number % replies == replies - 1 {
-            take(number / replies, refused.take().map_or_else(|| fetched(reply, now_ms), Err));
+            let number = number / replies;
+            let outcome = refused.take().map_or_else(|| fetched(reply, now_ms), Err);
+            match keys.get(number).filter(|_| may_be_hash(shared, &outcome)) {
+                Some(key) => hashes.push((number, *key)),
+                None => take(number, outcome.map_err(no_value)),
+            }
         } else if matches!(reply, Value::ServerError(_)) {
             refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
         }
-    })
+    })?;
+    ask_hashes(conn, shared, &hashes, take)
+}
+
+/// The deadline of what has so long to live, asked for at `now_ms`.
+pub(super) fn left_of(ttl_ms: i64, now_ms: u64) -> u64 {
+    u64::try_from(ttl_ms).map_or(0, |ttl_ms| now_ms.saturating_add(ttl_ms).max(1))
 }
 
 fn fetched(reply: Value, now_ms: u64) -> Outcome {
     let Value::Array(results) = reply else { return Err(Failure::unexpected("GET", &reply)) };
     match <[Value; 2]>::try_from(results) {
-        Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => Ok(match u64::try_from(ttl_ms) {
-            Ok(ttl_ms) => Fetched::Found { value, expire_at_ms: now_ms.saturating_add(ttl_ms).max(1) },
-            Err(_) => Fetched::Found { value, expire_at_ms: 0 },
-        }),
+        Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => {
+            Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: true })
+        }
         Ok([Value::Int(_), Value::Nil]) => Ok(Fetched::Absent),
         Ok([_, other]) => Err(Failure::unexpected("GET", &other)),
         Err(_) => Err(Failure::new("GET: a reply of another kind than asked for")),

@@ -3,12 +3,14 @@
 //! Redis tells this thread's connection of every key under the prefix that any client has changed, but for the connection that
 //! sends this store's own changes (`CLIENT TRACKING … BCAST … NOLOOP`, asked for by that connection and redirected here). Both
 //! connections are asked for a sign of life each `HEARTBEAT`: what is not heard because one of them is gone is known after that
-//! and the timeout.
+//! and the timeout. A server that cannot do this is listened to by its keyspace notifications (`notices`); one that does not send
+//! those either is compared with from time to time, where that is asked for.
 
 use super::backoff::Backoff;
 use super::conn::{moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
-use super::mark::{is_mark, Mark};
+use super::mark::{is_own, Mark};
+use super::notices::{self, is_lacking};
 use super::{Ear, Shared};
 use crate::index::Cursor;
 use crate::tier_options::{WhenDeaf, Writes};
@@ -17,6 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
+/// For how long a connection is kept that compares: a server may close one that idles.
+const SPARE_FOR: Duration = Duration::from_secs(2);
+/// Notifications that are taken between two looks at everything else.
+const NOTICES_AT_ONCE: usize = 1024;
 /// Keys that are compared with Redis between two looks at what came.
 const COMPARED_AT_ONCE: usize = 256;
 
@@ -25,11 +31,28 @@ pub(super) struct Listener {
     when_deaf: WhenDeaf,
     backoff: Backoff,
     turn: u64,
+    /// The logger was told that the server cannot tell what changes as it should.
+    has_said: bool,
+}
+
+/// How changes by others become known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tracking(Ear),
+    Notices,
+    /// By comparing alone.
+    Resync,
 }
 
 impl Listener {
     pub(super) fn new(shared: Arc<Shared>, when_deaf: WhenDeaf) -> Listener {
-        Listener { backoff: Backoff::new(shared.options.backoff_max), shared, when_deaf, turn: 0 }
+        Listener {
+            backoff: Backoff::new(shared.options.backoff_max),
+            shared,
+            when_deaf,
+            turn: 0,
+            has_said: false,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -64,7 +87,7 @@ impl Listener {
     fn hear(&mut self) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
         let mut conn = shared.connect()?;
-        let ear = self.be_told(&mut conn)?;
+        let way = self.find_way(&mut conn)?;
         // Loads that asked before anything was heard.
         if !shared.settle_loads() {
             return Ok(());
@@ -72,16 +95,36 @@ impl Listener {
         shared.set_hearing(true);
         self.backoff.reset();
         let mut comparison = Some(Comparison::of_all(&shared)?);
-        let mut asked = None;
+        let mut compared = Instant::now();
+        // Where every change of this store's own is compared too, not each with a connection of its own.
+        let mut spare: Option<(Comparison, Instant)> = None;
+        let (mut asked, mut taken) = (None, 0);
         let mut said = Instant::now();
         while !shared.is_stopping() {
-            if !shared.is_told(ear) {
+            if matches!(way, Way::Tracking(ear) if !shared.is_told(ear)) {
                 return Err(Failure::new("the connection that sends was lost"));
             }
+            let left = shared.options.resync_every.map(|every| every.saturating_sub(compared.elapsed()));
+            if comparison.is_none() && left.is_some_and(|left| left.is_zero()) {
+                comparison = Some(Comparison::of_all(&shared)?);
+                compared = Instant::now();
+            }
             let is_busy = comparison.is_some() || !shared.unsure().is_empty();
-            let wait = if is_busy { Duration::from_millis(1) } else { HEARTBEAT };
+            let wait = if is_busy {
+                Duration::from_millis(1)
+            } else {
+                left.map_or(HEARTBEAT, |left| left.min(HEARTBEAT))
+            };
             match conn.hear(wait)? {
                 Some(Value::Push { kind: PushKind::Invalidate, data }) => self.take(data),
+                Some(Value::Push { kind: PushKind::PMessage, data }) => {
+                    notices::take(&shared, data);
+                    taken += 1;
+                    // As many as are compared at once, if they come one after another.
+                    if taken < NOTICES_AT_ONCE && shared.unsure().len() < COMPARED_AT_ONCE {
+                        continue;
+                    }
+                }
                 Some(Value::Push { .. }) | None => {}
                 // What answers a sign of life.
                 Some(Value::ServerError(error)) => return Err(Failure::new(error.to_string())),
@@ -95,16 +138,61 @@ impl Listener {
                 said = Instant::now();
                 asked = Some(said);
             }
+            taken = 0;
             let unsure = shared.take_unsure();
             if !unsure.is_empty() {
-                let compared = comparison.take().map_or_else(|| Comparison::of_none(&shared), Ok)?;
+                let lent = spare.take().filter(|(_, at)| at.elapsed() < SPARE_FOR).map(|(spare, _)| spare);
+                let compared = comparison.take().or(lent);
+                let compared = compared.map_or_else(|| Comparison::of_none(&shared), Ok)?;
                 comparison.insert(compared).waiting.extend(unsure);
             }
             if let Some(mut compared) = comparison.take() {
-                comparison = compared.step(&shared)?.then_some(compared);
+                match compared.step(&shared)? {
+                    true => comparison = Some(compared),
+                    false => spare = (way == Way::Notices).then(|| (compared, Instant::now())),
+                }
             }
         }
         Ok(())
+    }
+
+    /// The best way of knowing what others change that the server has.
+    fn find_way(&mut self, conn: &mut Conn) -> Result<Way, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let lacking = match self.try_tracking(conn) {
+            Ok(ear) => return Ok(Way::Tracking(ear)),
+            Err(failure) if is_lacking(&failure) => failure,
+            Err(failure) => return Err(failure),
+        };
+        // A connection of its own: what was not answered comes on this one.
+        let mut subscribed = shared.connect()?;
+        let (way, how) = match notices::subscribe(&shared, &mut subscribed) {
+            Ok(()) => {
+                *conn = subscribed;
+                (Way::Notices, "keyspace notifications")
+            }
+            Err(_) if shared.is_stopping() => return Err(lacking),
+            Err(_) if shared.options.resync_every.is_some() => (Way::Resync, "comparing alone"),
+            Err(failure) => {
+                return Err(Failure::new(format!("{}; {}", lacking.reason, failure.reason)));
+            }
+        };
+        if !std::mem::replace(&mut self.has_said, true) {
+            let line = format!("tier: changes by others are known by {how}: {}", lacking.reason);
+            shared.store.say(&line);
+        }
+        Ok(way)
+    }
+
+    /// Whether the server can track at all is asked here: the connection that sends shall not fail for it.
+    fn try_tracking(&mut self, conn: &mut Conn) -> Result<Ear, Failure> {
+        let mut args: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
+        args.extend(prefix_args(&self.shared.options.prefix));
+        conn.ask_ok(&args)?;
+        if self.shared.options.writes != Writes::Refused {
+            conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
+        }
+        self.be_told(conn)
     }
 
     /// Has the changes of others told to this connection.
@@ -118,9 +206,7 @@ impl Listener {
         let ear = Ear { server: conn.server(), id, turn: self.turn };
         shared.want_told(Some(ear));
         if shared.options.writes == Writes::Refused {
-            let mut args: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
-            args.extend(prefix_args(&shared.options.prefix));
-            conn.ask_ok(&args)?;
+            // It tells this one already.
             shared.note_told(Some(ear));
             return Ok(ear);
         }
@@ -136,7 +222,7 @@ impl Listener {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     let Value::BulkString(name) = key else { continue };
-                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_mark(key)) {
+                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_own(key)) {
                         self.shared.hear_of(key);
                     }
                 }
@@ -228,14 +314,20 @@ fn sent_version(shared: &Shared, key: &[u8]) -> Option<u64> {
 /// Whether Redis holds what stands here, for no shorter; or something newer stands here by now.
 fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
     let store = &*shared.store;
-    let guard = crossbeam_epoch::pin();
-    let seen = store.look(key, &guard);
-    let Some(view) = seen.live.filter(|view| view.lsn == version) else { return true };
+    let (here, expires_here_ms, is_copy) = {
+        let guard = crossbeam_epoch::pin();
+        let seen = store.look(key, &guard);
+        let Some(view) = seen.live.filter(|view| view.lsn == version) else { return true };
+        // One that cannot be read is as good as another.
+        let Ok(here) = store.value_seen(&seen) else { return false };
+        (here.into_owned(), view.expire_at_ms, seen.is_from_tier())
+    };
     match there {
-        Fetched::Absent => false,
-        Fetched::Found { value, expire_at_ms } => {
-            let lasts = *expire_at_ms == 0 || (view.expire_at_ms != 0 && view.expire_at_ms <= *expire_at_ms);
-            lasts && store.value_seen(&seen).is_ok_and(|here| here == value.as_slice())
+        // What Redis cannot have stands here alone.
+        Fetched::Absent => !is_copy && shared.codec.encode(key, &here).is_err(),
+        Fetched::Found { value, expire_at_ms, is_encoded } => {
+            let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= *expire_at_ms);
+            lasts && shared.codec.is_same(key, &here, value, *is_encoded)
         }
     }
 }

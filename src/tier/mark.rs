@@ -28,11 +28,25 @@ pub(super) fn mark_key(prefix: &[u8], store_uuid: [u8; 16]) -> Vec<u8> {
     key
 }
 
+/// What the names of keys begin with, behind the prefix, that are no entries.
+const OWN: &[u8] = b"__libkv:";
 const MARK_INFIX: &[u8] = b"__libkv:mark:";
+const PROBE_INFIX: &[u8] = b"__libkv:probe:";
+const LEASE_INFIX: &[u8] = b"__libkv:lease:";
 
-/// Whether a key, without its prefix, is some store's mark.
-pub(super) fn is_mark(key: &[u8]) -> bool {
-    key.starts_with(MARK_INFIX)
+/// Name of the lease of a key.
+pub(super) fn lease_key(prefix: &[u8], key: &[u8]) -> Vec<u8> {
+    [prefix, LEASE_INFIX, key].concat()
+}
+
+/// Name of a key that is changed to see whether that is told.
+pub(super) fn probe_key(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, PROBE_INFIX, format!("{number:016x}").as_bytes()].concat()
+}
+
+/// Whether a key, without its prefix, is some store's mark, a lease or a probe.
+pub(super) fn is_own(key: &[u8]) -> bool {
+    key.starts_with(OWN)
 }
 
 impl Mark {

@@ -5,14 +5,17 @@
 //! writes through.
 
 mod backoff;
+mod codec;
 mod conn;
 mod copies;
 mod decide;
 mod fetch;
 mod figures;
 mod glob;
+mod lease;
 mod listener;
 mod mark;
+mod notices;
 mod outbox;
 mod preload;
 mod pusher;
@@ -21,6 +24,7 @@ mod servers;
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
 pub(crate) use fetch::{Fetched, KEYS_MAX as FETCHED_KEYS_MAX};
+pub(crate) use lease::Lease;
 pub(crate) use preload::Scanning;
 
 use crate::error::{Error, Result};
@@ -28,7 +32,7 @@ use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
 use crate::tier_options::{TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Failure};
+use conn::{moment_after, Conn, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,6 +86,9 @@ struct Shared {
     mark_key: Vec<u8>,
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
+    codec: codec::Codec,
+    /// Between uses.
+    lease_conn: Mutex<Option<Conn>>,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -277,6 +284,7 @@ impl Tier {
         let server = options.check()?;
         let writes = options.writes;
         let mark_key = mark::mark_key(&options.prefix, store.log.files.store_uuid);
+        let codec = codec::Codec::new(&store.options, &options);
         let shared = Arc::new(Shared {
             servers: servers::Servers::new(server, mark_key.clone()),
             mark_key,
@@ -285,6 +293,8 @@ impl Tier {
             options,
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
+            codec,
+            lease_conn: Mutex::default(),
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),
@@ -364,10 +374,14 @@ impl Tier {
         }
     }
 
-    /// A read that could not be answered is a miss where that was chosen.
+    /// A read that could not be answered is a miss where that was chosen. One that was answered with what is no value is not.
     pub(crate) fn miss_if_unreachable<T>(&self, answer: Result<Option<T>>) -> Result<Option<T>> {
         match answer {
-            Err(Error::Tier { .. }) if self.shared.options.unreachable_is_miss => Ok(None),
+            Err(Error::Tier { reason })
+                if self.shared.options.unreachable_is_miss && !codec::is_of_value(&reason) =>
+            {
+                Ok(None)
+            }
             answer => answer,
         }
     }

@@ -3,7 +3,7 @@
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
 use super::glob;
-use super::mark::{is_mark, Mark};
+use super::mark::{is_own, Mark};
 use super::{tier_error, Shared, Tier};
 use crate::error::Result;
 use crate::limits::KEY_BYTES_MAX;
@@ -33,6 +33,28 @@ impl Tier {
         let conn = shared.connect().map_err(|failure| tier_error(&failure))?;
         Ok(Scanning { shared, conn, pattern: pattern.to_vec() })
     }
+
+    /// The value for what Redis holds; `None` for what cannot be decoded: the logger is told.
+    pub(crate) fn decode(&self, key: &[u8], fetched: Fetched) -> Option<Fetched> {
+        let Shared { codec, store, .. } = &*self.shared;
+        let decoded = codec.decode(key, fetched);
+        decoded.map_err(|failure| store.say(&format!("tier: not copied: {}", failure.reason))).ok()
+    }
+
+    /// Whether what Redis holds, not decoded, is what stands here.
+    pub(crate) fn is_same(&self, key: &[u8], here: &[u8], there: &Fetched) -> bool {
+        match there {
+            Fetched::Found { value, is_encoded, .. } => {
+                self.shared.codec.is_same(key, here, value, *is_encoded)
+            }
+            Fetched::Absent => false,
+        }
+    }
+
+    /// Whether Redis cannot have a value: then it stands here alone.
+    pub(crate) fn cannot_have(&self, key: &[u8], value: &[u8]) -> bool {
+        self.shared.codec.encode(key, value).is_err()
+    }
 }
 
 impl Scanning {
@@ -40,7 +62,7 @@ impl Scanning {
         glob::matches(&self.pattern, key)
     }
 
-    /// Some of the keys of the pattern that Redis holds as strings, some perhaps twice, and where the next ones are.
+    /// Some of the keys of the pattern that Redis holds as values can be, some perhaps twice, and where the next ones are.
     pub(crate) fn scan(&mut self, cursor: u64) -> Result<(Vec<Vec<u8>>, u64)> {
         self.try_scan(cursor).map_err(|failure| tier_error(&failure))
     }
@@ -50,8 +72,10 @@ impl Scanning {
         let pattern = [&glob::literal(prefix), &self.pattern[..]].concat();
         let cursor = cursor.to_string();
         let mut command = Vec::new();
-        let args: [&[u8]; 8] =
-            [b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", COUNT, b"TYPE", b"string"];
+        let mut args: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", COUNT];
+        if self.shared.options.hashes.is_none() {
+            args.extend([&b"TYPE"[..], b"string"]);
+        }
         encode(&mut command, &args);
         let mut reply = Value::Nil;
         self.conn.exchange(&command, 1, NAMES_BYTES_MAX, |_, value| reply = value)?;
@@ -67,14 +91,14 @@ impl Scanning {
         let keys = names.into_iter().filter_map(|name| match name {
             Value::BulkString(name) => {
                 let key = name.strip_prefix(&prefix[..])?;
-                (key.len() <= KEY_BYTES_MAX && !is_mark(key)).then(|| key.to_vec())
+                (key.len() <= KEY_BYTES_MAX && !is_own(key)).then(|| key.to_vec())
             }
             _ => None,
         });
         Ok((keys.collect(), next))
     }
 
-    /// What Redis holds for keys; `None` for what is no string.
+    /// What Redis holds for keys, not decoded; `None` for what is no value.
     pub(crate) fn fetch(
         &mut self,
         keys: &[&[u8]],

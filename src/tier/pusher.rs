@@ -6,10 +6,11 @@ use super::decide::{refuse_all, Attempt, Pending, GROUP_MAX};
 use super::listener::{prefix_args, HEARTBEAT};
 use super::mark::Mark;
 use super::outbox::{resolved_lsn, Keys, Unsent};
-use super::{Ear, Shared, REDIS_VALUE_BYTES_MAX};
+use super::{Ear, Shared};
 use crate::io::random_u64;
 use crate::log::{Request, Sent, SentFile};
 use redis::Value;
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -253,7 +254,7 @@ impl Pusher {
         }
         let Some(mut line) = self.line.take() else { return Ok(false) };
         let shared = Arc::clone(&self.shared);
-        let mut attempt = Attempt::new(&shared.store, &shared.options.prefix, group);
+        let mut attempt = Attempt::new(&shared, group);
         let asked = line.read_old_clock(&shared).and_then(|()| attempt.read(&mut line.conn));
         if let Err(failure) = asked {
             return Ok(self.give_up(group, line.has_served, &failure));
@@ -400,31 +401,54 @@ impl Pusher {
             encode(commands, &[b"UNLINK", &name]);
             return Ok(());
         };
-        match store.value_seen(&seen) {
-            Ok(value) if value.len() <= REDIS_VALUE_BYTES_MAX => {
-                let mut args: Vec<&[u8]> = vec![b"SET", &name, &value];
-                let deadline =
-                    i64::try_from(view.expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
-                let deadline = deadline.to_string();
-                if view.expire_at_ms != 0 {
-                    args.extend([&b"PXAT"[..], deadline.as_bytes()]);
-                }
-                encode(commands, &args);
-            }
-            // What Redis holds is older than a value that it cannot have.
-            Ok(value) => {
-                store.say(&format!(
-                    "tier: a value of {} bytes is too long for Redis: its key is removed there",
-                    value.len()
-                ));
-                encode(commands, &[b"UNLINK", &name]);
-            }
+        let expire_at_ms = view.expire_at_ms;
+        let value = match store.value_seen(&seen) {
+            Ok(value) => value,
             Err(error) => {
                 store.say(&format!("tier: not sent: {error}"));
                 encode(commands, &[b"EXISTS", &name]);
+                return Ok(());
             }
+        };
+        let codec = &self.shared.codec;
+        if codec.is_raw() {
+            self.encode_set(commands, &name, codec.encode(key, &value), expire_at_ms, ahead_ms);
+            return Ok(());
         }
+        // What changes it from here on has a higher LSN, and is sent after it.
+        let value = value.into_owned();
+        drop(guard);
+        self.encode_set(commands, &name, codec.encode(key, &value), expire_at_ms, ahead_ms);
         Ok(())
+    }
+
+    /// Appends the command that sets a key to a string; without one the command that removes it: what Redis holds is older than a
+    /// value that it cannot have.
+    fn encode_set(
+        &self,
+        commands: &mut Vec<u8>,
+        name: &[u8],
+        string: Result<Cow<'_, [u8]>, String>,
+        expire_at_ms: u64,
+        ahead_ms: i64,
+    ) {
+        let string = match string {
+            Ok(string) => string,
+            Err(reason) => {
+                let key_bytes = name.len() - self.shared.options.prefix.len();
+                self.shared.store.say(&format!(
+                    "tier: the value of a key of {key_bytes} bytes is not sent, and the key is removed in Redis: {reason}"
+                ));
+                return encode(commands, &[b"UNLINK", name]);
+            }
+        };
+        let mut args: Vec<&[u8]> = vec![b"SET", name, &string];
+        let deadline = i64::try_from(expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
+        let deadline = deadline.to_string();
+        if expire_at_ms != 0 {
+            args.extend([&b"PXAT"[..], deadline.as_bytes()]);
+        }
+        encode(commands, &args);
     }
 
     /// Makes sure of a connection that may send, however long that takes.

@@ -265,7 +265,7 @@ fn what_cannot_be_decided_says_so_and_changes_nothing() {
     redis.set("t:most", &i64::MAX.to_string());
     assert!(matches!(db.increment_shared(b"most", 1), Err(Error::Overflow { .. })));
     let _: () = redis::cmd("HSET").arg("t:hash").arg("f").arg("v").query(&mut redis.client()).unwrap();
-    refused(db.increment_shared(b"hash", 1), "not applied: GET: WRONGTYPE");
+    refused(db.increment_shared(b"hash", 1), "is no string: GET: WRONGTYPE");
     let pin = db.pin().unwrap();
     assert!(matches!(db.increment_shared(b"n", 1), Err(Error::Pinned { .. })));
     drop(pin);

@@ -4,7 +4,7 @@ use super::common::{count, seed};
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, PATIENCE};
+use super::{bytes, hears, PATIENCE};
 use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -176,6 +176,52 @@ fn local_calls_wait_for_no_redis_that_hangs() {
         "{:?} for a close: it waits for Redis",
         began.elapsed()
     );
+}
+
+#[test]
+fn a_server_that_says_a_byte_a_second_is_given_up_in_time_and_holds_nobody_up() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let timeout = Duration::from_millis(2500);
+    let tier = || through(&proxy, "t:").timeout(timeout);
+    let db = in_memory(tier().fresh(WhenDeaf::Drop));
+    db.set(b"k", b"0").unwrap();
+    db.flush(PATIENCE).unwrap();
+    until("changes are heard", || hears(&db));
+    redis.set("t:theirs", "1");
+    until("it is copied", || db.get(b"theirs").unwrap() == bytes("1") && db.len() == 2);
+    proxy.set_slow(true);
+    db.set(b"k", b"1").unwrap();
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| {
+            let began = Instant::now();
+            let result = db.get(b"nowhere");
+            (result, began.elapsed())
+        });
+        let began = Instant::now();
+        for n in 0..10_000 {
+            db.set(format!("{n}").as_bytes(), b"v").unwrap();
+            assert!(db.get(b"k").unwrap().is_some());
+            db.delete(format!("{n}").as_bytes()).unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?} for 30,000 calls", began.elapsed());
+        let (result, took) = asks.join().unwrap();
+        assert!(matches!(result, Err(Error::Tier { .. })), "{result:?}");
+        assert!(took < 2 * timeout + Duration::from_secs(5), "{took:?}");
+    });
+    until("it is given up", || db.tier_stats().unwrap().unwrap().failing.is_some() && !hears(&db));
+    assert!(proxy.slow_bytes() >= 2, "{} bytes", proxy.slow_bytes());
+    assert!(matches!(db.get(b"theirs"), Err(Error::Tier { .. })), "a copy that cannot be kept fresh");
+    // One that is opened meanwhile, and closed.
+    let other = in_memory(tier());
+    other.set(b"other", b"lost with the memory").unwrap();
+    let began = Instant::now();
+    other.close().unwrap();
+    assert!(began.elapsed() < timeout, "{:?} for a close", began.elapsed());
+    proxy.set_slow(false);
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.entries("t:"), [("t:k".into(), b"1".to_vec()), ("t:theirs".into(), b"1".to_vec())]);
+    until("it is heard again", || hears(&db) && db.get(b"theirs").is_ok_and(|value| value == bytes("1")));
 }
 
 #[test]

@@ -2,18 +2,15 @@
 
 use super::common::{count, seed, Rng};
 use super::gate::until;
+use super::reads::{change_fives, set_fives};
 use super::server::Redis;
-use super::{bytes, with, PATIENCE};
+use super::{bytes, hears, with, PATIENCE};
 use kv::{Db, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 fn tier(redis: &Redis, when_deaf: WhenDeaf) -> TierOptions {
     TierOptions::new(redis.url()).fresh(when_deaf).timeout(Duration::from_millis(500))
-}
-
-fn hears(db: &Db) -> bool {
-    db.tier_stats().unwrap().unwrap().hears
 }
 
 fn listening(redis: &Redis, when_deaf: WhenDeaf) -> Db {
@@ -164,23 +161,11 @@ fn what_depends_on_a_value_sees_what_redis_holds_while_nothing_is_heard() {
     // Changes cannot be heard here, so no copies are kept.
     let redis = Redis::with(&["--rename-command", "CLIENT", "DEAF"]);
     let db = with(tier(&redis, WhenDeaf::Drop)).in_memory().unwrap();
-    for key in ["n", "add", "replace", "take", "expire"] {
-        redis.set(&format!("t:{key}"), "5");
-    }
+    set_fives(&redis);
     assert_eq!(db.get(b"n").unwrap(), bytes("5"));
     assert!(db.contains(b"n").unwrap() && db.version(b"n").unwrap().is_some());
     assert_eq!(db.ttl(b"n").unwrap(), Some(Ttl::Never));
-    assert_eq!(db.increment(b"n", 2).unwrap(), 7);
-    assert!(!db.add(b"add", b"x").unwrap());
-    assert!(db.replace(b"replace", b"x").unwrap());
-    assert_eq!(db.take(b"take").unwrap(), bytes("5"));
-    assert!(db.expire(b"expire", Duration::from_secs(9)).unwrap());
-    db.flush(PATIENCE).unwrap();
-    assert_eq!(
-        [redis.get("t:n"), redis.get("t:add"), redis.get("t:replace"), redis.get("t:take")],
-        [bytes("7"), bytes("5"), bytes("x"), None]
-    );
-    assert!((1..=9000).contains(&redis.pttl("t:expire")));
+    change_fives(&redis, &db);
     assert!(!hears(&db));
     redis.set("t:add", "6");
     assert_eq!(db.get(b"add").unwrap(), bytes("6"), "a copy was kept");

@@ -4,11 +4,13 @@ mod atomics;
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+mod encoders;
 mod faults;
 mod fresh;
 #[path = "../support/gate.rs"]
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
+mod leases;
 mod outbox;
 mod preload;
 mod proxy;
@@ -17,6 +19,7 @@ mod sentinel;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod untold;
 
 use kv::{Db, Options, TierOptions};
 use server::Redis;
@@ -36,6 +39,11 @@ fn with(tier: TierOptions) -> Options {
 
 fn in_memory(redis: &Redis) -> Db {
     options(redis).in_memory().unwrap()
+}
+
+/// Whether changes by others are heard.
+fn hears(db: &Db) -> bool {
+    db.tier_stats().unwrap().unwrap().hears
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {

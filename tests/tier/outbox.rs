@@ -355,3 +355,62 @@ fn waits_without_an_end_may_be_asked_for() {
     assert_eq!(redis.get("t:k"), bytes("v"));
     until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
 }
+
+#[test]
+fn a_backup_knows_what_redis_had_and_overwrites_nothing_newer() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    let db = options(&redis).open(dir.path().join("store")).unwrap();
+    for n in 0..100 {
+        db.set(format!("{n}").as_bytes(), b"1").unwrap();
+    }
+    db.delete(b"0").unwrap();
+    flushed(&db);
+    db.backup(&copy).unwrap();
+    // The original lives on, and others change what it wrote.
+    db.set(b"1", b"later").unwrap();
+    redis.set("t:2", "theirs");
+    redis.set("t:0", "theirs");
+    flushed(&db);
+    let restored = options(&redis).open(&copy).unwrap();
+    assert_eq!(restored.get(b"1").unwrap(), bytes("1"), "as of the backup");
+    restored.set(b"3", b"restored").unwrap();
+    flushed(&restored);
+    assert_eq!(restored.tier_stats().unwrap().unwrap().sent_keys, 1);
+    // Both go on, and neither leaves out what it has to send.
+    for n in 0..50 {
+        db.set(b"a", n.to_string().as_bytes()).unwrap();
+        restored.set(b"b", n.to_string().as_bytes()).unwrap();
+        flushed(&db);
+        flushed(&restored);
+    }
+    let there = ["0", "1", "2", "3", "a", "b"].map(|key| redis.get(&format!("t:{key}")));
+    let expected = ["theirs", "later", "theirs", "restored", "49", "49"].map(bytes);
+    assert_eq!(there, expected);
+}
+
+#[test]
+fn a_backup_sends_what_redis_did_not_have_and_everything_to_another_one() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    let mut gone = Redis::start();
+    let db = options(&gone).open(dir.path().join("store")).unwrap();
+    db.set(b"sent", b"1").unwrap();
+    db.set(b"deleted", b"1").unwrap();
+    flushed(&db);
+    gone.kill();
+    db.delete(b"deleted").unwrap();
+    db.set(b"unsent", b"1").unwrap();
+    db.backup(&copy).unwrap();
+    db.close().unwrap();
+    // Another one: it has no mark of this store.
+    redis.set("t:deleted", "1");
+    let restored = options(&redis).open(&copy).unwrap();
+    flushed(&restored);
+    assert_eq!(
+        redis.entries("t:").into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+        ["t:sent", "t:unsent"]
+    );
+}

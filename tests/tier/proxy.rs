@@ -41,6 +41,9 @@ struct Plan {
     commands: u64,
     /// New connections are refused.
     is_down: bool,
+    /// Answers come a byte a second; so many did.
+    is_slow: bool,
+    slow_bytes: u64,
     /// A late command may be executed; has been.
     lets_late: bool,
     late_done: bool,
@@ -114,6 +117,17 @@ impl Proxy {
         self.shared.plan.lock().unwrap().is_down = is_down;
     }
 
+    /// Lets every answer come a byte a second, until it is set back.
+    pub fn set_slow(&self, is_slow: bool) {
+        self.shared.plan.lock().unwrap().is_slow = is_slow;
+        self.shared.changed.notify_all();
+    }
+
+    /// Bytes that came so.
+    pub fn slow_bytes(&self) -> u64 {
+        self.shared.plan.lock().unwrap().slow_bytes
+    }
+
     /// Has the late command executed, and waits until it is.
     pub fn let_late(&self) {
         let mut plan = self.shared.plan.lock().unwrap();
@@ -169,7 +183,7 @@ impl Shared {
                 Ok(reply)
             };
             match self.fault_of(&name) {
-                None => to_client.write_all(&execute(&command)?)?,
+                None => self.answer(&mut to_client, &execute(&command)?)?,
                 Some(Fault::CutBefore) => return Ok(()),
                 Some(Fault::CutAfter) => return execute(&command).map(drop),
                 Some(fault @ (Fault::Reset | Fault::Half)) => {
@@ -212,6 +226,22 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn answer(&self, to_client: &mut TcpStream, reply: &[u8]) -> std::io::Result<()> {
+        for (number, byte) in reply.iter().enumerate() {
+            let is_held = |plan: &mut Plan| plan.is_slow && !self.ends.load(Ordering::SeqCst);
+            let mut plan = self.plan.lock().unwrap();
+            if !plan.is_slow {
+                drop(plan);
+                return to_client.write_all(&reply[number..]);
+            }
+            plan = self.changed.wait_timeout_while(plan, Duration::from_secs(1), is_held).unwrap().0;
+            plan.slow_bytes += 1;
+            drop(plan);
+            to_client.write_all(&[*byte])?;
+        }
+        Ok(())
     }
 
     /// Cuts a connection: of its clones too, or nothing would be cut. One that was told not to linger is reset.

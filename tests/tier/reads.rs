@@ -3,7 +3,8 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
-use kv::{Batch, Condition, Error, SetOptions, TierOptions, Ttl, Writes};
+use kv::testing::loads_under_way;
+use kv::{Batch, Condition, Db, Error, SetOptions, TierOptions, Ttl, Writes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -154,9 +155,19 @@ fn copies_of_one_call_leave_alone_what_was_changed_meanwhile() {
 fn changes_that_depend_on_what_stands_see_what_redis_holds() {
     let redis = Redis::start();
     let db = in_memory(&redis);
+    set_fives(&redis);
+    change_fives(&redis, &db);
+}
+
+/// Values for `change_fives`.
+pub fn set_fives(redis: &Redis) {
     for key in ["n", "add", "replace", "take", "expire"] {
         redis.set(&format!("t:{key}"), "5");
     }
+}
+
+/// Changes that depend on what stands, each seeing a five that only Redis has.
+pub fn change_fives(redis: &Redis, db: &Db) {
     assert_eq!(db.increment(b"n", 2).unwrap(), 7);
     assert!(!db.add(b"add", b"x").unwrap());
     let present = SetOptions::new().condition(Condition::IfPresent);
@@ -179,7 +190,7 @@ fn many_readers_of_a_missing_key_ask_once() {
     redis.hang();
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..16).map(|_| scope.spawn(|| db.get(b"k").unwrap())).collect();
-        std::thread::sleep(Duration::from_millis(50));
+        until("one asks and the others wait for it", || loads_under_way(&db) == (1, 15));
         redis.go_on();
         for reader in readers {
             assert_eq!(reader.join().unwrap(), bytes("v"));
@@ -214,8 +225,7 @@ fn a_copy_neither_overwrites_a_newer_change_nor_brings_back_what_was_deleted_mea
         redis.hang();
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| db.get(key.as_bytes()).unwrap());
-            // The reader is on its way once Redis, which does not read, has more to read.
-            std::thread::sleep(Duration::from_millis(30));
+            until("the reader is on its way", || loads_under_way(&db).0 == 1);
             change(key.as_bytes());
             let local = db.get(key.as_bytes()).unwrap();
             assert_eq!(local.is_some(), !name.contains("delete"), "{name}");

@@ -126,7 +126,9 @@ def open(path: Path, **options: Any) -> Db[Any]:
     Redis, as docs/tier.md says; calls that read or change entries may then also raise TierError. `tier_username`,
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
-    for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files).
+    for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
+    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json), `tier_hashes` (refused, json, msgpack),
+    `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
     """

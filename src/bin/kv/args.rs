@@ -123,6 +123,15 @@ pub struct Tier {
     /// Longest pause between attempts to reach Redis [default: 5s]
     #[arg(long, value_name = "DURATION", requires = "tier_url", value_parser = parse::period)]
     pub tier_backoff_max: Option<Duration>,
+    /// With fresh: compare everything with Redis so often, for servers that cannot tell of changes
+    #[arg(long, value_name = "DURATION", requires = "tier_fresh", value_parser = parse::period)]
+    pub tier_resync_every: Option<Duration>,
+    /// What stands in Redis for a value: raw, zstd, zstd:LEVEL, json-from-msgpack or msgpack-from-json
+    #[arg(long, value_name = "NAME", requires = "tier_url")]
+    pub tier_encoder: Option<String>,
+    /// What the value becomes that another client keeps as a hash
+    #[arg(long, requires = "tier_url", value_parser = ["refused", "json", "msgpack"])]
+    pub tier_hashes: Option<String>,
     /// Certificates of the authorities that may vouch for the server of a rediss:// URL, as PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "tier_url")]
     pub tier_ca_file: Option<String>,

@@ -1,0 +1,132 @@
+//! Leases: which of all processes loads a key. A key beside the entries that ends by itself, and that its holder alone removes.
+
+use super::backoff::Backoff;
+use super::conn::{encode, moment_after, Conn, Failure};
+use super::mark::lease_key;
+use super::{tier_error, Shared, Tier};
+use crate::error::{Error, Result};
+use crate::io::random_u64;
+use redis::Value;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest pause between two looks for the value that a holder brings.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
+
+/// A lease of a key, given back when it goes.
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    name: Vec<u8>,
+    token: Vec<u8>,
+}
+
+/// Waits with growing pauses for what somebody else does.
+pub(crate) struct Waiting {
+    shared: Arc<Shared>,
+    until: Instant,
+    backoff: Backoff,
+}
+
+impl Waiting {
+    /// Waits a while; `false` when there is no time left.
+    pub(crate) fn pause(&mut self) -> Result<bool> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        self.shared.pause(self.backoff.pause().min(left));
+        match self.shared.is_stopping() {
+            true => Err(Error::Closed),
+            false => Ok(true),
+        }
+    }
+}
+
+impl Tier {
+    pub(crate) fn waiting(&self, time: Duration) -> Waiting {
+        let shared = Arc::clone(&self.shared);
+        Waiting { shared, until: moment_after(time), backoff: Backoff::new(LOOK_UP_EVERY) }
+    }
+
+    /// Takes the lease of a key for `time`; `None` while somebody else has it.
+    pub(crate) fn try_lease(&self, key: &[u8], time: Duration) -> Result<Option<Lease>> {
+        let shared = &self.shared;
+        let name = lease_key(&shared.options.prefix, key);
+        let token = format!("{:016x}{:016x}", random_u64(), random_u64()).into_bytes();
+        let time_ms = time.as_millis().max(1).to_string();
+        let mut commands = Vec::new();
+        encode(&mut commands, &[b"SET", &name, &token, b"NX", b"PX", time_ms.as_bytes()]);
+        // Tells also whether one that was sent twice took it the first time.
+        encode(&mut commands, &[b"GET", &name]);
+        let mut holder = Err(Failure::new("a lease: no answer"));
+        shared
+            .ask_of_lease(|conn| {
+                conn.exchange(&commands, 2, 0, |number, reply| match reply {
+                    Value::Okay | Value::Nil if number == 0 => {}
+                    Value::BulkString(found) if number == 1 => holder = Ok(Some(found)),
+                    Value::Nil => holder = Ok(None),
+                    other => holder = Err(Failure::unexpected("a lease", &other)),
+                })
+            })
+            .map_err(|failure| tier_error(&failure))?;
+        let is_ours = holder.map_err(|failure| tier_error(&failure))?.is_some_and(|holder| holder == token);
+        Ok(is_ours.then(|| Lease { shared: Arc::clone(shared), name, token }))
+    }
+
+    /// Waits until Redis has acknowledged the change at `lsn`, or fails.
+    pub(crate) fn wait_acknowledged(&self, lsn: u64) -> Result<()> {
+        if !self.shared.store.has_outbox() {
+            return Ok(());
+        }
+        self.shared.store.log.moved.wake();
+        self.wait_sent(lsn, moment_after(self.shared.options.timeout), true)
+    }
+}
+
+impl Shared {
+    /// Does something on the connection for leases; twice where the server had closed it meanwhile.
+    fn ask_of_lease(
+        &self,
+        mut ask: impl FnMut(&mut Conn) -> std::result::Result<(), Failure>,
+    ) -> std::result::Result<(), Failure> {
+        let lent = || self.lease_conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lent().take();
+        if let Some(mut conn) = kept {
+            match ask(&mut conn) {
+                Err(failure) if failure.is_cut => {}
+                asked => {
+                    *lent() = asked.is_ok().then_some(conn);
+                    return asked;
+                }
+            }
+        }
+        let mut conn = self.connect()?;
+        let asked = ask(&mut conn);
+        *lent() = asked.is_ok().then_some(conn);
+        asked
+    }
+}
+
+impl Lease {
+    /// Removes it if it is still this one: its time may be over, and another's begun.
+    fn give_back(&self, conn: &mut Conn) -> std::result::Result<(), Failure> {
+        conn.ask_ok(&[b"WATCH", &self.name])?;
+        let mut commands = Vec::new();
+        match conn.ask(&[b"GET", &self.name])? {
+            Value::BulkString(holder) if holder == self.token => {
+                encode(&mut commands, &[b"MULTI"]);
+                encode(&mut commands, &[b"DEL", &self.name]);
+                encode(&mut commands, &[b"EXEC"]);
+                conn.exchange(&commands, 3, 0, |_, _| {})
+            }
+            _ => conn.ask_ok(&[b"UNWATCH"]),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // One that cannot be given back ends by itself.
+        let _ = self.shared.ask_of_lease(|conn| self.give_back(conn));
+    }
+}

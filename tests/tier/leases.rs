@@ -1,0 +1,172 @@
+//! Of all processes that miss a key one loads it, as long as that saves work, and nothing hangs on it.
+
+use super::gate::until;
+use super::server::Redis;
+use super::{bytes, hears, in_memory, with, PATIENCE};
+use kv::{Db, Error, LoadOptions, TierOptions, Ttl, WhenDeaf};
+use redis::Commands;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const LEASE: &str = "t:__libkv:lease:k";
+
+fn leased(time: Duration) -> LoadOptions {
+    LoadOptions::new().ttl(Duration::from_secs(100)).lease(time)
+}
+
+fn brings(
+    calls: &Arc<AtomicUsize>,
+    value: &'static str,
+) -> impl FnOnce() -> Result<Option<Vec<u8>>, String> + Send {
+    let calls = Arc::clone(calls);
+    move || {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok(bytes(value))
+    }
+}
+
+fn hold(redis: &Redis, time_ms: u64) {
+    let _: () =
+        redis::cmd("SET").arg(LEASE).arg("other").arg("PX").arg(time_ms).query(&mut redis.client()).unwrap();
+}
+
+#[test]
+fn of_all_stores_that_miss_a_key_one_loads_it() {
+    let redis = Redis::start();
+    let dbs: Vec<Db> = (0..3).map(|_| in_memory(&redis)).collect();
+    for round in 0..20 {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let key = format!("k{round}");
+        std::thread::scope(|scope| {
+            for db in dbs.iter().chain(&dbs) {
+                let (key, calls) = (&key, &calls);
+                scope.spawn(move || {
+                    let loaded = db.get_or_load_with(key.as_bytes(), leased(PATIENCE), brings(calls, "v"));
+                    assert_eq!(loaded.unwrap(), bytes("v"));
+                });
+            }
+        });
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "round {round}");
+    }
+    let left: Vec<String> = redis.client().keys("t:__libkv:lease:*").unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_holder_that_dies_loses_the_lease_and_one_that_brings_nothing_is_not_waited_for_for_ever() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let calls = Arc::new(AtomicUsize::new(0));
+    hold(&redis, 300);
+    let began = Instant::now();
+    let loaded = db.get_or_load_with(b"k", leased(PATIENCE), brings(&calls, "v")).unwrap();
+    assert_eq!((loaded, calls.load(Ordering::SeqCst)), (bytes("v"), 1));
+    assert!(began.elapsed() >= Duration::from_millis(250), "{:?}: the lease was held", began.elapsed());
+    db.delete(b"k").unwrap();
+    db.flush(PATIENCE).unwrap();
+    hold(&redis, 600_000);
+    let began = Instant::now();
+    let loaded = db.get_or_load_with(b"k", leased(Duration::from_millis(100)), brings(&calls, "w")).unwrap();
+    assert_eq!((loaded, calls.load(Ordering::SeqCst)), (bytes("w"), 2));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(
+        redis.client().get::<_, String>(LEASE).unwrap(),
+        "other",
+        "a lease of somebody else was removed"
+    );
+}
+
+#[test]
+fn who_waits_gets_what_the_holder_brings() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    hold(&redis, 600_000);
+    let calls = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| db.get_or_load_with(b"k", leased(PATIENCE), brings(&calls, "unwanted")));
+        until("it has asked", || db.tier_stats().unwrap().unwrap().fetches > 0);
+        redis.set("t:k", "brought");
+        assert_eq!(waits.join().unwrap().unwrap(), bytes("brought"));
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_lease_is_given_back_once_redis_has_the_value_and_also_by_a_loader_that_fails() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let failed = db.get_or_load_with(b"k", leased(PATIENCE), || Err::<Option<Vec<u8>>, _>("no network"));
+    assert!(matches!(failed, Err(Error::Loader { .. })));
+    assert!(!redis.client().exists::<_, bool>(LEASE).unwrap());
+    assert_eq!(
+        db.get_or_load_with(b"k", leased(PATIENCE), || Ok::<_, String>(bytes("v"))).unwrap(),
+        bytes("v")
+    );
+    assert_eq!((redis.get("t:k"), redis.client().exists::<_, bool>(LEASE).unwrap()), (bytes("v"), false));
+    // Its time was over, and another's has begun.
+    let mut client = redis.client();
+    let steals = move || {
+        let _: () = client.set(LEASE, "other").map_err(|error| error.to_string())?;
+        Ok::<_, String>(bytes("w"))
+    };
+    db.delete(b"k").unwrap();
+    db.get_or_load_with(b"k", leased(PATIENCE), steals).unwrap();
+    assert_eq!(redis.client().get::<_, String>(LEASE).unwrap(), "other");
+}
+
+#[test]
+fn a_stale_copy_is_refreshed_from_redis_where_somebody_has_loaded_it_and_by_one_of_all_where_nobody_has() {
+    let redis = Redis::start();
+    let (a, b) = (in_memory(&redis), in_memory(&redis));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = leased(PATIENCE).fresh_for(Duration::from_millis(200));
+    let load = |db: &Db, value| db.get_or_load_with(b"k", options, brings(&calls, value)).unwrap();
+    assert_eq!((load(&a, "1"), load(&b, "unwanted")), (bytes("1"), bytes("1")));
+    let local = |db: &Db| db.get(b"k").unwrap();
+    until("one loads it anew", || {
+        assert!(load(&a, "2").is_some());
+        local(&a) == bytes("2")
+    });
+    a.flush(PATIENCE).unwrap();
+    until("the other takes that", || load(&b, "3") != bytes("1"));
+    // Unless that had grown stale as well before it was asked for.
+    let (now, count) = (local(&b), calls.load(Ordering::SeqCst));
+    assert!(now == bytes("2") || now == bytes("3"), "{now:?}");
+    // While another process loads it, what is stale is served and no loader is called.
+    hold(&redis, 600_000);
+    let stale = Duration::from_secs(100) - Duration::from_millis(200);
+    until("it is stale", || matches!(b.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
+    let before = b.tier_stats().unwrap().unwrap().fetches;
+    until("it has looked", || {
+        let value = load(&b, "3");
+        assert!(value == bytes("2") || value == bytes("3"), "{value:?}");
+        b.tier_stats().unwrap().unwrap().fetches > before + 1
+    });
+    assert!(calls.load(Ordering::SeqCst) <= count + 1, "a refresh that was under way");
+}
+
+#[test]
+fn a_redis_that_cannot_be_asked_keeps_nobody_from_loading() {
+    let mut redis = Redis::start();
+    let tier = TierOptions::new(redis.url()).unreachable_is_miss(true).timeout(Duration::from_millis(200));
+    let db = with(tier).in_memory().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    redis.kill();
+    let began = Instant::now();
+    let loaded = db.get_or_load_with(b"k", leased(PATIENCE), brings(&calls, "v")).unwrap();
+    assert_eq!((loaded, calls.load(Ordering::SeqCst)), (bytes("v"), 1));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn leases_are_no_entries() {
+    let redis = Redis::start();
+    redis.set("t:a", "1");
+    let db = with(TierOptions::new(redis.url()).fresh(WhenDeaf::Drop)).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    hold(&redis, 600_000);
+    let done = db.preload(b"*", 0, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((done.keys, done.copied, db.len()), (1, 1, 1));
+}
