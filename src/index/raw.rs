@@ -25,9 +25,9 @@ const ALLOCATED_LINES_MAX: usize = 4096;
 /// From a page on.
 #[cfg(not(loom))]
 const MAPPED_LINES_MIN: usize = 64;
-/// A full table takes about this share of its buckets in lines, so that one map is enough: making one waits for whoever has the
-/// process's memory populated.
-const BUCKETS_A_LINE: usize = 4;
+/// A table that is about to grow has a line for two or three buckets, so that one map is enough: making one waits for whoever has
+/// the process's memory populated. What is not used costs address space alone.
+const BUCKETS_A_LINE: usize = 2;
 
 /// The first cache line of a chain. All zero is an empty one.
 #[repr(C, align(64))]

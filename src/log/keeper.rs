@@ -5,6 +5,7 @@ use super::appender::{Log, Sync};
 use super::chain::Link;
 use super::files::{listed, Plan, Reserve};
 use super::header::{SegmentKind, FIRST_RECORD_AT};
+use super::looks::Looks;
 use super::manifest::{Listed, Manifest, Seal};
 use super::segment::{Segment, View};
 use crate::error::{Error, Result};
@@ -17,10 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Pages populated ahead of the tail, and at once.
 const WINDOW_BYTES: u64 = 4 << 20;
-/// How long appended records wait to be looked at when nothing else wakes the thread: bounds the lag of expiry hints.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The same, where each record is passed on once it is resolved.
-const LOOK_EVERY_FOLLOWED: Duration = Duration::from_millis(1);
 /// A sync is delayed by at most this for more writers to join it.
 const SYNC_COST_MAX: Duration = Duration::from_millis(5);
 /// A writer that reserved resolves within moments; one that does not within this is gone, and close leaves the rest to
@@ -140,7 +137,7 @@ pub(crate) struct Keeper {
     /// Time to store in the cell of a new tail (I15).
     stored_time: Box<dyn Fn() -> u64 + Send>,
     ending: Arc<std::sync::Mutex<Option<Ending>>>,
-    look_every: Duration,
+    looks: Looks,
 }
 
 /// What a keeper starts from.
@@ -173,7 +170,7 @@ impl Keeper {
             sink: start.sink,
             stored_time: start.stored_time,
             ending: start.ending,
-            look_every: if start.is_followed { LOOK_EVERY_FOLLOWED } else { LOOK_EVERY },
+            looks: Looks::new(start.is_followed),
         }
     }
 
@@ -193,10 +190,10 @@ impl Keeper {
                 None => {}
             }
             let limit = self.sleep_limit();
-            if limit.is_none() {
+            if limit.is_none() || (self.looks.wait_for_append() && !self.is_unresolved()) {
                 self.log.signal.set_idle(true);
                 // An append may have come before the flag was set; partner: `Signal::nudge`.
-                if self.has_work() {
+                if self.is_unresolved() || (limit.is_none() && self.has_work()) {
                     continue;
                 }
             }
@@ -207,6 +204,7 @@ impl Keeper {
     fn round(&mut self) {
         // Before the walk: what was resolved when somebody asked is in the answer.
         let requests = self.log.take_requests();
+        self.looks.count(self.tail_lsn());
         self.walk();
         self.prepare_if_needed();
         self.populate();
@@ -265,8 +263,15 @@ impl Keeper {
     }
 
     fn has_work(&self) -> bool {
-        let guard = crossbeam_epoch::pin();
-        self.log.tail_lsn(&guard) > self.resolved_lsn() || self.is_unsynced()
+        self.is_unresolved() || self.is_unsynced()
+    }
+
+    fn is_unresolved(&self) -> bool {
+        self.tail_lsn() > self.resolved_lsn()
+    }
+
+    fn tail_lsn(&self) -> u64 {
+        self.log.tail_lsn(&crossbeam_epoch::pin())
     }
 
     fn is_unsynced(&self) -> bool {
@@ -289,9 +294,9 @@ impl Keeper {
             Sync::Every(period) if self.is_unsynced() => Some(
                 period
                     .saturating_sub(self.synced_at.elapsed())
-                    .clamp(Duration::from_millis(1), self.look_every),
+                    .clamp(Duration::from_millis(1), self.looks.every()),
             ),
-            _ => Some(self.look_every),
+            _ => Some(self.looks.every()),
         }
     }
 
@@ -626,25 +631,24 @@ impl Keeper {
 
     fn finish(&mut self) -> Result<()> {
         let mut next = self.next_manifest();
-        let stored_ms = (self.stored_time)();
         let (mut gone, mut sealed) = (Vec::new(), Vec::new());
         while let Some(tail) = self.tail.pop_front() {
             // I15: the time leaves with no segment, so the last one stays for it, without a record.
-            let is_needed =
-                stored_ms > 0 && self.sealed.is_empty() && sealed.is_empty() && self.tail.is_empty();
+            let is_last = self.sealed.is_empty() && sealed.is_empty() && self.tail.is_empty();
+            let is_needed = is_last && (self.stored_time)() > 0;
             if tail.seal.records == 0 && !is_needed {
                 next.segments.retain(|listed| listed.id != tail.segment.header().id);
                 gone.push(tail.segment);
                 continue;
             }
-            tail.segment.cell().raise_time(stored_ms);
+            tail.segment.cell().raise_time((self.stored_time)());
             tail.segment.sync()?;
             set_seal(&mut next.segments, tail.segment.header().id, tail.seal);
             sealed.push(tail);
         }
         if let (true, Some(last)) = (sealed.is_empty(), self.sealed.last()) {
             // I15: the time stood in the cell of a tail that goes because it holds no record.
-            last.cell().raise_time(stored_ms);
+            last.cell().raise_time((self.stored_time)());
             last.sync()?;
         }
         self.store(next)?;

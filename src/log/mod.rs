@@ -7,6 +7,7 @@ mod chain;
 mod files;
 mod header;
 mod keeper;
+mod looks;
 mod manifest;
 mod scan;
 mod segment;
