@@ -58,7 +58,6 @@ pub(crate) enum Begun<'a> {
 }
 
 /// A load of a key that has begun. One that is dropped has failed.
-#[cfg(feature = "redis")]
 pub(crate) struct Flying<'a> {
     loads: &'a Loads,
     key: Box<[u8]>,
@@ -66,7 +65,6 @@ pub(crate) struct Flying<'a> {
     has_landed: bool,
 }
 
-#[cfg(feature = "redis")]
 impl Flying<'_> {
     /// Ends it: those who wait have this outcome too.
     pub(crate) fn land(mut self, result: &Result<Option<Vec<u8>>>) {
@@ -75,7 +73,6 @@ impl Flying<'_> {
     }
 }
 
-#[cfg(feature = "redis")]
 impl Drop for Flying<'_> {
     fn drop(&mut self) {
         if !self.has_landed {
@@ -106,10 +103,10 @@ impl Loads {
         if flights.by_key.contains_key(key) {
             return self.wait_for_loader(flights, me, key, may_wait);
         }
-        let id = self.depart(&mut flights, me, key);
+        let flying = self.depart(&mut flights, me, key);
         drop(flights);
         let result = load();
-        self.land(key, id, &result);
+        flying.land(&result);
         result
     }
 
@@ -124,21 +121,18 @@ impl Loads {
             _ if is_loading => Begun::Alone,
             Some(flight) if flight.overtaken => Begun::Alone,
             Some(_) => Begun::Others,
-            None => {
-                let id = self.depart(&mut flights, me, key);
-                Begun::Mine(Flying { loads: self, key: (*key).into(), id, has_landed: false })
-            }
+            None => Begun::Mine(self.depart(&mut flights, me, key)),
         };
         keys.iter().map(begin).collect()
     }
 
-    fn depart(&self, flights: &mut Flights, me: ThreadId, key: &[u8]) -> u64 {
+    fn depart(&self, flights: &mut Flights, me: ThreadId, key: &[u8]) -> Flying<'_> {
         let id = flights.next_id;
         flights.next_id += 1;
         flights.by_key.insert(key.into(), Flight { id, loader: me, waiting: 0, overtaken: false });
         // SeqCst: counted before the loader runs; pairs with `note`.
         self.count.fetch_add(1, Ordering::SeqCst);
-        id
+        Flying { loads: self, key: key.into(), id, has_landed: false }
     }
 
     fn land(&self, key: &[u8], id: u64, result: &Result<Option<Vec<u8>>>) {

@@ -133,7 +133,8 @@ fn a_refresh_that_fails_leaves_the_value_rests_for_a_second_and_is_told() {
     until("it is tried again", || {
         bench.clock.advance(seconds(1));
         bench.load("k", options, Err("no network"));
-        bench.calls() == 2
+        // Another may have begun before the first was counted.
+        bench.calls() >= 2
     });
     until("an error is told", || told("no network"));
     assert_eq!(bench.local("k"), text("1"));

@@ -67,6 +67,10 @@ impl Codec {
     pub(super) fn decode_string(&self, key: &[u8], string: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let Some(encoder) = &self.encoder else { return Ok(string) };
         let decoded = call(|| encoder.decode(key, &string, self.value_bytes_max));
+        let decoded = decoded.and_then(|value| match value.len() <= self.value_bytes_max {
+            true => Ok(value),
+            false => Err(format!("{} bytes are longer than a value may be", value.len())),
+        });
         decoded.map_err(|reason| {
             let (key, len) = (key.len(), string.len());
             Failure::new(format!(

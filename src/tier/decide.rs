@@ -389,6 +389,8 @@ impl<'s> Attempt<'s> {
             if !is_kept {
                 self.drop_old(key);
             }
+            // Not before, since that would end what is kept here. What is being loaded, or was remembered as absent, is older.
+            self.store.loads.note(key);
         }
         self.answer();
     }

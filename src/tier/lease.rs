@@ -58,18 +58,23 @@ impl Tier {
         encode(&mut commands, &[b"SET", &name, &token, b"NX", b"PX", time_ms.as_bytes()]);
         // Tells also whether one that was sent twice took it the first time.
         encode(&mut commands, &[b"GET", &name]);
-        let mut holder = Err(Failure::new("a lease: no answer"));
+        let (mut refused, mut holder) = (None, None);
         shared
             .ask_of_lease(|conn| {
+                (refused, holder) = (None, None);
                 conn.exchange(&commands, 2, 0, |number, reply| match reply {
                     Value::Okay | Value::Nil if number == 0 => {}
-                    Value::BulkString(found) if number == 1 => holder = Ok(Some(found)),
-                    Value::Nil => holder = Ok(None),
-                    other => holder = Err(Failure::unexpected("a lease", &other)),
+                    Value::BulkString(found) if number == 1 => holder = Some(found),
+                    Value::Nil => {}
+                    other => drop(refused.get_or_insert(Failure::unexpected("a lease", &other))),
                 })
             })
             .map_err(|failure| tier_error(&failure))?;
-        let is_ours = holder.map_err(|failure| tier_error(&failure))?.is_some_and(|holder| holder == token);
+        // A Redis that takes none has nobody hold one.
+        if let Some(failure) = refused {
+            return Err(tier_error(&failure));
+        }
+        let is_ours = holder.is_some_and(|holder| holder == token);
         Ok(is_ours.then(|| Lease { shared: Arc::clone(shared), name, token }))
     }
 

@@ -45,6 +45,8 @@ struct Line {
     answered: Instant,
     /// It has taken changes.
     has_served: bool,
+    /// The mark is watched for the next transaction (K1).
+    is_watched: bool,
 }
 
 pub(super) struct Pusher {
@@ -54,6 +56,8 @@ pub(super) struct Pusher {
     file: SentFile,
     sent: Sent,
     session: u64,
+    /// That of the open before, whose mark may be found again whenever Redis goes back to what it has saved.
+    session_before: u64,
     /// Number of the last batch that was sent, and of the last that is known to be in Redis.
     batch: u64,
     executed: u64,
@@ -65,6 +69,8 @@ pub(super) struct Pusher {
     rest: Duration,
     /// A mark was found that this open of the store has not written: what it said before that is not known.
     lost_sight: bool,
+    /// Redis has lost changes, and who sends was not told yet: a connection may fail before.
+    is_rewound: bool,
 }
 
 impl Pusher {
@@ -73,6 +79,7 @@ impl Pusher {
             line: None,
             backoff: Backoff::new(shared.options.backoff_max),
             file,
+            session_before: sent.session,
             sent,
             session: random_u64(),
             batch: 0,
@@ -80,6 +87,7 @@ impl Pusher {
             reached_lsn: 0,
             rest: Duration::ZERO,
             lost_sight: false,
+            is_rewound: false,
             opened_lsn: shared.store.log.tail_lsn(&crossbeam_epoch::pin()),
             shared,
         }
@@ -270,7 +278,7 @@ impl Pusher {
                 self.executed = self.batch;
                 shared.note_mark(mark);
                 line.has_served = true;
-                self.line = Some(line);
+                self.keep(line);
                 self.succeed();
                 attempt.succeed(self.shared.keeps_copies());
                 Ok(true)
@@ -365,7 +373,7 @@ impl Pusher {
         self.executed = self.batch;
         self.shared.note_mark(mark);
         line.has_served = true;
-        self.line = Some(line);
+        self.keep(line);
         // Relaxed: figures.
         self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
         self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
@@ -474,54 +482,68 @@ impl Pusher {
         let shared = Arc::clone(&self.shared);
         let conn = shared.connect()?;
         let now = Instant::now();
-        let mut line =
-            Line { conn, ahead_ms: 0, clock_read: now, told: None, answered: now, has_served: false };
+        let mut line = Line {
+            conn,
+            ahead_ms: 0,
+            clock_read: now,
+            told: None,
+            answered: now,
+            has_served: false,
+            is_watched: false,
+        };
         line.read_clock(&shared)?;
         let found = Mark::watch(&mut line.conn, &self.shared.mark_key)?;
         self.lost_sight |= found.is_none_or(|found| found.session != self.session);
-        let judged = self.judge(found);
+        self.judge(found);
         let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.executed };
         let mut commands = Vec::new();
         encode(&mut commands, &[b"MULTI"]);
         line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
         self.shared.note_mark(mark);
-        self.line = Some(line);
+        self.keep(line);
         self.note_sent(Sent { lsn: self.sent.lsn, marked_lsn: self.sent.lsn, session: self.session });
-        Ok(judged)
+        Ok(if std::mem::take(&mut self.is_rewound) { Err(Stop::Rewound) } else { Ok(()) })
+    }
+
+    fn keep(&mut self, line: Line) {
+        if line.is_watched {
+            self.line = Some(line);
+        } else {
+            self.lose_line();
+        }
     }
 
     /// What the mark that was found says about what Redis has (K2, K3).
-    fn judge(&mut self, found: Option<Mark>) -> Result<(), Stop> {
+    fn judge(&mut self, found: Option<Mark>) {
         // An earlier open's mark that is beyond the log it left is of another life of this directory: a copy of it was put back.
         let is_ours = |mark: &Mark| {
-            mark.session == self.session || (mark.session == self.sent.session && mark.lsn <= self.opened_lsn)
+            mark.session == self.session
+                || (mark.session == self.session_before && mark.lsn <= self.opened_lsn)
         };
         match found {
-            None if self.sent.marked_lsn > 0 => self.rewind(0),
+            // Also of a first upload, of which no end was marked yet.
+            None if self.sent.marked_lsn > 0 || self.executed > 0 => self.rewind(0),
             Some(mark)
                 if mark.session == self.session && mark.batch == self.batch && self.batch > self.executed =>
             {
                 self.executed = self.batch;
                 self.sent.lsn = mark.lsn.max(self.sent.lsn);
-                Ok(())
             }
             Some(mark) if is_ours(&mark) => {
-                let has_lost = mark.session == self.session && mark.batch < self.executed;
-                if has_lost || mark.lsn < self.sent.marked_lsn {
-                    return self.rewind(mark.lsn);
-                }
-                if mark.session != self.session {
+                let executed = if mark.session == self.session { mark.batch } else { 0 };
+                if executed < self.executed || mark.lsn < self.sent.marked_lsn {
+                    self.rewind(mark.lsn);
+                } else if mark.session != self.session {
                     // The process before died between Redis' answer and the file.
                     self.sent.lsn = mark.lsn.max(self.sent.lsn);
                 }
-                Ok(())
             }
             // Never marked, or by a copy of this store: then only the file tells.
-            _ => Ok(()),
+            _ => {}
         }
     }
 
-    fn rewind(&mut self, lsn: u64) -> Result<(), Stop> {
+    fn rewind(&mut self, lsn: u64) {
         let store = &self.shared.store;
         store
             .say(&format!("tier: Redis has lost changes that it had acknowledged: sent again from {lsn} on"));
@@ -529,7 +551,7 @@ impl Pusher {
         // Before the mark says so: whoever finds Redis without an entry, and the mark as expected, must find it unsent too
         // (`Comparison::step`).
         self.shared.note_sent(self.sent.lsn);
-        Err(Stop::Rewound)
+        self.is_rewound = true;
     }
 
     fn note_sent(&mut self, sent: Sent) {
@@ -634,9 +656,14 @@ impl Line {
         let mut failed = None;
         // Until the server says that it has not executed a transaction.
         let (mut is_begun, mut is_open) = (false, true);
+        let (mut is_executed, mut is_watched) = (false, false);
         self.conn.exchange(&commands, exec_at + 2, 0, |number, reply| {
             match &reply {
                 Value::Okay if number == 0 => is_begun = true,
+                Value::Okay if number == exec_at + 1 => is_watched = true,
+                Value::Array(results) if number == exec_at => {
+                    is_executed = !results.iter().any(|result| matches!(result, Value::ServerError(_)));
+                }
                 Value::Nil | Value::ServerError(_) if number == exec_at => is_open = !is_begun,
                 _ => {}
             }
@@ -658,6 +685,9 @@ impl Line {
             failed = failed.take().or(refused);
         })?;
         self.answered = Instant::now();
+        self.is_watched = is_watched;
+        // What is refused after it is the WATCH alone: the mark's slot may just have moved.
+        let failed = failed.filter(|_| !is_executed);
         Ok(failed.map_or(Ok(()), |failure| Err(Failure { is_open, ..failure })))
     }
 }

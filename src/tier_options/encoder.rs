@@ -88,7 +88,7 @@ pub mod encoders {
         }
 
         fn decode(&self, _key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {
-            Ok(msgpack::write(&serde_json::from_slice(string)?))
+            Ok(msgpack::write(&msgpack::from_json(string)?))
         }
 
         fn numbers(&self) -> Numbers {
@@ -102,7 +102,7 @@ pub mod encoders {
 
     impl Encoder for MsgpackFromJson {
         fn encode(&self, _key: &[u8], value: &[u8]) -> Result<Vec<u8>, EncoderError> {
-            Ok(msgpack::write(&serde_json::from_slice(value)?))
+            Ok(msgpack::write(&msgpack::from_json(value)?))
         }
 
         fn decode(&self, _key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {

@@ -4,10 +4,24 @@ use serde_json::{Map, Number, Value};
 
 /// Arrays and maps in each other: as many as `serde_json` reads.
 const DEPTH_MAX: usize = 127;
+/// Values, lists, maps and keys in one value: what it takes in memory while it is read is many times its bytes, some hundred at
+/// worst.
+const PARTS_MAX: usize = 1 << 20;
+const TOO_MANY_PARTS: &str = "more than 1,048,576 parts";
+
+/// As `read`, of JSON.
+pub(super) fn from_json(text: &[u8]) -> Result<Value, String> {
+    // Each part but the first stands behind one of these; those inside of strings are counted too.
+    let parts = text.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+    if parts > PARTS_MAX {
+        return Err(format!("JSON of {TOO_MANY_PARTS}"));
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}
 
 /// One value, and nothing after it. Keys that appear twice, bytes, extensions and numbers that JSON does not have are refused.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader { bytes, at: 0, parts: 0 };
     let value = reader.value(0)?;
     match bytes.len() - reader.at {
         0 => Ok(value),
@@ -18,6 +32,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
+    parts: usize,
 }
 
 impl<'b> Reader<'b> {
@@ -56,10 +71,14 @@ impl<'b> Reader<'b> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, String> {
-        if depth > DEPTH_MAX {
-            return Err(self.fault("too many arrays in each other"));
+        self.parts += 1;
+        if self.parts > PARTS_MAX {
+            return Err(self.fault(TOO_MANY_PARTS));
         }
         let [tag] = self.array()?;
+        if depth >= DEPTH_MAX && matches!(tag, 0x80..=0x9f | 0xdc..=0xdf) {
+            return Err(self.fault("too many arrays in each other"));
+        }
         Ok(match tag {
             0x00..=0x7f => tag.into(),
             0xe0..=0xff => (tag as i8).into(),
@@ -292,6 +311,29 @@ mod tests {
         for bytes in refused {
             assert!(read(bytes).is_err(), "{:x?}", &bytes[..bytes.len().min(20)]);
         }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_for_json_is_no_value_either() {
+        for (depth, is_read) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+            let nested = [[0x91].repeat(depth - 1), vec![0x90]].concat();
+            let json = "[".repeat(depth) + &"]".repeat(depth);
+            assert_eq!(
+                (read(&nested).is_ok(), from_json(json.as_bytes()).is_ok()),
+                (is_read, is_read),
+                "{depth}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_of_too_many_parts_is_refused_before_it_takes_memory() {
+        let list = |parts: u32| [&[0xdd][..], &parts.to_be_bytes(), &vec![1; parts as usize]].concat();
+        assert!(read(&list(1000)).is_ok());
+        assert!(read(&list(PARTS_MAX as u32)).is_err());
+        let json = |parts: usize| format!("[1{}]", ",1".repeat(parts));
+        assert!(from_json(json(1000).as_bytes()).is_ok());
+        assert!(from_json(json(PARTS_MAX).as_bytes()).is_err());
     }
 
     fn values() -> impl Strategy<Value = Value> {

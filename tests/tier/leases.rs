@@ -161,6 +161,19 @@ fn a_redis_that_cannot_be_asked_keeps_nobody_from_loading() {
 }
 
 #[test]
+fn a_redis_that_takes_no_lease_has_everybody_load() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let all_but_leases = ["SETUSER", "default", "resetkeys", "~t:k", "~t:__libkv:mark:*"];
+    redis::cmd("ACL").arg(&all_but_leases).query::<()>(&mut redis.client()).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
+    let loaded = db.get_or_load_with(b"k", leased(PATIENCE), brings(&calls, "v")).unwrap();
+    assert_eq!((loaded, calls.load(Ordering::SeqCst)), (bytes("v"), 1));
+    assert!(began.elapsed() < PATIENCE, "it waited for a lease that nobody holds: {:?}", began.elapsed());
+}
+
+#[test]
 fn leases_are_no_entries() {
     let redis = Redis::start();
     redis.set("t:a", "1");

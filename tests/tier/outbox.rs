@@ -3,7 +3,7 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
-use kv::{Batch, Db, Error, SetOptions, TierOptions, WhenDeaf, Writes};
+use kv::{Batch, Db, Error, Options, SetOptions, TierOptions, WhenDeaf, Writes};
 use std::time::{Duration, Instant};
 
 fn ttl(seconds: u64) -> SetOptions {
@@ -413,4 +413,69 @@ fn a_backup_sends_what_redis_did_not_have_and_everything_to_another_one() {
         redis.entries("t:").into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
         ["t:sent", "t:unsent"]
     );
+}
+
+/// Cuts every connection to the server but the one that says so.
+fn cut_connections(redis: &Redis) {
+    redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+        .query::<u64>(&mut redis.client())
+        .unwrap();
+}
+
+/// As a Redis that restarts with what it had saved before the store was opened: the mark in it is an earlier open's.
+#[test]
+fn a_redis_that_goes_back_to_what_an_earlier_open_left_is_given_what_came_since() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let db = options(&redis).open(dir.path()).unwrap();
+    db.set(b"early", b"1").unwrap();
+    flushed(&db);
+    db.close().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("t:__libkv:mark:*").query(&mut redis.client()).unwrap();
+    let [mark] = &keys[..] else { panic!("{keys:?}") };
+    let saved = redis.get(mark).unwrap();
+    let db = options(&redis).open(dir.path()).unwrap();
+    for round in ["first", "second"] {
+        db.set(b"late", round.as_bytes()).unwrap();
+        flushed(&db);
+        let mut back = redis::pipe();
+        back.atomic().del("t:late").ignore().set(mark, &saved).ignore();
+        back.query::<()>(&mut redis.client()).unwrap();
+        cut_connections(&redis);
+        db.set(b"after", round.as_bytes()).unwrap();
+        flushed(&db);
+        assert_eq!((redis.get("t:late"), redis.get("t:after")), (bytes(round), bytes(round)));
+    }
+    assert_eq!(redis.get("t:early"), bytes("1"));
+}
+
+/// More keys than a transaction takes, and the server loses all of them while they are sent for the first time.
+#[test]
+fn a_redis_that_loses_the_first_upload_while_it_goes_on_is_given_all_of_it() {
+    const KEYS: u32 = 5_000;
+    for skipped in [8, 600, 1_200, 2_600] {
+        let redis = Redis::start();
+        let proxy = super::proxy::Proxy::to(redis.socket());
+        let dir = tempfile::tempdir().unwrap();
+        let db = Options::new().open(dir.path()).unwrap();
+        let mut batch = Batch::new();
+        for n in 0..KEYS {
+            batch.set(format!("k{n}"), "v");
+        }
+        db.apply(&batch).unwrap();
+        db.close().unwrap();
+        // While it waits for an answer that does not come, it does not come back too early.
+        proxy.plan(skipped, super::proxy::Fault::Hang);
+        let db = with(TierOptions::new(proxy.url()).reads(false)).open(dir.path()).unwrap();
+        until("an answer does not come", || proxy.has_struck());
+        redis::cmd("FLUSHALL").query::<()>(&mut redis.client()).unwrap();
+        db.set(b"after", b"v").unwrap();
+        flushed(&db);
+        // It may have ended before all was lost: then the next connection notices.
+        cut_connections(&redis);
+        db.set(b"after", b"w").unwrap();
+        flushed(&db);
+        assert_eq!(redis.entries("t:").len(), KEYS as usize + 1, "cut after {skipped} commands");
+    }
 }
