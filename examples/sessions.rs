@@ -6,7 +6,8 @@ fn main() -> kv::Result<()> {
     let db = Db::in_memory()?;
 
     // A key that was never given before; the entry is there with the commit.
-    let mut order = db.create_generated_and_lock(&KeyOptions::new().prefix("order:").base(36).width(8), "apples")?;
+    let mut order =
+        db.create_generated_and_lock(&KeyOptions::new().prefix("order:").base(36).width(8), "apples")?;
     order.metadata_mut().insert("by".into(), b"Alice".to_vec());
     let key = order.key().to_vec();
     println!("there before the commit: {}", yes(db.contains(&key)?));

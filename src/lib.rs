@@ -20,6 +20,11 @@ extern crate scheduled_std as std;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// As is the page's of sessions.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sessions.md")]
+struct Sessions;
+
 mod backup;
 pub mod clock;
 mod compaction;

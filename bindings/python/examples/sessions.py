@@ -32,7 +32,9 @@ with libkv.open_in_memory() as db:
         order.reload()
         order.value += b", pears"
         order.metadata["by"] = b"Bob"
-    value, metadata = db.get_with_metadata(key)
+    found = db.get_with_metadata(key)
+    assert found is not None
+    value, metadata = found
     print(f"{value.decode()}, by {metadata['by'].decode()}")
 
     # One that sees to it that nothing stays.

@@ -9,11 +9,14 @@ import time
 from collections import deque
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Deque, Dict, Generic, Literal, Optional, Tuple, Type, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Deque, Dict, Generic, Literal, Optional, Tuple, Type, TypeVar, overload
 
 from ._batch import Key, key_bytes
 from ._errors import KeyLockedError
 from ._session import Metadata, Session, Timeout
+
+if TYPE_CHECKING:
+    from ._db import Db
 
 V = TypeVar("V")
 R = TypeVar("R")
@@ -80,7 +83,7 @@ class AsyncSessions(Generic[V]):
     """What `AsyncDb` does with sessions. Tasks of an event loop wait for each other in the loop, in their order; only who comes first
     of them may wait in a thread, for others than tasks of this loop."""
 
-    db: Any
+    db: Db[V]
     _run: Callable[..., Any]
     # Tasks that wait for a key which another of the same loop has.
     _lines: Dict[Tuple[int, bytes], "Deque[asyncio.Future[None]]"]
@@ -111,7 +114,7 @@ class AsyncSessions(Generic[V]):
         return await self._lock(key_bytes(key), timeout, lock)
 
     async def create_generated_and_lock(self, **named: Any) -> AsyncSession[V]:
-        session: Session[V] = await self._run(self.db.create_generated_and_lock, **named)
+        session = await self._run(self.db.create_generated_and_lock, **named)
         return AsyncSession(session, self._run, lambda: None)
 
     async def generate_key(self, **named: Any) -> bytes:
@@ -217,7 +220,7 @@ class AsyncSessions(Generic[V]):
         return await _kept(locking)
 
 
-async def _kept(locking: Any) -> Any:
+async def _kept(locking: "Awaitable[Optional[Session[V]]]") -> Optional[Session[V]]:
     """Waits for a session, also where the task is cancelled meanwhile: then it is rolled back when it comes."""
     future = asyncio.ensure_future(locking)
     try:
