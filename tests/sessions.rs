@@ -242,7 +242,7 @@ fn a_thread_that_dies_gives_up_its_keys() {
             panic!("on purpose");
         });
         waits.recv().unwrap();
-        let next = db.get_and_lock(b"k", Wait::Forever).unwrap().unwrap();
+        let next = db.get_and_lock(b"k", Wait::AtMost(Duration::from_secs(60))).unwrap().unwrap();
         assert_eq!(next.value(), b"v");
         assert!(dying.join().is_err());
     });
