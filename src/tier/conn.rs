@@ -316,13 +316,39 @@ impl Conn {
         commands: &[u8],
         replies: usize,
         value_bytes: usize,
+        take: impl FnMut(usize, Value),
+    ) -> Result<(), Failure> {
+        let until = self.deadline(commands.len());
+        self.line(until, 0).0.write_all(commands)?;
+        self.replies(until, replies, value_bytes, take)
+    }
+
+    /// Sends encoded commands. Their replies are `receive`d, before anything else is sent.
+    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
+        let until = self.deadline(commands.len());
+        Ok(self.line(until, 0).0.write_all(commands)?)
+    }
+
+    /// The replies to what was `send`, as in `exchange`.
+    pub(super) fn receive(
+        &mut self,
+        replies: usize,
+        value_bytes: usize,
+        take: impl FnMut(usize, Value),
+    ) -> Result<(), Failure> {
+        self.replies(self.deadline(0), replies, value_bytes, take)
+    }
+
+    fn replies(
+        &mut self,
+        mut until: Instant,
+        replies: usize,
+        value_bytes: usize,
         mut take: impl FnMut(usize, Value),
     ) -> Result<(), Failure> {
-        let mut until = self.deadline(commands.len());
-        self.line(until, 0).0.write_all(commands)?;
         for number in 0..replies {
             let value = loop {
-                match self.receive(&mut until, value_bytes)? {
+                match self.reply(&mut until, value_bytes)? {
                     // Nothing was asked for on this connection.
                     Value::Push { .. } => {}
                     value => break value,
@@ -337,8 +363,7 @@ impl Conn {
     pub(super) fn say(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
         let mut command = Vec::new();
         encode(&mut command, args);
-        let until = self.deadline(command.len());
-        Ok(self.line(until, 0).0.write_all(&command)?)
+        self.send(&command)
     }
 
     /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
@@ -362,7 +387,7 @@ impl Conn {
 
     /// One reply. What has come of it moves the deadline as a slow line would need: else many large values that are asked for at
     /// once could never be had.
-    fn receive(&mut self, until: &mut Instant, value_bytes: usize) -> Result<Value, Failure> {
+    fn reply(&mut self, until: &mut Instant, value_bytes: usize) -> Result<Value, Failure> {
         let bytes_max = value_bytes.saturating_add(REPLY_BYTES_MAX);
         let (mut line, parser) = self.line(*until, bytes_max);
         let parsed = parser.parse_value(&mut line);
