@@ -190,7 +190,7 @@ impl Store {
             stored_time_ms: Arc::default(),
             counters: Counters::default(),
             events,
-            loads: Loads::default(),
+            loads: Loads::new(Arc::clone(&options.clock)),
             options,
             read_only: None,
             #[cfg(feature = "redis")]
