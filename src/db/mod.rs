@@ -382,8 +382,14 @@ impl Shared {
         if self.fork.check().is_err() {
             return;
         }
+        self.refreshes.shut();
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            // Before those are waited for who wait for an answer of Redis'.
+            tier.begin_stop();
+        }
         // Before the lock: a loader may close the store.
-        self.refreshes.shut().into_iter().for_each(|thread| join(Some(thread)));
+        self.refreshes.wait();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {

@@ -183,3 +183,36 @@ fn leases_are_no_entries() {
     let done = db.preload(b"*", 0, |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((done.keys, done.copied, db.len()), (1, 1, 1));
 }
+
+/// Loaded for 100 s, and stale after a moment.
+fn stale_at_once() -> LoadOptions {
+    LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1))
+}
+
+#[test]
+fn close_waits_for_no_answer_that_a_refresh_waits_for() {
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).timeout(PATIENCE * 10)).in_memory().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = stale_at_once().lease(PATIENCE);
+    db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
+    db.flush(PATIENCE).unwrap();
+    let stale = Duration::from_secs(100) - Duration::from_millis(1);
+    until("it is stale", || matches!(db.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
+    let (says, runs) = std::sync::mpsc::channel();
+    let (tells, told) = std::sync::mpsc::channel();
+    let held = move || {
+        says.send(()).map_err(|error| error.to_string())?;
+        told.recv().map_err(|error| error.to_string())
+    };
+    db.get_or_load_with(b"k", options, held).unwrap();
+    runs.recv_timeout(PATIENCE).unwrap();
+    redis.hang();
+    tells.send(bytes("2")).unwrap();
+    // From here on it waits until Redis has that, to give its lease back.
+    until("it is loaded anew", || db.get(b"k").unwrap() == bytes("2"));
+    let began = Instant::now();
+    db.close().unwrap();
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    redis.go_on();
+}
