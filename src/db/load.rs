@@ -12,7 +12,6 @@ use crate::options::check_key;
 use crate::reclaim;
 use crate::store::{New, Seen, Step, Store};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// For how long a key is left alone whose refresh has failed.
@@ -164,13 +163,9 @@ impl Db {
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) {
         let key_of_job: Box<[u8]> = key.into();
-        // Not the store itself: a refresh that waits must not keep it open.
-        let shared = Arc::downgrade(&self.shared);
+        let db = self.within();
         let now_ms = self.shared.store.clock.now_ms();
-        self.shared.refreshes.run(key, now_ms, move || {
-            let db = Db { shared: shared.upgrade()? };
-            db.refresh(&key_of_job, plan, standing, loader)
-        });
+        self.shared.refreshes.run(key, now_ms, move || db.refresh(&key_of_job, plan, standing, loader));
     }
 
     /// Loads an entry anew. Gives the time before which that is not tried again.

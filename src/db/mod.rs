@@ -50,6 +50,17 @@ use std::thread::JoinHandle;
 #[derive(Clone)]
 pub struct Db {
     shared: Arc<Shared>,
+    /// `None` in a thread of the store: what runs there does not keep it open.
+    _life: Option<Arc<Life>>,
+}
+
+/// What the handles of a store have in common: it ends with the last of them.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.end(Ending::Close);
+    }
 }
 
 pub(crate) struct Shared {
@@ -167,7 +178,13 @@ impl Db {
             // Dropped on an error, `shared` ends the other threads.
             shared.tier = Tier::start(&shared.store, &shared.inbox)?;
         }
-        Ok(Db { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared })
+    }
+
+    /// A handle for a thread of the store, which does not keep it open.
+    fn within(&self) -> Db {
+        Db { shared: Arc::clone(&self.shared), _life: None }
     }
 
     /// The store, for calls that change it.
@@ -344,7 +361,8 @@ impl Db {
         &self.shared.damage
     }
 
-    /// Ends the store: waits for writes that run, makes all durable, and releases the directory. Later writes give
+    /// Ends the store: waits for writes that run, and for loaders that a thread of the store runs
+    /// ([`Db::get_or_load_with`]), makes all durable, and releases the directory. Later writes give
     /// [`Error::Closed`]; reads that already hold a [`Pin`] go on. Idempotent. The last handle that goes does the same, but
     /// cannot report an error.
     ///
