@@ -139,7 +139,9 @@ impl Db {
     fn remember_absent(&self, key: &[u8], plan: Plan) {
         let store = &self.shared.store;
         let now_ms = store.clock.now_ms();
-        if let Some(until_ms) = plan.absent_until_ms(now_ms) {
+        let Some(until_ms) = plan.absent_until_ms(now_ms) else { return };
+        // A copy may have come meanwhile, which is no change of the key.
+        if self.version_here(store, key) == 0 {
             store.loads.remember_absent(key, until_ms, now_ms);
         }
     }
