@@ -27,6 +27,20 @@ struct Standing {
     expire_at_ms: u64,
 }
 
+/// What is here of a key without its loader.
+#[cfg(feature = "ffi")]
+pub(crate) enum Loaded {
+    Here {
+        value: Vec<u8>,
+        /// It is to be loaded anew.
+        is_due: bool,
+    },
+    /// It is remembered that there is none.
+    Absent,
+    /// The loader has to say, or somebody else.
+    Wanted,
+}
+
 impl Db {
     /// The value of `key`; where it has none, what `loader` gives, which is then set with `options`' expiry. One loader
     /// runs for a key at a time: others that ask wait for its outcome. `loader` runs without any guard or lock and may
@@ -72,6 +86,16 @@ impl Db {
         options: LoadOptions,
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) -> Result<Option<Vec<u8>>> {
+        self.get_or_load_keyed(key, options, |_key| loader())
+    }
+
+    /// The same, with a loader that is given the key.
+    pub(crate) fn get_or_load_keyed<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        options: LoadOptions,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>> {
         check_key(key)?;
         let store = self.open_store()?;
         let plan = options.plan(store)?;
@@ -87,8 +111,44 @@ impl Db {
         let may_wait = || refuse_pinned("get_or_load_with");
         store.loads.fly(key, may_wait, || match self.find_loaded(key)? {
             Some(value) => Ok(Some(value)),
-            None => self.load_first(key, plan, loader),
+            None => self.load_first(key, plan, || loader(key)),
         })
+    }
+
+    /// What `get_or_load_with` gives without its loader: for hosts to which it is dear to hand one over. Never waits.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn get_loaded(&self, key: &[u8], options: LoadOptions) -> Result<Loaded> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let plan = options.plan(store)?;
+        Ok(match self.standing(key)? {
+            Some(Standing { value, expire_at_ms, .. }) => {
+                Loaded::Here { value, is_due: plan.is_due(store, expire_at_ms) }
+            }
+            None if store.loads.is_known_absent(key, store.clock.now_ms()) => Loaded::Absent,
+            None => Loaded::Wanted,
+        })
+    }
+
+    /// Has what stands for a key loaded anew, as `get_or_load_with` does with what is due. Nothing stands there: does nothing.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn load_behind<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        options: LoadOptions,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
+    ) -> Result<()> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let plan = options.plan(store)?;
+        let standing = {
+            let guard = crossbeam_epoch::pin();
+            store.look(key, &guard).live.map(|view| (view.lsn, view.expire_at_ms))
+        };
+        if let Some(standing) = standing {
+            self.refresh_behind(key, plan, standing, loader);
+        }
+        Ok(())
     }
 
     fn standing(&self, key: &[u8]) -> Result<Option<Standing>> {
@@ -162,12 +222,14 @@ impl Db {
         key: &[u8],
         plan: Plan,
         standing: (u64, u64),
-        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) {
         let key_of_job: Box<[u8]> = key.into();
         let db = self.within();
         let now_ms = self.shared.store.clock.now_ms();
-        self.shared.refreshes.run(key, now_ms, move || db.refresh(&key_of_job, plan, standing, loader));
+        self.shared
+            .refreshes
+            .run(key, now_ms, move || db.refresh(&key_of_job, plan, standing, || loader(&key_of_job)));
     }
 
     /// Loads an entry anew. Gives the time before which that is not tried again.

@@ -18,6 +18,8 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+#[cfg(feature = "ffi")]
+pub(crate) use load::Loaded;
 pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
