@@ -76,7 +76,7 @@ impl Db {
     /// As [`Db::get_or_load`], and what stands there is loaded anew before it ends, in a thread of the store, as `options` say. So
     /// `loader` may be called after this call has returned. At most four run so at once, one a key; a panic or an error of one is
     /// told the logger and leaves what stands there. One that finds nothing then removes the entry. `close` waits for those that
-    /// run.
+    /// run, and so does the last handle that goes.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]; as [`Db::get_or_load`].
