@@ -477,15 +477,15 @@ class Db(Store, MutableMapping[bytes, V]):
     def _load(
         self, name: bytes, load: Callable[[], Any], default: Any, how: How, keeps_none: bool = False
     ) -> Any:
-        loading = Loading(load, self._encode, keeps_none)
         if how.load:
             value, is_due = self._loaded(name, how)
             if is_due:
-                self._load_behind(name, loading, how)
+                self._load_behind(name, Loading(load, self._encode, keeps_none), how)
         else:
             value = self.get(name, _MISSING)
         if value is not _MISSING:
             return default if value is _NOTHING else value
+        loading = Loading(load, self._encode, keeps_none)
 
         def call(at: Any, key: bytes, length: int, *outputs: Any) -> int:
             number = hand(loading)
@@ -493,7 +493,7 @@ class Db(Store, MutableMapping[bytes, V]):
                 released = _load.run, number, _load.release
                 return int(lib.kv_get_or_load_with(at, key, length, how.load, *released, *outputs))
             try:
-                return int(lib.kv_get_or_load(at, key, length, how.set, _load.run, number, *outputs))
+                return int(lib.kv_get_or_load(at, key, length, how.set(), _load.run, number, *outputs))
             finally:
                 take_back(number)
 

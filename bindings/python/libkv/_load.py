@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import os
@@ -40,8 +39,7 @@ class How:
         absent_for: Optional[Time],
         lease: Optional[Time],
     ) -> None:
-        #: For `kv_get_or_load`.
-        self.set: Any = byref(_abi.SetOptions(_abi.ALWAYS, *expiry_of(expire, expire_at), 0))
+        self._expire, self._expire_at = expire, expire_at
         #: For `kv_get_or_load_with`, where that is needed.
         self.load: Any = None
         if fresh_for is not None or early or absent_for is not None or lease is not None:
@@ -49,6 +47,10 @@ class How:
                 raise TypeError("with fresh_for, early, absent_for and lease, expire is a number of seconds, a timedelta or None")
             times = [_time("fresh_for", fresh_for), float(early), _time("absent_for", absent_for), _time("lease", lease)]
             self.load = byref(_abi.LoadOptions(_time("expire", expire), *times))
+
+    def set(self) -> Any:
+        """For `kv_get_or_load`. Not made for those who only find a value."""
+        return byref(_abi.SetOptions(_abi.ALWAYS, *expiry_of(self._expire, self._expire_at), 0))
 
 
 class Loading:
@@ -113,7 +115,9 @@ class Awaited:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise failure(_abi.CLOSED) if self._is_ending else asyncio.CancelledError from None
+            if self._is_ending:
+                raise failure(_abi.CLOSED) from None
+            raise
         finally:
             del self._futures[id(future)]
 
