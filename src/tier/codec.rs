@@ -82,9 +82,9 @@ impl Codec {
     /// The same of what was asked for.
     pub(super) fn decode(&self, key: &[u8], fetched: Fetched) -> Outcome {
         match fetched {
-            Fetched::Found { value, expire_at_ms, is_encoded: true } => {
+            Fetched::Found { value, expire_at_ms, is_encoded: true, is_heard } => {
                 let value = self.decode_string(key, value)?;
-                Ok(Fetched::Found { value, expire_at_ms, is_encoded: false })
+                Ok(Fetched::Found { value, expire_at_ms, is_encoded: false, is_heard })
             }
             fetched => Ok(fetched),
         }
@@ -184,5 +184,6 @@ fn hash(hashes: Hashes, reply: Value, now_ms: u64) -> Outcome {
     }
     let value =
         hashes.value(pairs).map_err(|reason| Failure::new(format!("{OF_VALUE} is a hash: {reason}")))?;
-    Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: false })
+    let expire_at_ms = left_of(ttl_ms, now_ms);
+    Ok(Fetched::Found { value, expire_at_ms, is_encoded: false, is_heard: true })
 }

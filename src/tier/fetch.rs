@@ -25,6 +25,8 @@ pub(crate) enum Fetched {
         expire_at_ms: u64,
         /// It is as Redis holds it: the encoder has not seen it (`Codec::decode`).
         is_encoded: bool,
+        /// Who changes it is heard: else no copy stays (C3).
+        is_heard: bool,
     },
 }
 
@@ -282,14 +284,14 @@ impl Fetcher {
 }
 
 impl Shared {
-    /// Answers a caller. What is said where nothing is heard leaves no copy (C3).
+    /// Answers a caller with what was said on a connection that `is_heard` or not.
     fn answer(&self, wanted: &Wanted, outcome: Outcome, is_heard: bool) {
-        if !is_heard {
-            self.store.loads.note(&wanted.key);
-        }
         // Relaxed: a figure.
         self.figures.fetches.fetch_add(1, Ordering::Relaxed);
-        let decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));
+        let mut decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));
+        if let Ok(Fetched::Found { is_heard: told, .. }) = &mut decoded {
+            *told = is_heard;
+        }
         wanted.slot.put(decoded);
     }
 }
@@ -344,7 +346,8 @@ fn fetched(reply: Value, now_ms: u64) -> Outcome {
     let Value::Array(results) = reply else { return Err(Failure::unexpected("GET", &reply)) };
     match <[Value; 2]>::try_from(results) {
         Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => {
-            Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: true })
+            let expire_at_ms = left_of(ttl_ms, now_ms);
+            Ok(Fetched::Found { value, expire_at_ms, is_encoded: true, is_heard: true })
         }
         Ok([Value::Int(_), Value::Nil]) => Ok(Fetched::Absent),
         Ok([_, other]) => Err(Failure::unexpected("GET", &other)),

@@ -228,7 +228,7 @@ impl Listener {
                 }
             }
             _ => {
-                self.shared.store.loads.note_all();
+                self.shared.store.loads.note_all_elsewhere();
                 self.shared.drop_all();
             }
         }
@@ -325,7 +325,7 @@ fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
     match there {
         // What Redis cannot have stands here alone.
         Fetched::Absent => !is_copy && shared.codec.encode(key, &here).is_err(),
-        Fetched::Found { value, expire_at_ms, is_encoded } => {
+        Fetched::Found { value, expire_at_ms, is_encoded, .. } => {
             let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= *expire_at_ms);
             lasts && shared.codec.is_same(key, &here, value, *is_encoded)
         }
