@@ -125,44 +125,38 @@ pub(super) fn no_value(failure: Failure) -> Failure {
     }
 }
 
-/// Asks for keys that hold no strings as hashes.
+/// Asks for keys that hold no strings as hashes. Those that come after a failure are not answered.
 pub(super) fn ask_hashes(
     conn: &mut Conn,
     shared: &Shared,
     keys: &[(usize, &[u8])],
     mut take: impl FnMut(usize, Outcome),
 ) -> Result<(), Failure> {
-    const REPLIES: usize = 4;
     let Some(hashes) = shared.codec.hashes.filter(|_| !keys.is_empty()) else { return Ok(()) };
     let mut commands = Vec::new();
+    // Those of MULTI, PTTL, HGETALL and EXEC.
+    let replies = 4 + usize::from(conn.is_asking());
     for (_, key) in keys {
         let name = [&shared.options.prefix[..], key].concat();
+        if conn.is_asking() {
+            encode(&mut commands, &[b"ASKING"]);
+        }
         encode(&mut commands, &[b"MULTI"]);
         encode(&mut commands, &[b"PTTL", &name]);
         encode(&mut commands, &[b"HGETALL", &name]);
         encode(&mut commands, &[b"EXEC"]);
     }
     let now_ms = shared.store.clock.now_ms();
-    let (mut answered, mut refused) = (0, None);
-    let asked =
-        conn.exchange(&commands, keys.len() * REPLIES, shared.codec.string_bytes_max(), |number, reply| {
-            if number % REPLIES != REPLIES - 1 {
-                if matches!(reply, Value::ServerError(_)) {
-                    refused.get_or_insert_with(|| Failure::unexpected("HGETALL", &reply));
-                }
-                return;
+    let mut refused = None;
+    conn.exchange(&commands, keys.len() * replies, shared.codec.string_bytes_max(), |number, reply| {
+        if number % replies != replies - 1 {
+            if matches!(reply, Value::ServerError(_)) {
+                refused.get_or_insert_with(|| Failure::unexpected("HGETALL", &reply));
             }
-            answered = number / REPLIES + 1;
-            if let Some((number, _)) = keys.get(number / REPLIES) {
-                take(*number, refused.take().map_or_else(|| hash(hashes, reply, now_ms), Err));
-            }
-        });
-    if let Err(failure) = &asked {
-        for (number, _) in keys.iter().skip(answered) {
-            take(*number, Err(failure.clone()));
+        } else if let Some((number, _)) = keys.get(number / replies) {
+            take(*number, refused.take().map_or_else(|| hash(hashes, reply, now_ms), Err));
         }
-    }
-    asked
+    })
 }
 
 fn hash(hashes: Hashes, reply: Value, now_ms: u64) -> Outcome {

@@ -44,8 +44,9 @@ impl Slot {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The first answer counts: what fails later is not this caller's.
     fn put(&self, outcome: Outcome) {
-        *self.outcome() = Some(outcome);
+        self.outcome().get_or_insert(outcome);
         self.come.notify_one();
     }
 
@@ -213,7 +214,7 @@ impl Fetcher {
     }
 
     fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
-        let mut left = wanted;
+        let mut left: Vec<&Wanted> = wanted.iter().collect();
         if let Some(conn) = self.conn.take() {
             let began = Instant::now();
             match self.ask_on(conn, &mut left) {
@@ -226,32 +227,26 @@ impl Fetcher {
         self.ask_on(conn, &mut left)
     }
 
-    /// Asks for what is `left`, which becomes less with each answer.
-    fn ask_on(&mut self, mut conn: Conn, left: &mut &[Wanted]) -> Result<(), Failure> {
+    /// Asks for what is `left`, which becomes less with each answer; answers come in any order.
+    fn ask_on(&mut self, mut conn: Conn, left: &mut Vec<&Wanted>) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        let wanted = *left;
-        let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
+        let keys: Vec<&[u8]> = left.iter().map(|one| one.key.as_slice()).collect();
+        let mut open: Vec<Option<&Wanted>> = left.iter().copied().map(Some).collect();
         let is_heard = shared.is_heard(&conn);
         let mut moved = None;
         let mut given_away: Vec<(&Wanted, Failure)> = Vec::new();
         let asked = ask_all(&mut conn, &shared, &keys, |number, outcome| {
-            let Some(one) = wanted.get(number).filter(|_| moved.is_none()) else { return };
-            // What comes late, as hashes do, is not asked again.
-            let is_next = number + left.len() >= wanted.len();
+            let Some(place) = open.get_mut(number) else { return };
             match outcome {
-                Err(failure) if is_next && failure.is("MOVED") && shared.servers.is_cluster() => {
-                    moved = Some(failure);
-                    return;
-                }
+                // It is asked for again, of the node that has it.
+                Err(failure) if failure.is("MOVED") && shared.servers.is_cluster() => moved = Some(failure),
                 Err(failure) if failure.is("ASK") && shared.servers.is_cluster() => {
-                    given_away.push((one, failure));
+                    given_away.extend(place.take().map(|one| (one, failure)));
                 }
-                outcome => shared.answer(one, outcome, is_heard),
-            }
-            if is_next {
-                *left = wanted.get(number + 1..).unwrap_or_default();
+                outcome => shared.answer_open(place, outcome, is_heard),
             }
         });
+        *left = open.into_iter().flatten().collect();
         self.ask_taker(conn.server(), &given_away);
         asked?;
         if let Some(failure) = moved {
@@ -266,26 +261,26 @@ impl Fetcher {
         let Some((_, failure)) = given_away.first() else { return };
         let shared = Arc::clone(&self.shared);
         let moved = failure.moved.as_deref().unwrap_or_default();
-        let mut left = given_away;
+        let mut open: Vec<Option<&Wanted>> = given_away.iter().map(|(one, _)| Some(*one)).collect();
         let asked = shared.connect_taker(from, moved).and_then(|mut conn| {
             let is_heard = shared.is_heard(&conn);
             let keys: Vec<&[u8]> = given_away.iter().map(|(one, _)| one.key.as_slice()).collect();
             ask_all(&mut conn, &shared, &keys, |number, outcome| {
-                if let Some((one, _)) = given_away.get(number) {
-                    shared.answer(one, outcome, is_heard);
+                if let Some(place) = open.get_mut(number) {
+                    shared.answer_open(place, outcome, is_heard);
                 }
-                left = given_away.get(number + 1..).unwrap_or_default();
             })
         });
         if let Err(failure) = asked {
-            left.iter().for_each(|(one, _)| one.slot.put(Err(failure.clone())));
+            open.iter().flatten().for_each(|one| one.slot.put(Err(failure.clone())));
         }
     }
 }
 
 impl Shared {
-    /// Answers a caller with what was said on a connection that `is_heard` or not.
-    fn answer(&self, wanted: &Wanted, outcome: Outcome, is_heard: bool) {
+    /// Answers a caller, if he was not yet, with what was said on a connection that `is_heard` or not.
+    fn answer_open(&self, open: &mut Option<&Wanted>, outcome: Outcome, is_heard: bool) {
+        let Some(wanted) = open.take() else { return };
         // Relaxed: a figure.
         self.figures.fetches.fetch_add(1, Ordering::Relaxed);
         let mut decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));

@@ -97,6 +97,10 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Lets the command that comes after `skipped` others meet a fault.
     pub fn plan(&self, skipped: u64, fault: Fault) {
         let mut plan = self.shared.plan.lock().unwrap();

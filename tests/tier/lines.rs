@@ -1,0 +1,63 @@
+//! What becomes of connections that stand while others are made, or break between two questions.
+
+use super::gate::until;
+use super::proxy::{Fault, Proxy};
+use super::server::Redis;
+use super::{bytes, with, PATIENCE};
+use kv::{Hashes, Options, TierOptions};
+
+/// A cluster of one node.
+fn alone() -> Redis {
+    let node = Redis::with(&["--cluster-enabled", "yes"]);
+    let _: () = node.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    until("the cluster stands", || node.run::<String>("CLUSTER INFO").contains("cluster_state:ok"));
+    node
+}
+
+fn set_hash(redis: &Redis, name: &str) {
+    let _: i64 = redis.run(&format!("HSET {name} f v"));
+}
+
+/// A question for values, then one for hashes: the connection is cut in the middle of either, or refuses a part of one.
+#[test]
+fn hashes_that_a_cut_connection_leaves_unanswered_are_asked_for_again() {
+    let redis = Redis::start();
+    set_hash(&redis, "t:h1");
+    set_hash(&redis, "t:h2");
+    redis.set("t:s1", "1");
+    redis.set("t:s2", "2");
+    // Four commands a key, and of hashes four more.
+    for skipped in 0..24 {
+        let proxy = Proxy::to(redis.socket());
+        let tier = TierOptions::new(proxy.url()).hashes(Hashes::Json).timeout(PATIENCE);
+        let db = with(tier).in_memory().unwrap();
+        // One that has served and is cut costs no caller anything.
+        assert_eq!(db.get(b"none").unwrap(), None);
+        proxy.plan(skipped, Fault::CutBefore);
+        let hash = || bytes(r#"{"f":"v"}"#);
+        let found = db.get_many(&["h1", "s1", "h2", "s2"]);
+        assert!(proxy.has_struck());
+        assert_eq!(found.unwrap(), [hash(), bytes("1"), hash(), bytes("2")], "cut after {skipped} commands");
+    }
+}
+
+#[test]
+fn hashes_beside_a_key_that_has_moved_are_answered() {
+    let node = alone();
+    set_hash(&node, "{t}:h1");
+    set_hash(&node, "{t}:h2");
+    node.set("{t}:s1", "1");
+    node.set("{t}:s2", "2");
+    for skipped in 0..24 {
+        let proxy = Proxy::to(node.socket());
+        let url = format!("redis-cluster://127.0.0.1:{}", proxy.port());
+        let tier = TierOptions::new(url).prefix("{t}:").hashes(Hashes::Json).timeout(PATIENCE);
+        let db = Options::new().tier(tier).in_memory().unwrap();
+        assert_eq!(db.get(b"none").unwrap(), None);
+        proxy.plan(skipped, Fault::Refuse("MOVED 1 127.0.0.1:1"));
+        let hash = || bytes(r#"{"f":"v"}"#);
+        let found = db.get_many(&["h1", "s1", "h2", "s2"]);
+        assert!(proxy.has_struck());
+        assert_eq!(found.unwrap(), [hash(), bytes("1"), hash(), bytes("2")], "refused after {skipped}");
+    }
+}
