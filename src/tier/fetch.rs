@@ -215,7 +215,8 @@ impl Fetcher {
 
     fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
         let mut left: Vec<&Wanted> = wanted.iter().collect();
-        if let Some(conn) = self.conn.take() {
+        let kept = self.conn.take().filter(|conn| self.shared.servers.is_current(conn));
+        if let Some(conn) = kept {
             let began = Instant::now();
             match self.ask_on(conn, &mut left) {
                 // One that the server had closed meanwhile says nothing about the server.

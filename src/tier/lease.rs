@@ -95,7 +95,7 @@ impl Shared {
         mut ask: impl FnMut(&mut Conn) -> std::result::Result<(), Failure>,
     ) -> std::result::Result<(), Failure> {
         let lent = || self.lease_conn.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lent().take();
+        let kept = lent().take().filter(|conn| self.servers.is_current(conn));
         if let Some(mut conn) = kept {
             match ask(&mut conn) {
                 Err(failure) if failure.is_cut => {}

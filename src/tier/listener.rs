@@ -104,6 +104,9 @@ impl Listener {
             if matches!(way, Way::Tracking(ear) if !shared.is_told(ear)) {
                 return Err(Failure::new("the connection that sends was lost"));
             }
+            if !shared.servers.is_current(&conn) {
+                return Err(Failure::new("another server was found"));
+            }
             let left = shared.options.resync_every.map(|every| every.saturating_sub(compared.elapsed()));
             if comparison.is_none() && left.is_some_and(|left| left.is_zero()) {
                 comparison = Some(Comparison::of_all(&shared)?);

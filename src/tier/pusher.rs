@@ -247,7 +247,7 @@ impl Pusher {
 
     /// Decides these, or gives them up; `false` where others were in between and nothing was done.
     fn decide_group(&mut self, group: &[Arc<Pending>]) -> Result<bool, Stop> {
-        if self.line.is_none() {
+        if !self.has_line() {
             let connected = self.try_connect();
             if let Err(failure) = &connected {
                 refuse_all(group, failure);
@@ -278,9 +278,10 @@ impl Pusher {
                 self.executed = self.batch;
                 shared.note_mark(mark);
                 line.has_served = true;
+                let may_stay = shared.is_heard(&line.conn) && shared.keeps_copies();
                 self.keep(line);
                 self.succeed();
-                attempt.succeed(self.shared.keeps_copies());
+                attempt.succeed(may_stay);
                 Ok(true)
             }
             Ok(Err(failure)) if failure.is_conflict => {
@@ -459,13 +460,21 @@ impl Pusher {
         encode(commands, &args);
     }
 
+    /// Whether there is a connection that may send; one to a server that was left is none (C4).
+    fn has_line(&mut self) -> bool {
+        if self.line.as_ref().is_some_and(|line| !self.shared.servers.is_current(&line.conn)) {
+            self.lose_line();
+        }
+        self.line.is_some()
+    }
+
     /// Makes sure of a connection that may send, however long that takes.
     fn connect(&mut self) -> Result<(), Stop> {
         loop {
             if self.shared.is_stopping() {
                 return Err(Stop::Closing);
             }
-            if self.line.is_some() {
+            if self.has_line() {
                 return Ok(());
             }
             match self.try_connect() {

@@ -10,6 +10,8 @@
 //!   there, or, should the slot come back, ended by its WATCH, which the move has touched.
 //! - **C3** Copies are kept of what was said by the server whose changes are heard, as only there something is said when they grow
 //!   old.
+//! - **C4** A connection is used only as long as its server is the one that was found last: whoever finds another one has all others
+//!   look again. Else one that stands would go on with a server that has another name by now, or is none of ours any more.
 
 use super::conn::{Conn, Failure, Login, Peer};
 use super::Shared;
@@ -30,6 +32,8 @@ struct Met {
     addresses: Vec<Address>,
     /// The sentinel that knew the master, or the node that had the slot.
     first: Option<Address>,
+    /// Found last (C4).
+    current: ServerId,
 }
 
 pub(super) struct Servers {
@@ -78,8 +82,13 @@ impl Servers {
         }))
     }
 
+    /// Whether nobody has found another server since (C4).
+    pub(super) fn is_current(&self, conn: &Conn) -> bool {
+        self.met().current == conn.server()
+    }
+
     /// Connects to the server that decides. Takes the timeout for each that is asked and does not answer.
-    pub(super) fn connect(
+    fn connect(
         &self,
         options: &TierOptions,
         stopping: &Arc<AtomicBool>,
@@ -178,6 +187,7 @@ impl Servers {
 impl Shared {
     pub(super) fn connect(&self) -> Result<Conn, Failure> {
         let (conn, id) = self.servers.connect(&self.options, &self.stopping)?;
+        self.servers.met().current = id;
         Ok(conn.known_as(id))
     }
 

@@ -3,8 +3,9 @@
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, with, PATIENCE};
-use kv::{Hashes, Options, TierOptions};
+use super::{bytes, hears, with, PATIENCE};
+use kv::{Db, Hashes, Options, TierOptions, WhenDeaf};
+use std::time::Duration;
 
 /// A cluster of one node.
 fn alone() -> Redis {
@@ -12,6 +13,41 @@ fn alone() -> Redis {
     let _: () = node.run("CLUSTER ADDSLOTSRANGE 0 16383");
     until("the cluster stands", || node.run::<String>("CLUSTER INFO").contains("cluster_state:ok"));
     node
+}
+
+fn fetches(db: &Db) -> u64 {
+    db.tier_stats().unwrap().unwrap().fetches
+}
+
+fn cut_ear(redis: &Redis) -> u64 {
+    let ear = redis.ear().unwrap();
+    let _: i64 = redis.run(&format!("CLIENT KILL ID {ear}"));
+    ear
+}
+
+/// Two names of one node, of which each knows that it is that one alone.
+#[test]
+fn a_connection_to_another_server_than_the_one_found_last_is_left() {
+    let node = alone();
+    let proxy = Proxy::to(node.socket());
+    let url = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", proxy.port(), node.port());
+    let tier =
+        TierOptions::new(url).prefix("{t}:").fresh(WhenDeaf::Drop).backoff_max(Duration::from_millis(50));
+    let db = Options::new().tier(tier).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    assert_eq!(db.get(b"none").unwrap(), None);
+    // The one that asks stands; who looks for the server anew finds the other name.
+    proxy.set_down(true);
+    let ear = cut_ear(&node);
+    until("changes are heard by the other name", || {
+        hears(&db) && node.ear().is_some_and(|other| other != ear)
+    });
+    node.set("{t}:k", "v");
+    until("copies are kept again", || {
+        let before = fetches(&db);
+        // The figure may come after the answer.
+        (0..10).all(|_| db.get(b"k").ok() == Some(bytes("v"))) && fetches(&db) < before + 5
+    });
 }
 
 fn set_hash(redis: &Redis, name: &str) {
