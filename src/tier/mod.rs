@@ -13,6 +13,7 @@ mod fetch;
 mod figures;
 mod glob;
 mod lease;
+mod line;
 mod listener;
 mod mark;
 mod notices;

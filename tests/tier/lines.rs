@@ -5,6 +5,8 @@ use super::proxy::{Fault, Proxy};
 use super::server::Redis;
 use super::{bytes, hears, with, PATIENCE};
 use kv::{Db, Hashes, Options, TierOptions, WhenDeaf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A cluster of one node.
@@ -48,6 +50,29 @@ fn a_connection_to_another_server_than_the_one_found_last_is_left() {
         // The figure may come after the answer.
         (0..10).all(|_| db.get(b"k").ok() == Some(bytes("v"))) && fetches(&db) < before + 5
     });
+}
+
+/// Whenever Redis has taken what was sent, there is more.
+#[test]
+fn changes_are_heard_again_though_a_writer_never_pauses() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = with(TierOptions::new(proxy.url()).fresh(WhenDeaf::Keep)).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    let (writer, number) = (db.clone(), Arc::new(AtomicU64::new(0)));
+    let written = Arc::clone(&number);
+    proxy.before_answer("EXEC", move || {
+        let n = written.fetch_add(1, Ordering::SeqCst);
+        writer.set(b"k", n.to_string().as_bytes()).unwrap();
+    });
+    db.set(b"k", b"begin").unwrap();
+    until("it goes on by itself", || number.load(Ordering::SeqCst) > 100);
+    let ear = cut_ear(&redis);
+    until("the new one is told", || redis.ear().is_some_and(|other| other != ear) && hears(&db));
+    let sent = number.load(Ordering::SeqCst);
+    until("it still goes on", || number.load(Ordering::SeqCst) > sent);
+    proxy.before_no_answer();
+    db.flush(PATIENCE).unwrap();
 }
 
 fn set_hash(redis: &Redis, name: &str) {
