@@ -139,6 +139,11 @@ impl Fetches {
         Ok(slots.iter().map(wait).collect())
     }
 
+    /// Fails at once where nobody is to wait for an answer now.
+    pub(super) fn check_open(&self) -> Result<(), Failure> {
+        self.open_queue().map(drop)
+    }
+
     /// The queue, unless nobody is to wait for an answer now.
     fn open_queue(&self) -> Result<MutexGuard<'_, Queue>, Failure> {
         let queue = self.queue();

@@ -33,7 +33,7 @@ use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
 use crate::tier_options::{TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Conn, Failure};
+use conn::{moment_after, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -88,8 +88,7 @@ struct Shared {
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
     codec: codec::Codec,
-    /// Between uses.
-    lease_conn: Mutex<Option<Conn>>,
+    leases: lease::Conns,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -291,11 +290,11 @@ impl Tier {
             mark_key,
             store: Arc::clone(store),
             inbox: Arc::clone(inbox),
+            leases: lease::Conns::new(options.backoff_max),
             options,
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
             codec,
-            lease_conn: Mutex::default(),
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),

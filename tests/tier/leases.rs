@@ -1,6 +1,7 @@
 //! Of all processes that miss a key one loads it, as long as that saves work, and nothing hangs on it.
 
 use super::gate::until;
+use super::proxy::Proxy;
 use super::server::Redis;
 use super::{bytes, hears, in_memory, with, PATIENCE};
 use kv::{Db, Error, LoadOptions, TierOptions, Ttl, WhenDeaf};
@@ -182,4 +183,34 @@ fn leases_are_no_entries() {
     hold(&redis, 600_000);
     let done = db.preload(b"*", 0, |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((done.keys, done.copied, db.len()), (1, 1, 1));
+}
+
+/// The circuit is open, and what is asked of it takes few connections: a hang is nobody's wait but the first ones'.
+#[test]
+fn a_redis_that_hangs_costs_those_who_want_leases_one_wait_and_few_connections() {
+    const CALLERS: usize = 64;
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let timeout = Duration::from_millis(500);
+    let tier = TierOptions::new(proxy.url()).prefix("t:").unreachable_is_miss(true).timeout(timeout);
+    let db = kv::Options::new().tier(tier.backoff_max(PATIENCE)).in_memory().unwrap();
+    proxy.set_slow(true);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let load = |n: usize| {
+        let loaded = db.get_or_load_with(format!("k{n}").as_bytes(), leased(PATIENCE), brings(&calls, "v"));
+        assert_eq!(loaded.unwrap(), bytes("v"));
+    };
+    std::thread::scope(|scope| {
+        for n in 0..CALLERS {
+            let load = &load;
+            scope.spawn(move || load(n));
+        }
+    });
+    let connections = proxy.connections();
+    assert!(connections < CALLERS as u64 / 2, "{connections} connections for {CALLERS} callers");
+    let began = Instant::now();
+    (CALLERS..2 * CALLERS).for_each(load);
+    assert!(began.elapsed() < timeout * CALLERS as u32 / 2, "{:?}", began.elapsed());
+    assert_eq!(calls.load(Ordering::SeqCst), 2 * CALLERS);
+    proxy.set_slow(false);
 }

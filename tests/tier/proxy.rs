@@ -41,6 +41,7 @@ struct Plan {
     /// The same for the next command of this name.
     named: Option<(&'static str, Fault)>,
     commands: u64,
+    connections: u64,
     /// What is done before a command of this name is answered.
     before_answer: Option<(&'static str, Act)>,
     /// New connections are refused.
@@ -103,6 +104,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Connections that were taken.
+    pub fn connections(&self) -> u64 {
+        self.shared.plan.lock().unwrap().connections
     }
 
     /// From here on, `act` runs before a command of this name is answered.
@@ -177,6 +183,7 @@ impl Shared {
             if plan.is_down {
                 return Ok(());
             }
+            plan.connections += 1;
             plan.sockets.push(client.try_clone()?);
         }
         client.set_nodelay(true)?;
