@@ -39,15 +39,11 @@ pub(super) struct Pusher {
     file: SentFile,
     sent: Sent,
     session: u64,
-    /// That of the open before, whose mark may be found again whenever Redis goes back to what it has saved.
-    session_before: u64,
     /// Number of the last batch that was sent, and of the last that is known to be in Redis.
     batch: u64,
     executed: u64,
     /// Where the last complete reading of the log came to.
     reached_lsn: u64,
-    /// Where the log ended when the store was opened.
-    opened_lsn: u64,
     /// The pause after the last failure.
     rest: Duration,
     /// A mark was found that this open of the store has not written: what it said before that is not known.
@@ -58,20 +54,20 @@ pub(super) struct Pusher {
 
 impl Pusher {
     pub(super) fn new(shared: Arc<Shared>, file: SentFile, sent: Sent) -> Pusher {
+        let session = random_u64();
+        let opened_lsn = shared.store.log.tail_lsn(&crossbeam_epoch::pin());
         Pusher {
             line: None,
             backoff: Backoff::new(shared.options.backoff_max),
             file,
-            session_before: sent.session,
-            sent,
-            session: random_u64(),
+            sent: sent.said_by(session, opened_lsn),
+            session,
             batch: 0,
             executed: 0,
             reached_lsn: 0,
             rest: Duration::ZERO,
             lost_sight: false,
             is_rewound: false,
-            opened_lsn: shared.store.log.tail_lsn(&crossbeam_epoch::pin()),
             shared,
         }
     }
@@ -200,7 +196,7 @@ impl Pusher {
         }
         if done_lsn > self.sent.lsn {
             let marked_lsn = if all.is_empty() { self.sent.marked_lsn } else { done_lsn };
-            self.note_sent(Sent { lsn: done_lsn, marked_lsn, session: self.sent.session });
+            self.note_sent(done_lsn, marked_lsn);
         }
         self.attend()
     }
@@ -488,7 +484,7 @@ impl Pusher {
         line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
         self.shared.note_mark(mark);
         self.keep(line);
-        self.note_sent(Sent { lsn: self.sent.lsn, marked_lsn: self.sent.lsn, session: self.session });
+        self.note_sent(self.sent.lsn, self.sent.lsn);
         Ok(if std::mem::take(&mut self.is_rewound) { Err(Stop::Rewound) } else { Ok(()) })
     }
 
@@ -502,11 +498,10 @@ impl Pusher {
 
     /// What the mark that was found says about what Redis has (K2, K3).
     fn judge(&mut self, found: Option<Mark>) {
-        // An earlier open's mark that is beyond the log it left is of another life of this directory: a copy of it was put back.
-        let is_ours = |mark: &Mark| {
-            mark.session == self.session
-                || (mark.session == self.session_before && mark.lsn <= self.opened_lsn)
-        };
+        // An earlier open's mark is found again when Redis goes back to what it has saved. One that is beyond the log it left is of
+        // another life of this directory: a copy of it was put back.
+        let is_ours =
+            |mark: &Mark| mark.session == self.session || self.sent.was_said_before(mark.session, mark.lsn);
         match found {
             // Also of a first upload, of which no end was marked yet.
             None if self.sent.marked_lsn > 0 || self.executed > 0 => self.rewind(0),
@@ -541,12 +536,12 @@ impl Pusher {
         self.is_rewound = true;
     }
 
-    fn note_sent(&mut self, sent: Sent) {
-        self.sent = sent;
-        if let Err(error) = self.file.store(&sent) {
+    fn note_sent(&mut self, lsn: u64, marked_lsn: u64) {
+        (self.sent.lsn, self.sent.marked_lsn) = (lsn, marked_lsn);
+        if let Err(error) = self.file.store(&self.sent) {
             self.shared.store.say(&format!("tier: {error}"));
         }
-        self.shared.note_sent(sent.lsn);
+        self.shared.note_sent(lsn);
     }
 
     fn succeed(&mut self) {

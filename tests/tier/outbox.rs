@@ -450,6 +450,50 @@ fn a_redis_that_goes_back_to_what_an_earlier_open_left_is_given_what_came_since(
     assert_eq!(redis.get("t:early"), bytes("1"));
 }
 
+/// As one that restarts with a save of long ago.
+#[test]
+fn a_redis_that_goes_back_by_many_opens_is_given_what_came_since() {
+    const OPENS: u32 = 12;
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut saved = Vec::new();
+    for open in 0..OPENS {
+        let db = options(&redis).open(dir.path()).unwrap();
+        db.set(format!("{open}").as_bytes(), b"v").unwrap();
+        flushed(&db);
+        db.close().unwrap();
+        let keys: Vec<String> = redis.run("KEYS t:__libkv:mark:*");
+        saved.push((keys[0].clone(), redis.get(&keys[0]).unwrap()));
+    }
+    // Oldest last, and once while the store is open.
+    for back in [OPENS - 2, OPENS / 2, 0] {
+        for is_open in [false, true] {
+            let opened = is_open.then(|| options(&redis).open(dir.path()).unwrap());
+            if let Some(db) = &opened {
+                db.set(b"before", b"v").unwrap();
+                flushed(db);
+            }
+            let (mark, text) = &saved[back as usize];
+            let mut goes_back = redis::pipe();
+            goes_back.atomic().set(mark, text).ignore();
+            for open in back + 1..OPENS {
+                goes_back.del(format!("t:{open}")).ignore();
+            }
+            goes_back.query::<()>(&mut redis.client()).unwrap();
+            redis.set("t:0", "theirs");
+            cut_connections(&redis);
+            let db = opened.unwrap_or_else(|| options(&redis).open(dir.path()).unwrap());
+            db.set(b"after", b"v").unwrap();
+            flushed(&db);
+            for open in 1..OPENS {
+                assert_eq!(redis.get(&format!("t:{open}")), bytes("v"), "{open} of {OPENS}, back to {back}");
+            }
+            assert_eq!(redis.get("t:0"), bytes("theirs"), "what had not been lost is not sent again");
+            db.close().unwrap();
+        }
+    }
+}
+
 /// More keys than a transaction takes, and the server loses all of them while they are sent for the first time.
 #[test]
 fn a_redis_that_loses_the_first_upload_while_it_goes_on_is_given_all_of_it() {
