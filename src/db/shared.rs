@@ -205,16 +205,28 @@ impl Db {
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
     }
 
-    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did.
+    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did. One that
+    /// this store wrote is given up only for what a Redis says that has lost nothing of it.
     pub(super) fn refresh_from_tier(&self, key: &[u8], version: u64, is_newer: impl Fn(u64) -> bool) -> bool {
         let store = &*self.shared.store;
         let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else { return false };
         store.loads.expect(key);
         let is_kept = || -> Result<bool> {
-            let is_unsent = store.has_unsent(&store.look(key, &crossbeam_epoch::pin()));
-            match tier.fetch(key)? {
+            let is_copy = {
+                let guard = crossbeam_epoch::pin();
+                let seen = store.look(key, &guard);
+                if store.has_unsent(&seen) || seen.version() != version {
+                    return Ok(false);
+                }
+                seen.is_from_tier()
+            };
+            let (fetched, is_kept) = match is_copy {
+                true => (tier.fetch(key)?, true),
+                false => tier.fetch_kept(key)?,
+            };
+            match fetched {
                 Fetched::Found { value, expire_at_ms, is_heard: true, .. }
-                    if !is_unsent && is_newer(expire_at_ms) && tier.keeps_copies() =>
+                    if is_kept && is_newer(expire_at_ms) && tier.keeps_copies() =>
                 {
                     self.keep_over(store, key, version, &value, expire_at_ms)
                 }

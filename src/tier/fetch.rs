@@ -4,6 +4,7 @@
 use super::backoff::Backoff;
 use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
+use super::mark::is_own;
 use super::servers::ServerId;
 use super::Shared;
 use redis::Value;
@@ -287,6 +288,9 @@ impl Shared {
     /// Answers a caller, if he was not yet, with what was said on a connection that `is_heard` or not.
     fn answer_open(&self, open: &mut Option<&Wanted>, outcome: Outcome, is_heard: bool) {
         let Some(wanted) = open.take() else { return };
+        if is_own(&wanted.key) {
+            return wanted.slot.put(outcome);
+        }
         // Relaxed: a figure.
         self.figures.fetches.fetch_add(1, Ordering::Relaxed);
         let mut decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));

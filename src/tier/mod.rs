@@ -364,6 +364,22 @@ impl Tier {
         self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
     }
 
+    /// What Redis holds for a key, and whether it still has what this store knew to stand in it before (K3).
+    pub(crate) fn fetch_kept(&self, key: &[u8]) -> Result<(Fetched, bool)> {
+        let Shared { options, mark_key, .. } = &*self.shared;
+        let known = self.shared.mark();
+        // Asked after the key: what it says holds for that.
+        let mark_key = mark_key.get(options.prefix.len()..).unwrap_or_default();
+        let mut said = self.fetch_many(&[key, mark_key]).into_iter();
+        let mut next = || said.next().unwrap_or(Ok(Fetched::Absent));
+        let fetched = next()?;
+        let mark = match next()? {
+            Fetched::Found { value, .. } => mark::Mark::parse(&value),
+            Fetched::Absent => None,
+        };
+        Ok((fetched, known.is_some_and(|known| known.is_kept(mark))))
+    }
+
     /// What Redis holds for each of some keys.
     pub(crate) fn fetch_many(&self, keys: &[&[u8]]) -> Vec<Result<Fetched>> {
         match self.shared.fetches.fetch_many(keys, self.shared.options.timeout) {

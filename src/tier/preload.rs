@@ -98,27 +98,26 @@ impl Scanning {
         Ok((keys.collect(), next))
     }
 
-    /// What Redis holds for keys, not decoded; `None` for what is no value.
+    /// What Redis holds for keys, not decoded, if it has lost nothing of what it was told; `None` for what is no value.
     pub(crate) fn fetch(
         &mut self,
         keys: &[&[u8]],
         mut take: impl FnMut(usize, Option<Fetched>) -> Result<()>,
     ) -> Result<()> {
         self.shared.check_heard(&self.conn).map_err(|failure| tier_error(&failure))?;
-        let mut failed = None;
-        let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
-            let fetched = match outcome {
-                Ok(fetched) => Ok(Some(fetched)),
-                Err(failure) if failure.code.as_deref() == Some("WRONGTYPE") => Ok(None),
-                Err(failure) => Err(tier_error(&failure)),
-            };
-            // The first failure ends it; what comes after is read all the same.
-            if failed.is_none() {
-                failed = fetched.and_then(|fetched| take(number, fetched)).err();
+        let known = self.shared.mark();
+        let mut said = Vec::new();
+        ask_all(&mut self.conn, &self.shared, keys, |number, outcome| said.push((number, outcome)))
+            .and_then(|()| Mark::check_kept(&mut self.conn, &self.shared.mark_key, known))
+            .map_err(|failure| tier_error(&failure))?;
+        for (number, outcome) in said {
+            match outcome {
+                Ok(fetched) => take(number, Some(fetched))?,
+                Err(failure) if failure.code.as_deref() == Some("WRONGTYPE") => take(number, None)?,
+                Err(failure) => return Err(tier_error(&failure)),
             }
-        });
-        asked.map_err(|failure| tier_error(&failure))?;
-        failed.map_or(Ok(()), Err)
+        }
+        Ok(())
     }
 
     /// Which of the keys Redis does not hold, for certain: not because it has lost what it was told.

@@ -214,3 +214,27 @@ fn a_redis_that_hangs_costs_those_who_want_leases_one_wait_and_few_connections()
     assert_eq!(calls.load(Ordering::SeqCst), 2 * CALLERS);
     proxy.set_slow(false);
 }
+
+/// By its deadline what Redis holds was loaded later; but it has lost what this store sent, so it is of an earlier time.
+#[test]
+fn a_refresh_takes_nothing_of_a_redis_that_has_lost_what_it_was_sent() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1));
+    let load = |value| db.get_or_load_with(b"k", options, brings(&calls, value)).unwrap();
+    assert_eq!(load("1"), bytes("1"));
+    db.flush(PATIENCE).unwrap();
+    let _: () = redis.run("FLUSHALL");
+    let _: () = redis.run("SET t:k lost PX 1000000");
+    let mut found = bytes("1");
+    until("it is loaded anew", || {
+        found = load("2");
+        found != bytes("1")
+    });
+    assert_eq!(found, bytes("2"));
+    // What was told nothing since is believed.
+    db.flush(PATIENCE).unwrap();
+    let _: () = redis.run("SET t:k theirs PX 1000000");
+    until("theirs is taken", || load("3") != bytes("2"));
+}
