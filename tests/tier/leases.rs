@@ -4,7 +4,7 @@ use super::gate::until;
 use super::proxy::Proxy;
 use super::server::Redis;
 use super::{bytes, hears, in_memory, with, PATIENCE};
-use kv::{Db, Error, LoadOptions, TierOptions, Ttl, WhenDeaf};
+use kv::{Db, Error, LoadOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use redis::Commands;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -237,4 +237,25 @@ fn a_refresh_takes_nothing_of_a_redis_that_has_lost_what_it_was_sent() {
     db.flush(PATIENCE).unwrap();
     let _: () = redis.run("SET t:k theirs PX 1000000");
     until("theirs is taken", || load("3") != bytes("2"));
+}
+
+#[test]
+fn a_follower_asks_redis_for_what_is_stale_and_runs_no_loader_whose_value_it_could_not_keep() {
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).writes(Writes::Refused)).in_memory().unwrap();
+    let _: () = redis.run("SET t:k theirs PX 50000");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1));
+    let fetches = || db.tier_stats().unwrap().unwrap().fetches;
+    let before = fetches();
+    until("it has looked for a later one more than once", || {
+        let found = db.get_or_load_with(b"k", options, brings(&calls, "unwanted")).unwrap();
+        assert_eq!(found, bytes("theirs"));
+        fetches() > before + 2
+    });
+    let _: () = redis.run("SET t:k later PX 99999");
+    until("a later one is taken", || {
+        db.get_or_load_with(b"k", options, brings(&calls, "unwanted")).unwrap() == bytes("later")
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
 }
