@@ -262,8 +262,7 @@ impl Conn {
         }
         let greeting = conn.ask(&hello)?;
         let Value::Map(facts) = &greeting else { return Err(Failure::unexpected("HELLO", &greeting)) };
-        let is = |value: &Value, text: &[u8]| matches!(value, Value::BulkString(found) if found == text);
-        conn.is_replica = facts.iter().any(|(name, fact)| is(name, b"role") && is(fact, b"replica"));
+        conn.is_replica = says_replica(facts);
         if login.database != 0 {
             conn.ask_ok(&[b"SELECT", login.database.to_string().as_bytes()])?;
         }
@@ -372,6 +371,12 @@ impl Conn {
             false => unreadable(&error),
         })
     }
+}
+
+/// Whether a server that greets so follows another one.
+pub(super) fn says_replica(facts: &[(Value, Value)]) -> bool {
+    let is = |value: &Value, text: &[u8]| matches!(value, Value::BulkString(found) if found == text);
+    facts.iter().any(|(name, fact)| is(name, b"role") && is(fact, b"replica"))
 }
 
 fn unreadable(error: &RedisError) -> Failure {

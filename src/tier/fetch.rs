@@ -4,6 +4,7 @@
 use super::backoff::Backoff;
 use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
+use super::listener::HEARTBEAT;
 use super::mark::is_own;
 use super::servers::ServerId;
 use super::Shared;
@@ -178,12 +179,15 @@ impl Fetches {
 pub(super) struct Fetcher {
     shared: Arc<Shared>,
     conn: Option<Conn>,
+    /// When its server was last known to be the one to ask.
+    confirmed: Instant,
     backoff: Backoff,
 }
 
 impl Fetcher {
     pub(super) fn new(shared: Arc<Shared>) -> Fetcher {
-        Fetcher { conn: None, backoff: Backoff::new(shared.options.backoff_max), shared }
+        let backoff = Backoff::new(shared.options.backoff_max);
+        Fetcher { conn: None, confirmed: Instant::now(), backoff, shared }
     }
 
     pub(super) fn run(mut self) {
@@ -222,8 +226,8 @@ impl Fetcher {
     fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
         let mut left: Vec<&Wanted> = wanted.iter().collect();
         let kept = self.conn.take().filter(|conn| self.shared.servers.is_current(conn));
-        if let Some(conn) = kept {
-            let began = Instant::now();
+        let began = Instant::now();
+        if let Some(conn) = kept.and_then(|conn| self.confirm(conn)) {
             match self.ask_on(conn, &mut left) {
                 // One that the server had closed meanwhile says nothing about the server.
                 Err(_) if began.elapsed() < self.shared.options.timeout / 2 => {}
@@ -231,7 +235,19 @@ impl Fetcher {
             }
         }
         let conn = self.shared.connect()?;
+        self.confirmed = Instant::now();
         self.ask_on(conn, &mut left)
+    }
+
+    /// A connection that stands, if its server is still the one to ask: nothing else tells who only asks.
+    fn confirm(&mut self, mut conn: Conn) -> Option<Conn> {
+        let servers = &self.shared.servers;
+        if servers.are_demoted() && self.confirmed.elapsed() >= HEARTBEAT {
+            let answer = conn.ask(&servers.sign_of_life()).ok()?;
+            servers.check_life(&answer).ok()?;
+            self.confirmed = Instant::now();
+        }
+        Some(conn)
     }
 
     /// Asks for what is `left`, which becomes less with each answer; answers come in any order.

@@ -57,10 +57,8 @@ impl Line {
                 self.told = wanted;
             }
             _ if self.answered.elapsed() >= HEARTBEAT => {
-                let pong = self.conn.ask(&[b"PING"])?;
-                if matches!(pong, Value::ServerError(_)) {
-                    return Err(Failure::unexpected("PING", &pong));
-                }
+                let answer = self.conn.ask(&shared.servers.sign_of_life())?;
+                shared.servers.check_life(&answer)?;
             }
             // Nothing was asked, so nothing was answered.
             _ => return Ok(()),

@@ -129,9 +129,10 @@ impl Listener {
                     }
                 }
                 Some(Value::Push { .. }) | None => {}
-                // What answers a sign of life.
-                Some(Value::ServerError(error)) => return Err(Failure::new(error.to_string())),
-                Some(_) => asked = None,
+                Some(answer) => {
+                    shared.servers.check_life(&answer)?;
+                    asked = None;
+                }
             }
             if asked.is_some_and(|at: Instant| at.elapsed() > shared.options.timeout) {
                 return Err(Failure::new("no answer in time"));

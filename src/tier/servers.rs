@@ -13,7 +13,7 @@
 //! - **C4** A connection is used only as long as its server is the one that was found last: whoever finds another one has all others
 //!   look again. Else one that stands would go on with a server that has another name by now, or is none of ours any more.
 
-use super::conn::{Conn, Failure, Login, Peer};
+use super::conn::{says_replica, Conn, Failure, Login, Peer};
 use super::Shared;
 use crate::tier_options::{Address, Place, Server, TierOptions, Way};
 use redis::Value;
@@ -177,10 +177,26 @@ impl Servers {
 
     /// What to ask a server for a sign that it lives and is still the right one.
     pub(super) fn sign_of_life(&self) -> Vec<&[u8]> {
-        match self.is_cluster() {
-            true => vec![b"EXISTS", &self.mark_key],
-            false => vec![b"PING"],
+        match &self.server.place {
+            Place::Cluster(_) => vec![b"EXISTS", &self.mark_key],
+            // What greets says its role; to ask for that alone needs a right that who connects need not have.
+            Place::Sentinels { .. } => vec![b"HELLO", b"3"],
+            Place::One(_) | Place::Unix(_) => vec![b"PING"],
         }
+    }
+
+    /// Fails if what a server answered to that is none.
+    pub(super) fn check_life(&self, answer: &Value) -> Result<(), Failure> {
+        match answer {
+            Value::ServerError(_) => Err(Failure::unexpected("a sign of life", answer)),
+            Value::Map(facts) if says_replica(facts) => Err(Failure::new("it is no master any more")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a server may become another one's replica and go on to answer who only reads.
+    pub(super) fn are_demoted(&self) -> bool {
+        matches!(self.server.place, Place::Sentinels { .. })
     }
 }
 
