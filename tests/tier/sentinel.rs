@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A sentinel that watches a master as `main`.
 struct Sentinel {
@@ -266,4 +266,32 @@ fn a_demoted_master_whose_connections_live_on_is_left_by_who_sends() {
     demote(&master, &replica);
     until("the new one tells it", || replica.ear().is_some());
     until("changes are heard again", || db.tier_stats().unwrap().unwrap().hears);
+}
+
+/// What accepts and says nothing.
+fn silent() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[test]
+fn sentinels_that_hang_cost_one_deadline_however_many_they_are() {
+    const SENTINELS: usize = 16;
+    let timeout = Duration::from_secs(1);
+    let master = Redis::start();
+    let hang: Vec<(TcpListener, u16)> = (0..SENTINELS).map(|_| silent()).collect();
+    let mut ports: Vec<u16> = hang.iter().map(|(_, port)| *port).collect();
+    let failing = |db: &Db| db.tier_stats().unwrap().unwrap().failing;
+    let began = Instant::now();
+    let db = with(TierOptions::new(url(&ports)).timeout(timeout)).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    until("it is given up", || failing(&db).is_some());
+    assert!(began.elapsed() < timeout * SENTINELS as u32 / 2, "{:?}", began.elapsed());
+    // One that answers is found behind them all.
+    ports.push(impostor(master.port()));
+    let db = with(TierOptions::new(url(&ports)).timeout(timeout)).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((master.get("t:k"), failing(&db)), (bytes("v"), None));
 }
