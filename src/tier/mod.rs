@@ -119,6 +119,8 @@ struct Progress {
     /// One that cannot be told: the connection that sends has found another server.
     missed: Option<Ear>,
     mark: Option<mark::Mark>,
+    /// Somebody waits for it.
+    wants_mark: bool,
 }
 
 impl Shared {
@@ -228,7 +230,32 @@ impl Shared {
     }
 
     fn note_mark(&self, mark: mark::Mark) {
-        self.progress().mark = Some(mark);
+        let mut progress = self.progress();
+        progress.mark = Some(mark);
+        if std::mem::take(&mut progress.wants_mark) {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wants_mark(&self) -> bool {
+        self.progress().wants_mark
+    }
+
+    /// Waits until the thread that sends has found out what Redis has lost while the store was closed: what it does not hold from then
+    /// on is gone.
+    fn wait_mark(&self, until: Instant) -> std::result::Result<(), Failure> {
+        let mut progress = self.progress();
+        while progress.mark.is_none() && self.store.has_outbox() {
+            progress.wants_mark = true;
+            self.store.log.moved.wake();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                let unknown = || Failure::new("whether Redis has lost changes is not known in time");
+                return Err(progress.failing.clone().unwrap_or_else(unknown));
+            }
+            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
     }
 
     fn note_caught_up(&self, at: Instant) {
@@ -303,6 +330,7 @@ impl Tier {
                 told: None,
                 missed: None,
                 mark: None,
+                wants_mark: false,
             }),
             unsure: Mutex::default(),
             hearing: AtomicBool::new(false),

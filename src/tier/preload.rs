@@ -27,8 +27,10 @@ impl Tier {
     /// [`Error::Tier`](crate::Error::Tier) when Redis cannot be reached, or no copies are kept because changes are not heard.
     pub(crate) fn scanning(&self, pattern: &[u8]) -> Result<Scanning> {
         let shared = Arc::clone(&self.shared);
+        let until = moment_after(shared.options.timeout);
         shared
-            .wait_copies_kept(moment_after(shared.options.timeout))
+            .wait_copies_kept(until)
+            .and_then(|()| shared.wait_mark(until))
             .map_err(|failure| tier_error(&failure))?;
         let conn = shared.connect().map_err(|failure| tier_error(&failure))?;
         Ok(Scanning { shared, conn, pattern: pattern.to_vec() })

@@ -116,6 +116,7 @@ impl Pusher {
         self.decide()?;
         match self.shared.options.fresh {
             Some(_) => self.tend(),
+            None if self.shared.wants_mark() => self.connect(),
             None => Ok(()),
         }
     }

@@ -3,7 +3,11 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
-use kv::{Batch, Db, Error, Options, SetOptions, TierOptions, WhenDeaf, Writes};
+use kv::{
+    Batch, Clock, Db, Error, Expiry, ManualClock, Options, SetOptions, SystemClock, TierOptions, Ttl,
+    WhenDeaf, Writes,
+};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn ttl(seconds: u64) -> SetOptions {
@@ -54,6 +58,29 @@ fn every_kind_of_change_reaches_redis() {
         flushed(&db);
         assert_eq!(redis.entries("t:"), []);
         db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_time_to_live_is_the_same_by_a_clock_that_is_hours_apart() {
+    const HOUR_MS: u64 = 3_600_000;
+    let redis = Redis::start();
+    let now_ms = SystemClock.unix_ms();
+    for clock_ms in [now_ms - HOUR_MS, now_ms + HOUR_MS] {
+        let db = options(&redis).clock(Arc::new(ManualClock::new(clock_ms))).in_memory().unwrap();
+        db.set_with(b"k", b"v", ttl(100)).unwrap();
+        flushed(&db);
+        let there = redis.pttl("t:k");
+        assert!((50_000..=100_000).contains(&there), "{there} ms in Redis");
+        let _: () = redis.run("SET t:theirs v PX 60000");
+        assert_eq!(db.get(b"theirs").unwrap(), bytes("v"));
+        let Some(Ttl::Remaining(here)) = db.ttl(b"theirs").unwrap() else { panic!("the copy lost its time") };
+        assert!((1..=60).contains(&here.as_secs()), "{here:?} here");
+        // What Redis decides, too.
+        assert!(db.add_shared(b"added", b"v", Expiry::After(Duration::from_secs(100))).unwrap());
+        let there = redis.pttl("t:added");
+        assert!((50_000..=100_000).contains(&there), "{there} ms in Redis");
+        let _: () = redis.run("FLUSHALL");
     }
 }
 
