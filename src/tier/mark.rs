@@ -75,10 +75,20 @@ impl Mark {
     /// then is not gone. This store still has it, and will send it again.
     pub(super) fn check_kept(conn: &mut Conn, key: &[u8], known: Option<Mark>) -> Result<(), Failure> {
         match known {
-            Some(known) if !known.is_kept(Mark::read(conn, key)?) => {
-                Err(Failure::new("Redis has lost changes that it had acknowledged"))
-            }
+            Some(known) if !known.is_kept(Mark::read(conn, key)?) => Err(Mark::lost()),
             _ => Ok(()),
+        }
+    }
+
+    pub(super) fn lost() -> Failure {
+        Failure::new("Redis has lost changes that it had acknowledged")
+    }
+
+    /// The mark in an answer.
+    pub(super) fn of(answer: &Value) -> Option<Mark> {
+        match answer {
+            Value::BulkString(text) => Mark::parse(text),
+            _ => None,
         }
     }
 
