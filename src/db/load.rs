@@ -246,17 +246,19 @@ impl Db {
             return None;
         }
         #[cfg(feature = "redis")]
-        let lease = {
-            if self.refresh_from_tier(key, version, |there_ms| plan.is_newer(store, _expire_at_ms, there_ms))
-            {
-                return None;
-            }
-            match plan.lease().map(|time| self.try_lease(key, time)) {
-                Some(Ok(None)) => return rest(REST_WHILE_LEASED_MS),
-                Some(Ok(lease)) => lease,
-                // As without: a lease only saves work.
-                Some(Err(_)) | None => None,
-            }
+        if self.refresh_from_tier(key, version, |there_ms| plan.is_newer(store, _expire_at_ms, there_ms)) {
+            return None;
+        }
+        // What a follower's loader brings could not be set.
+        if self.writable_store().is_err() {
+            return rest(REST_MS);
+        }
+        #[cfg(feature = "redis")]
+        let lease = match plan.lease().map(|time| self.try_lease(key, time)) {
+            Some(Ok(None)) => return rest(REST_WHILE_LEASED_MS),
+            Some(Ok(lease)) => lease,
+            // As without: a lease only saves work.
+            Some(Err(_)) | None => None,
         };
         let mut has_begun = false;
         // Somebody loads it already: it went meanwhile.
