@@ -120,6 +120,12 @@ pub fn loads_under_way(db: &crate::db::Db) -> (usize, usize) {
     db.loads_under_way()
 }
 
+/// Keys in the list of a store with an ordered index.
+#[cfg(any(test, feature = "testing"))]
+pub fn listed_keys(db: &crate::db::Db) -> usize {
+    db.listed_keys()
+}
+
 #[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 

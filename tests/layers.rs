@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 30] = [
     "sync",
     "limits",
     "error",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 28] = [
     "record",
     "log",
     "index",
+    "ordered",
     "events",
     "tier_options",
     "options",
@@ -28,6 +29,7 @@ const LAYERS: [&str; 28] = [
     "maintenance",
     "tier",
     "backup",
+    "snapshot",
     "db",
     "transfer",
     "ffi",

@@ -73,6 +73,16 @@ impl Table {
         unsafe { (word as *const Segment).as_ref() }
     }
 
+    /// A share of the segment with this number.
+    pub(crate) fn share<'g>(&self, number: u16, protected: impl Into<Protected<'g>>) -> Option<Arc<Segment>> {
+        let segment: *const Segment = self.get(number, protected)?;
+        // SAFETY: T1: the word came from `Arc::into_raw`, and the share that it stands for lasts as long as the guard.
+        unsafe {
+            Arc::increment_strong_count(segment);
+            Some(Arc::from_raw(segment))
+        }
+    }
+
     /// Lets the number lead nowhere and returns the table's share, which the caller drops a grace period later (T1).
     pub(crate) fn remove(&self, number: u16) -> Option<Arc<Segment>> {
         // AcqRel: one caller gets the share; pairs with `insert` and `get`.
