@@ -22,7 +22,7 @@ use crate::ordered::KeyRange;
 use crate::record::{Kind, State};
 use crate::store::Store;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -159,8 +159,8 @@ fn resolved(store: &Store, lsn: u64) -> Result<Vec<Extent>> {
 /// What was appended between two listings: segments of the tail, and where in each to begin (S4). Outputs hold nothing that was not
 /// appended elsewhere.
 fn between<'e>(before: &'e [Extent], after: &'e [Extent]) -> impl Iterator<Item = (&'e Arc<Segment>, u64)> {
-    let is_old =
-        |extent: &&Extent| before.iter().any(|old| old.segment.header().id == extent.segment.header().id);
+    let old: HashSet<u64> = before.iter().map(|extent| extent.segment.header().id).collect();
+    let is_old = move |extent: &&Extent| old.contains(&extent.segment.header().id);
     let is_tail = |extent: &&Extent| extent.segment.header().kind == SegmentKind::Tail;
     let grown = before.iter().filter(|extent| !extent.is_sealed);
     let fresh = after.iter().filter(is_tail).filter(move |extent| !is_old(extent));
@@ -173,8 +173,8 @@ fn between<'e>(before: &'e [Extent], after: &'e [Extent]) -> impl Iterator<Item 
 #[derive(Default)]
 struct Finding {
     snapshot: Snapshot,
-    /// Which share belongs to a segment's number now: numbers are used again.
-    by_number: HashMap<u16, u32>,
+    /// The share of a segment's number, one too high; 0: none yet. Numbers are used again.
+    by_number: Vec<u32>,
 }
 
 impl Finding {
@@ -184,16 +184,21 @@ impl Finding {
     }
 
     fn known(&self, segment: &Segment) -> Option<u32> {
-        let number = *self.by_number.get(&segment.number())?;
-        let share = self.snapshot.shares.get(number as usize)?;
-        std::ptr::eq(Arc::as_ptr(share), segment).then_some(number)
+        let share = self.by_number.get(usize::from(segment.number()))?.checked_sub(1)?;
+        let kept = self.snapshot.shares.get(share as usize)?;
+        std::ptr::eq(Arc::as_ptr(kept), segment).then_some(share)
     }
 
     fn keep(&mut self, segment: Arc<Segment>) -> u32 {
-        let number = u32::try_from(self.snapshot.shares.len()).unwrap_or(u32::MAX);
-        self.by_number.insert(segment.number(), number);
+        let (share, number) = (self.snapshot.shares.len() as u32, usize::from(segment.number()));
+        if self.by_number.len() <= number {
+            self.by_number.resize(number + 1, 0);
+        }
+        if let Some(known) = self.by_number.get_mut(number) {
+            *known = share + 1;
+        }
         self.snapshot.shares.push(segment);
-        number
+        share
     }
 
     /// Notes what stands for the keys of a range, each at a moment of its own.

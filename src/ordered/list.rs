@@ -76,9 +76,20 @@ impl KeyList {
         if range.is_empty() {
             return;
         }
-        let mut entries = self.stamps.range::<[u8], _>(range.bounds());
-        let next = || if is_reverse { entries.next_back() } else { entries.next() };
-        keys.extend(std::iter::from_fn(next).take(count).map(|entry| entry.key().clone()));
+        // Not `SkipMap::range`, which up to 0.1.3 never gives a place back that it has passed (crossbeam-rs/crossbeam#1178).
+        let (from, to) = range.bounds();
+        let found = match is_reverse {
+            true => self.stamps.upper_bound(to),
+            false => self.stamps.lower_bound(from),
+        };
+        let Some(mut entry) = found else { return };
+        let end = keys.len().saturating_add(count);
+        while keys.len() < end && range.contains(entry.key()) {
+            keys.push(entry.key().clone());
+            if !(if is_reverse { entry.move_prev() } else { entry.move_next() }) {
+                return;
+            }
+        }
     }
 }
 
