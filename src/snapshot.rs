@@ -21,6 +21,7 @@ use crate::log::{Extent, Request, Segment, SegmentKind, View, FIRST_RECORD_AT};
 use crate::ordered::KeyRange;
 use crate::record::{Kind, State};
 use crate::store::Store;
+use crate::testing::Point;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -78,6 +79,7 @@ impl Snapshot {
             return Err(Error::Closed);
         }
         found.walk(store, range);
+        store.options.hooks.at(Point::Walked);
         let (cut_lsn, now_ms) = (tail_lsn(), store.clock.now_ms());
         let after = resolved(store, cut_lsn)?;
         let mut changes = Changes::new();

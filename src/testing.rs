@@ -63,6 +63,8 @@ pub enum Point {
     Rewriting,
     /// A compaction or a clear has fixed the LSN that it takes place at, and has not yet waited for writers below it.
     Began,
+    /// A snapshot has walked over the index, and not yet fixed the LSN that it is of.
+    Walked,
     /// The maintenance thread waits: for a grace period, or for the log to be synced.
     Waiting,
 }

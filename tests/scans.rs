@@ -4,7 +4,7 @@
 mod common;
 
 use common::{count, seed, Rng};
-use kv::testing::listed_keys;
+use kv::testing::{listed_keys, Hooks, Point};
 use kv::{Batch, Db, Entry, Error, Expiry, ManualClock, Options, ScanOptions, SetOptions, Sync};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -342,6 +342,38 @@ fn a_snapshot_beside_a_clear_holds_nothing_of_what_was_cleared() {
             }
         });
     }
+}
+
+/// S4: what was appended since a snapshot began is read from where it was appended, whatever compaction would do with it.
+#[test]
+fn a_snapshot_finds_what_came_while_it_walked_though_that_is_compacted_meanwhile() {
+    let (arrived, arrives) = std::sync::mpsc::sync_channel(1);
+    let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
+    let gate = std::sync::Mutex::new(gate);
+    let hooks = Hooks::new(move |point| {
+        if point == Point::Walked {
+            arrived.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+    });
+    let db = options().hooks(hooks).in_memory().unwrap();
+    db.set(b"before", b"").unwrap();
+    std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| keys(&db, ScanOptions::new().snapshot(true).ordered(true)));
+        arrives.recv().unwrap();
+        db.set(b"k", b"v").unwrap();
+        // The segment of "k" is sealed, and nearly all of it is dead.
+        let before = db.stats().unwrap().segments;
+        let mut written = 0;
+        while db.stats().unwrap().segments < before + 4 {
+            db.set(b"filling", &[0; 4000]).unwrap();
+            written += 1;
+            assert!(written < 10_000, "the log does not roll");
+        }
+        db.compact().unwrap();
+        open.send(()).unwrap();
+        assert_eq!(snapshot.join().unwrap(), [&b"before"[..], b"filling", b"k"]);
+    });
 }
 
 /// Each thread scans its own keys in order after each write, while masks leave the index and the list forgets keys.
