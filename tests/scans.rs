@@ -356,7 +356,7 @@ fn a_snapshot_finds_what_came_while_it_walked_though_that_is_compacted_meanwhile
             gate.lock().unwrap().recv().unwrap();
         }
     });
-    let db = options().hooks(hooks).in_memory().unwrap();
+    let db = options().background(false).hooks(hooks).in_memory().unwrap();
     db.set(b"before", b"").unwrap();
     std::thread::scope(|scope| {
         let snapshot = scope.spawn(|| keys(&db, ScanOptions::new().snapshot(true).ordered(true)));
