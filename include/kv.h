@@ -4,7 +4,7 @@
  * written only when a call succeeds. `error` may be NULL; when it is not and the call fails (KV_INVALID_ARGUMENT or
  * higher), a kv_error is stored there, which the caller frees with kv_error_free. What stood there before is not freed.
  *
- * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_clock, kv_error) are valid until their _free or _release. A handle of
+ * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_session, kv_clock, kv_error) are valid until their _free or _release. A handle of
  * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
  *
  * In a forked child every call with a store of the parent gives KV_FORKED.
@@ -165,6 +165,26 @@
 #define KV_CHANGE_DELETE 1
 
 /**
+ * How long a call waits for a key's lock: until it is free, or the store is closed.
+ */
+#define KV_WAIT_FOREVER 18446744073709551615ull
+
+/**
+ * A commit: keeps the lock, also when it fails; the session goes on with what was committed.
+ */
+#define KV_COMMIT_KEEP 1
+
+/**
+ * A commit: keeps lock and edits when it fails.
+ */
+#define KV_COMMIT_KEEP_ON_FAILURE 2
+
+/**
+ * A commit: removes the entry instead.
+ */
+#define KV_COMMIT_DELETE 4
+
+/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -264,7 +284,7 @@ typedef enum {
    */
   KV_LOADER_FAILED = 26,
   /**
-   * Another thread is using this cursor.
+   * Another thread is using this cursor or session.
    */
   KV_BUSY = 27,
   /**
@@ -305,6 +325,18 @@ typedef enum {
    */
   KV_TIER = 38,
   /**
+   * Another session has the key, and the time for which this call would wait for it is over.
+   */
+  KV_KEY_LOCKED = 41,
+  /**
+   * The key was changed by somebody else while a session had it, so the session's commit changed nothing.
+   */
+  KV_CONFLICT = 42,
+  /**
+   * The session was committed or rolled back.
+   */
+  KV_SESSION_ENDED = 43,
+  /**
    * A defect of the library: a panic was caught.
    */
   KV_INTERNAL = 99,
@@ -339,6 +371,12 @@ typedef struct kv_pin kv_pin;
  * A cursor over entries. Opaque; made by kv_scan_open.
  */
 typedef struct kv_scan kv_scan;
+
+/**
+ * An entry that is locked for whoever holds this, with a value and metadata to edit. Opaque; made by kv_get_and_lock,
+ * kv_create_and_lock and kv_create_generated_and_lock.
+ */
+typedef struct kv_session kv_session;
 
 /**
  * Where a loader puts the value. Opaque; valid during the loader's call.
@@ -454,6 +492,39 @@ typedef struct {
    */
   uint64_t expiry_ms;
 } kv_change;
+
+/**
+ * How generated keys look. All zero means: decimal digits, as wide as any number will ever need.
+ */
+typedef struct {
+  /**
+   * What stands before the number.
+   */
+  kv_slice prefix;
+  /**
+   * Base of the digits, 2 to 62: 0-9a-z up to 36, 0-9A-Za-z above; 0: 10.
+   */
+  uint32_t base;
+  /**
+   * Digits of the number, 64 at most; 0: as many as the largest number of this base has. Numbers grow by one for each 32 bytes that
+   * the log takes.
+   */
+  uint32_t width;
+} kv_key_options;
+
+/**
+ * What kv_create_and_lock begins with. All zero means: the key must have no value, and the session begins with an empty one.
+ */
+typedef struct {
+  /**
+   * Not 0: a key that has a value is taken as it is.
+   */
+  uint32_t allow_existing;
+  /**
+   * The value of a session of a key that has none.
+   */
+  kv_slice initial;
+} kv_create_options;
 
 /**
  * Functions of a host's runtime that read and make its byte strings, for hosts to which a buffer or an array of addresses is
@@ -1315,6 +1386,235 @@ kv_status kv_delete_many(const kv_db *db,
  * Errors: KV_BATCH_TOO_LARGE; as kv_set, with nothing changed if a key or value is too long.
  */
 kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_error **error);
+
+/**
+ * A key that the store has never given before and that sorts, bytewise, after all that it gave with the same options: also across
+ * reopens, the death of the process and the loss of power, whatever the sync option. Nothing is stored under it; whether somebody
+ * else has set it is for kv_add or kv_create_generated_and_lock to find out. A copy of the store (a backup, a salvaged or imported
+ * one) does not know what the other gives afterwards. Costs 32 bytes of the log.
+ *
+ * Parameters: `db`; `options`: NULL as for all zero; `key`, `key_len`: where the key's address and length are stored; `error`: NULL, or
+ * where a failure is stored.
+ * Ownership: the caller owns the key and frees it with kv_free.
+ * Threads: any.
+ * Errors: KV_INVALID_OPTION for a base out of range, and for a width that the next number does not fit; KV_KEY_TOO_LONG; KV_NO_MEMORY; as
+ * kv_set.
+ */
+kv_status kv_generate_key(const kv_db *db,
+                          const kv_key_options *options,
+                          uint8_t **key,
+                          size_t *key_len,
+                          kv_error **error);
+
+/**
+ * Locks a key that has a value, to edit it. Readers meanwhile see what was committed last, and wait for nothing. Plain writes do not
+ * ask for the lock: a commit after one gives KV_CONFLICT. Sessions get a key in the order in which they ask; a thread that asks for
+ * a key that it has already waits for itself, and so do threads that ask for two keys in different orders.
+ *
+ * Parameters: `db`; `key`, `key_len`; `wait_ms`: for how long another session's lock is waited for, at most; 0: not at all;
+ * KV_WAIT_FOREVER; `session`: where the handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns `*session` and frees it with kv_session_free. It may be kept for long: it pins no memory.
+ * Threads: any. A session belongs to no thread.
+ * Errors: KV_NOT_FOUND: the key has no value, and is not locked; KV_KEY_LOCKED; KV_PINNED when this thread would have to wait and holds
+ * a pin; KV_CLOSED, also while it waits; as kv_get_owned.
+ */
+kv_status kv_get_and_lock(const kv_db *db,
+                          const void *key,
+                          size_t key_len,
+                          uint64_t wait_ms,
+                          kv_session **session,
+                          kv_error **error);
+
+/**
+ * Locks a key that has no value, to make one, which is there when it is committed. See kv_get_and_lock.
+ *
+ * Parameters: `db`; `key`, `key_len`; `wait_ms`: as kv_get_and_lock; `options`: NULL as for all zero; `session`: where the handle is
+ * stored; `error`: NULL, or where a failure is stored.
+ * Ownership: as kv_get_and_lock. The initial value is copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET: the key has a value, and is not locked; KV_READ_ONLY; as kv_get_and_lock.
+ */
+kv_status kv_create_and_lock(const kv_db *db,
+                             const void *key,
+                             size_t key_len,
+                             uint64_t wait_ms,
+                             const kv_create_options *options,
+                             kv_session **session,
+                             kv_error **error);
+
+/**
+ * Locks a key that kv_generate_key gives and that has no value, to make one. It waits for nobody: a key that has a value, or that another
+ * session has, is passed over.
+ *
+ * Parameters: `db`; `options`: of the key; NULL as for all zero; `initial`, `initial_len`: the value that the session begins with;
+ * `session`: where the handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: as kv_get_and_lock. Options and value are copied.
+ * Threads: any.
+ * Errors: as kv_generate_key and kv_get_owned.
+ */
+kv_status kv_create_generated_and_lock(const kv_db *db,
+                                       const kv_key_options *options,
+                                       const void *initial,
+                                       size_t initial_len,
+                                       kv_session **session,
+                                       kv_error **error);
+
+/**
+ * The key that a session has locked.
+ *
+ * Parameters: `session`; `key`, `key_len`: where its address and length are stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the bytes belong to the session, and are valid until it ends.
+ * Threads: any, one at a time.
+ * Errors: KV_SESSION_ENDED; KV_BUSY when another thread is using the session; KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK
+ * in a logger.
+ */
+kv_status kv_session_key(const kv_session *session,
+                         const uint8_t **key,
+                         size_t *key_len,
+                         kv_error **error);
+
+/**
+ * The version of the entry that a session's edits began from; 0: the key had no value.
+ *
+ * Parameters: `session`; `version`: where it is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_version(const kv_session *session, uint64_t *version, kv_error **error);
+
+/**
+ * The value of a session's entry, as it was edited so far.
+ *
+ * Parameters: `session`; `value`, `value_len`: where its address and length are stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the bytes belong to the session, and are valid until kv_session_set_value, kv_session_reload, or its end.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_value(const kv_session *session,
+                           const uint8_t **value,
+                           size_t *value_len,
+                           kv_error **error);
+
+/**
+ * Replaces the value of a session's entry, for its commit.
+ *
+ * Parameters: `session`; `value`, `value_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: the value is copied.
+ * Threads: any, one at a time.
+ * Errors: KV_VALUE_TOO_LONG beyond any store's limit; the commit looks at this store's; as kv_session_key.
+ */
+kv_status kv_session_set_value(kv_session *session, const void *value, size_t value_len, kv_error **error);
+
+/**
+ * The metadata of a session's entry, as it was edited so far.
+ *
+ * Parameters: `session`; `pairs`, `count`: where the address of an array of names (`key`) and what they hold (`value`) and its length
+ * are stored, in bytewise order of the names, which are UTF-8; `error`: NULL, or where a failure is stored.
+ * Ownership: the array and all that it leads to are one piece of memory, which the caller owns and frees with one kv_free.
+ * Threads: any, one at a time.
+ * Errors: KV_NO_MEMORY; as kv_session_key.
+ */
+kv_status kv_session_metadata(const kv_session *session,
+                              kv_pair **pairs,
+                              size_t *count,
+                              kv_error **error);
+
+/**
+ * Replaces all metadata of a session's entry, for its commit. It is stored with the value, in one record, and counts for the longest
+ * value. A plain write drops it, as an increment does; a change of the expiry keeps it. Redis gets the value alone.
+ *
+ * Parameters: `session`; `pairs`, `count`: names (`key`, UTF-8, at most 65,535 bytes) and what they hold (`value`); of a name that comes
+ * twice the last counts; `error`: NULL, or where a failure is stored.
+ * Ownership: names and values are copied.
+ * Threads: any, one at a time.
+ * Errors: KV_INVALID_ARGUMENT too for a name that is not UTF-8; KV_KEY_TOO_LONG, KV_VALUE_TOO_LONG; as kv_session_key.
+ */
+kv_status kv_session_set_metadata(kv_session *session,
+                                  const kv_pair *pairs,
+                                  size_t count,
+                                  kv_error **error);
+
+/**
+ * Says when a session's entry expires once it is committed. Without this: when it would have; a new one after the store's default.
+ *
+ * Parameters: `session`; `kind`: KV_EXPIRE_DEFAULT, _NEVER, _AFTER, _AT or _KEEP; `ms`: for KV_EXPIRE_AFTER and KV_EXPIRE_AT;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_INVALID_ARGUMENT too for another kind; as kv_session_key.
+ */
+kv_status kv_session_set_expiry(kv_session *session,
+                                uint32_t kind,
+                                uint64_t ms,
+                                kv_error **error);
+
+/**
+ * Makes a session's edits visible, all at once, and gives up the lock: any further call with the session but kv_session_free gives
+ * KV_SESSION_ENDED. As durable as the store's sync option says.
+ *
+ * Parameters: `session`; `options`: 0, or KV_COMMIT_KEEP, KV_COMMIT_KEEP_ON_FAILURE and KV_COMMIT_DELETE, added; `version`: NULL, or where
+ * the new version is stored; 0 for an entry that was removed; `error`: NULL, or where a failure is stored.
+ * Ownership: the handle stays the caller's; kv_session_free frees it.
+ * Threads: any, one at a time.
+ * Errors: KV_CONFLICT when somebody else has changed the entry, its expiry included, or when it has expired: nothing was changed;
+ * KV_VALUE_TOO_LONG for value and metadata together; KV_SESSION_ENDED, KV_BUSY; as kv_set. Unless an option keeps them, edits and lock
+ * are gone after a failure, but for KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_BUSY and KV_IN_CALLBACK.
+ */
+kv_status kv_session_commit(kv_session *session,
+                            uint32_t options,
+                            uint64_t *version,
+                            kv_error **error);
+
+/**
+ * Gives up a session's edits and reads the entry anew: after KV_CONFLICT, the next commit replaces what stands there now. The lock stays.
+ *
+ * Parameters: `session`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_CORRUPT, KV_CLOSED, KV_FORKED; as kv_session_key.
+ */
+kv_status kv_session_reload(kv_session *session,
+                            kv_error **error);
+
+/**
+ * Gives up a session's edits and its lock: any further call with the session but kv_session_free gives KV_SESSION_ENDED.
+ *
+ * Parameters: `session`; `error`: NULL, or where a failure is stored.
+ * Ownership: the handle stays the caller's; kv_session_free frees it.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_rollback(kv_session *session,
+                              kv_error **error);
+
+/**
+ * Frees a session's handle. One that was not committed is rolled back.
+ *
+ * Parameters: `session`, or NULL: then nothing happens.
+ * Ownership: `session`, and what it gave to look at, are gone afterwards.
+ * Threads: any, but no other may be using `session`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_session_free(kv_session *session);
+
+/**
+ * A copy of a key's value, with its metadata, as one commit left them.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`: where the copy's address and length are stored; `pairs`, `count`: where those
+ * of the metadata are, as kv_session_metadata; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns both and frees each with kv_free. Neither is NULL.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: as kv_get_owned.
+ */
+kv_status kv_get_with_metadata(const kv_db *db,
+                               const void *key,
+                               size_t key_len,
+                               uint8_t **value,
+                               size_t *value_len,
+                               kv_pair **pairs,
+                               size_t *count,
+                               kv_error **error);
 
 /**
  * The value of a key as an object of the host.

@@ -20,9 +20,8 @@ use crate::index::PREFETCHED_KEYS;
 use crate::log::{Extent, Request, Segment, SegmentKind, View, FIRST_RECORD_AT};
 use crate::ordered::KeyRange;
 use crate::record::{Kind, State};
-use crate::store::Store;
+use crate::store::{Found, Store};
 use crate::testing::Point;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ pub(crate) struct Spot {
 const UNIT_BYTES: u64 = 8;
 
 impl Spot {
-    fn offset(self) -> u64 {
+    pub(crate) fn offset(self) -> u64 {
         u64::from(self.offset_units) * UNIT_BYTES
     }
 }
@@ -116,16 +115,11 @@ impl Snapshot {
     }
 
     pub(crate) fn key(&self, spot: Spot) -> &[u8] {
-        self.view(spot).map_or(&[], |(_, view)| view.key)
+        self.record(spot).map_or(&[], |(_, view)| view.key)
     }
 
-    /// The record there, and its value.
-    pub(crate) fn read(&self, store: &Store, spot: Spot) -> Result<Option<(View<'_>, Cow<'_, [u8]>)>> {
-        let Some((segment, view)) = self.view(spot) else { return Ok(None) };
-        Ok(Some((view, store.value_at(spot.offset(), (segment, view))?)))
-    }
-
-    fn view(&self, spot: Spot) -> Option<(&Segment, View<'_>)> {
+    /// The record there.
+    pub(crate) fn record(&self, spot: Spot) -> Option<Found<'_>> {
         let segment = self.shares.get(spot.share as usize)?;
         Some((segment, segment.view(spot.offset())?))
     }

@@ -2,6 +2,7 @@
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
 mod keys;
+mod numbers;
 #[cfg(feature = "redis")]
 mod outbox;
 mod records;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Records};
 use crate::loads::Loads;
+use crate::locks::Locks;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::ordered::KeyList;
@@ -41,6 +43,7 @@ pub(crate) struct Store {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) loads: Loads,
+    pub(crate) locks: Locks,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
@@ -55,7 +58,7 @@ pub(crate) struct Store {
 }
 
 /// A record where it lies.
-type Found<'g> = (&'g Segment, View<'g>);
+pub(crate) type Found<'g> = (&'g Segment, View<'g>);
 /// The index, with the table that its addresses lead through.
 pub(crate) type Map<'g> = Pinned<'g, Table>;
 pub(crate) type Slot<'g> = Entry<'g, Table>;
@@ -144,6 +147,7 @@ impl Store {
             counters: Counters::default(),
             events,
             loads: Loads::default(),
+            locks: Locks::default(),
             options,
             read_only: None,
             keys: None,
@@ -350,7 +354,7 @@ impl Store {
         }
     }
 
-    /// The value of a record, decompressed.
+    /// The value of a record: decompressed, without its metadata.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for one that is not what was written: the open may have left it unread.
@@ -364,16 +368,16 @@ impl Store {
     pub(crate) fn value_at<'g>(&self, offset: u64, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
         let (segment, view) = record;
         segment.check_unread(offset)?;
-        // Plain values are the common case: no detour through the decompressor.
-        if view.word.flags() & flags::ZSTD == 0 {
+        // Plain values are the common case: no detour.
+        if view.word.flags() & flags::WRAPPED == 0 {
             return Ok(Cow::Borrowed(view.value));
         }
-        self.decompressed(segment, offset)
+        self.unwrapped(segment, offset)
     }
 
     // Given a place and not the record, as `Segment::check`.
     #[inline(never)]
-    fn decompressed<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
+    fn unwrapped<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
         let Some(view) = segment.view(offset) else { return Ok(Cow::Borrowed(&[])) };
         restore(view.word.flags(), view.value, self.options.value_bytes_max as usize).map_err(|fault| {
             let reason = format!("key of {} bytes: {fault}", view.key.len());

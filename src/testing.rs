@@ -128,6 +128,12 @@ pub fn listed_keys(db: &crate::db::Db) -> usize {
     db.listed_keys()
 }
 
+/// Keys that sessions have locked just now, and threads that wait for one of them.
+#[cfg(any(test, feature = "testing"))]
+pub fn sessions_under_way(db: &crate::db::Db) -> (usize, usize) {
+    db.sessions_under_way()
+}
+
 #[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 

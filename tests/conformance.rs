@@ -1,7 +1,8 @@
 //! The conformance script (tests/conformance), as Rust executes it. `conformance FILE DIR [LINE CLOCK_MS]` runs one file;
 //! without a file, as `cargo test` calls it, all of them.
 
-use kv::{Batch, Condition, Db, Error, Expiry, Format, ManualClock, Options, ScanOptions, SetOptions, Ttl};
+use kv::{Batch, Condition, CreateOptions, Db, Error, Expiry, Format, KeyOptions, ManualClock, Metadata};
+use kv::{Options, ScanOptions, Session, SetOptions, Ttl, Wait};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -111,12 +112,20 @@ fn status(error: &Error) -> &'static str {
         Error::Loader { .. } => "loader_failed",
         Error::NotText { .. } => "not_text",
         Error::Import { .. } => "bad_import",
+        Error::KeyLocked => "key_locked",
+        Error::Conflict => "conflict",
         _ => "of another kind",
     }
 }
 
 fn found(value: Option<impl AsRef<[u8]>>) -> String {
     value.map_or("absent".to_owned(), |value| word(value.as_ref()))
+}
+
+/// A value and its metadata.
+fn whole(value: &[u8], metadata: &Metadata) -> String {
+    let pairs = metadata.iter().map(|(name, held)| format!("{}={}", word(name.as_bytes()), word(held)));
+    std::iter::once(word(value)).chain(pairs).collect::<Vec<_>>().join(" ")
 }
 
 fn list(words: Vec<String>) -> String {
@@ -151,6 +160,9 @@ struct Case {
     clock: Arc<ManualClock>,
     db: Option<Db>,
     versions: HashMap<String, u64>,
+    session: Option<Session>,
+    /// The last generated key.
+    generated: Vec<u8>,
 }
 
 impl Runner {
@@ -228,7 +240,15 @@ impl Runner {
 impl Case {
     fn new(path: PathBuf, clock_ms: u64) -> Case {
         let clock = Arc::new(ManualClock::new(clock_ms));
-        Case { path, settings: Vec::new(), clock, db: None, versions: HashMap::new() }
+        Case {
+            path,
+            settings: Vec::new(),
+            clock,
+            db: None,
+            versions: HashMap::new(),
+            session: None,
+            generated: Vec::new(),
+        }
     }
 
     fn open(&self, is_on_disk: bool) -> Result<Db, Error> {
@@ -284,9 +304,81 @@ impl Case {
                 }
                 None => "absent".to_owned(),
             },
+            ["lock", key] => {
+                let locked = self.db().get_and_lock(&bytes(key), Wait::No)?;
+                self.take_over(locked, "absent")
+            }
+            ["create", key, value, which] => {
+                let options = CreateOptions::new().initial(bytes(value)).allow_existing(which == "any");
+                let locked = self.db().create_and_lock(&bytes(key), Wait::No, options)?;
+                self.take_over(locked, "not_met")
+            }
+            ["session" | "edit" | "commit" | "reload" | "rollback", ..] => self.use_session(words)?,
+            ["generate", prefix, base, width] => {
+                let prefix = bytes(prefix);
+                let options =
+                    KeyOptions::new().prefix(prefix.clone()).base(number(base)).width(number(width));
+                let key = self.db().generate_key(&options)?;
+                let is_later = key.starts_with(&prefix) && key > self.generated;
+                self.generated = key;
+                if is_later { "later" } else { "earlier" }.to_owned()
+            }
             _ => self.operate(words)?,
         };
         Ok(answer)
+    }
+
+    fn take_over(&mut self, locked: Option<Session>, without: &str) -> String {
+        match locked {
+            Some(session) => {
+                self.session = Some(session);
+                "ok".to_owned()
+            }
+            None => without.to_owned(),
+        }
+    }
+
+    fn use_session(&mut self, words: &[&str]) -> Result<String, Error> {
+        // What does not compile in Rust is this status elsewhere.
+        let Some(mut session) = self.session.take() else { return Ok("error session_ended".to_owned()) };
+        match *words {
+            ["session"] => {
+                let whole = whole(session.value(), session.metadata());
+                self.session = Some(session);
+                return Ok(whole);
+            }
+            ["edit", value, ref pairs @ ..] => {
+                *session.value_mut() = bytes(value);
+                let pairs = pairs.iter().map(|pair| pair.split_once('=').expect("NAME=HELD"));
+                let text = |name| String::from_utf8(bytes(name)).expect("a name is text");
+                *session.metadata_mut() = pairs.map(|(name, held)| (text(name), bytes(held))).collect();
+                self.session = Some(session);
+            }
+            ["commit", when, how] => {
+                session.set_expiry(expiry(when));
+                session.delete_on_commit(how == "delete");
+                match how {
+                    "keep" => {
+                        let committed = session.commit_and_keep();
+                        self.session = Some(session);
+                        committed?;
+                    }
+                    "keep_on_failure" => {
+                        if let Err(failed) = session.commit_or_keep() {
+                            self.session = Some(failed.session);
+                            return Err(failed.error);
+                        }
+                    }
+                    _ => drop(session.commit()?),
+                }
+            }
+            ["reload"] => {
+                session.reload()?;
+                self.session = Some(session);
+            }
+            _ => session.rollback(),
+        }
+        Ok("ok".to_owned())
     }
 
     fn db(&self) -> &Db {
@@ -314,6 +406,10 @@ impl Case {
                 value => found(value),
             },
             ["get_pinned", key] => found(db.pin()?.get(&bytes(key))?.as_deref()),
+            ["get_with_metadata", key] => match db.get_with_metadata(&bytes(key))? {
+                Some((value, metadata)) => whole(&value, &metadata),
+                None => "absent".to_owned(),
+            },
             ["contains", key] => db.contains(&bytes(key))?.to_string(),
             ["ttl", key] => match db.ttl(&bytes(key))? {
                 None => "absent".to_owned(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "sync",
     "limits",
     "error",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 30] = [
     "options",
     "options_text",
     "loads",
+    "locks",
     "store",
     "expiry",
     "compaction",

@@ -22,6 +22,7 @@ type Db struct {
 	native  atomic.Uintptr
 	handles *handles
 	loads   loads
+	locks   keyLocks
 	cleanup runtime.Cleanup
 
 	// The handle is freed once the store is closed and no call runs. Calls are counted, in lines of their own so that
@@ -91,8 +92,13 @@ func (db *Db) Close() error {
 	if native == 0 {
 		return nil
 	}
+	if !isInside() {
+		// First of all: what the library waits for may wait for a session.
+		db.locks.shut()
+	}
 	err := check(C.kvgo_close(native))
 	if err == nil || errors.Is(err, ErrSyncFailed) {
+		db.locks.shut()
 		// kv_close has waited for the threads that call them.
 		db.handles.free()
 		db.native.Store(0)

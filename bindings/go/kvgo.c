@@ -9,6 +9,12 @@ void kvgo_enter(void) { inside++; }
 void kvgo_leave(void) { inside--; }
 int kvgo_is_inside(void) { return inside > 0; }
 
+/* How many of these are pins. */
+static _Thread_local int pins;
+
+void kvgo_pinned(int change) { pins += change; }
+int kvgo_is_pinned(void) { return pins > 0; }
+
 static void listener(void *userdata, const kv_event *event) {
   kvgo_enter();
   kvgoListener((uintptr_t)userdata, (kv_event *)event);

@@ -1,6 +1,7 @@
 //! The store as its users see it.
 
 mod batch;
+mod generate;
 #[cfg(feature = "redis")]
 mod lead;
 mod load;
@@ -11,6 +12,7 @@ mod many;
 mod preload;
 mod read;
 mod scan;
+mod session;
 #[cfg(feature = "redis")]
 mod shared;
 mod stats;
@@ -18,11 +20,13 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+pub use generate::KeyOptions;
 pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
+pub use session::{CreateOptions, Session, Uncommitted};
 pub use stats::Stats;
 pub use verify::{salvage, verify, Report, Salvaged};
 pub use write::{Condition, Expiry, SetOptions};
@@ -378,6 +382,11 @@ impl Db {
         self.shared.store.loads.under_way()
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn sessions_under_way(&self) -> (usize, usize) {
+        self.shared.store.locks.under_way()
+    }
+
     /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
     #[doc(hidden)]
     pub fn abandon(&self) {
@@ -390,6 +399,8 @@ impl Shared {
         if self.fork.check().is_err() {
             return;
         }
+        // First of all: a loader that is waited for next may wait for a session.
+        self.store.locks.shut();
         // Before the lock: a loader may close the store.
         self.refreshes.shut().into_iter().for_each(|thread| join(Some(thread)));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);

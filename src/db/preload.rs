@@ -41,22 +41,34 @@ struct There<'v> {
     is_same: bool,
 }
 
-/// What happens to these keys is noted as long as this lives.
-struct Expected<'a, 'k> {
+/// Keys that are asked about, each with the LSN of what stands for it. What happens to them is noted as long as this lives.
+struct Portion<'a> {
     loads: &'a Loads,
-    keys: &'a [&'k [u8]],
+    keys: Vec<(Vec<u8>, u64)>,
 }
 
-impl<'a, 'k> Expected<'a, 'k> {
-    fn new(loads: &'a Loads, keys: &'a [&'k [u8]]) -> Self {
-        keys.iter().for_each(|key| loads.expect(key));
-        Expected { loads, keys }
+impl<'a> Portion<'a> {
+    /// Those of `keys` that Redis was told of: what is unsent now comes to it after what it says now.
+    fn new(store: &'a Store, keys: Vec<Vec<u8>>) -> Self {
+        keys.iter().for_each(|key| store.loads.expect(key));
+        let mut portion = Portion { loads: &store.loads, keys: Vec::with_capacity(keys.len()) };
+        for key in keys {
+            match known_version(store, &key) {
+                Some(version) => portion.keys.push((key, version)),
+                None => store.loads.expect_no_more(&key),
+            }
+        }
+        portion
+    }
+
+    fn names(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.keys.iter().map(|(key, _)| key.as_slice())
     }
 }
 
-impl Drop for Expected<'_, '_> {
+impl Drop for Portion<'_> {
     fn drop(&mut self) {
-        self.keys.iter().for_each(|key| self.loads.expect_no_more(key));
+        self.keys.iter().for_each(|(key, _)| self.loads.expect_no_more(key));
     }
 }
 
@@ -82,34 +94,28 @@ impl Db {
         let Some(tier) = &self.shared.tier else {
             return Err(Error::Tier { reason: "the store has no tier".into() });
         };
+        let store = self.open_store()?;
+        // What is written from here on, as the copies are, is not looked for in Redis once more.
+        let began_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
         let mut scanning = tier.scanning(pattern)?;
         let mut done = Preloaded { cursor, ..Preloaded::default() };
-        while done.cursor != REMOVING {
-            let (keys, next) = scanning.scan(done.cursor)?;
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            for portion in keys.chunks(PORTION) {
-                done.copied += self.copy_portion(tier, &mut scanning, portion)?;
-            }
-            done.keys += keys.len() as u64;
-            done.cursor = if next == 0 { REMOVING } else { next };
-            if progress(&done).is_break() {
-                return Ok(done);
-            }
+        if done.cursor != REMOVING && self.copy_all(tier, &mut scanning, &mut done, &mut progress)?.is_break()
+        {
+            return Ok(done);
         }
-        let mut here = self.open_store()?.index.cursor(&crossbeam_epoch::pin());
+        let mut here = store.index.cursor(&crossbeam_epoch::pin());
         while !done.is_complete {
             let mut keys: Vec<Vec<u8>> = Vec::new();
             while keys.len() < PORTION && !done.is_complete {
                 let guard = crossbeam_epoch::pin();
                 let map = self.open_store()?.map(&guard);
                 done.is_complete = !here.step(&map, |_, (_, view)| {
-                    if scanning.is_meant(view.key) {
+                    if view.lsn < began_lsn && scanning.is_meant(view.key) {
                         keys.push(view.key.to_vec());
                     }
                 });
             }
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            done.removed += self.remove_portion(tier, &mut scanning, &keys)?;
+            done.removed += self.remove_portion(tier, &mut scanning, keys)?;
             if progress(&done).is_break() {
                 return Ok(done);
             }
@@ -117,30 +123,73 @@ impl Db {
         Ok(done)
     }
 
-    fn copy_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
-        let store = self.open_store()?;
-        let _expected = Expected::new(&store.loads, keys);
-        // What is unsent now comes to Redis after what it says now.
-        let chosen: Vec<(&[u8], u64)> =
-            keys.iter().filter_map(|key| Some((*key, known_version(store, key)?))).collect();
-        let names: Vec<&[u8]> = chosen.iter().map(|(key, _)| *key).collect();
-        let mut copied = 0;
-        scanning.fetch(&names, |number, fetched| {
-            let (Some((key, version)), Some(fetched)) = (chosen.get(number), fetched) else { return Ok(()) };
-            // Of this version: what is compared may take its time, and no guard is held meanwhile.
-            let is_same =
-                value_at(store, key, *version).is_some_and(|here| tier.is_same(key, &here, &fetched));
-            let Some(Fetched::Found { value, expire_at_ms, .. }) = tier.decode(key, fetched) else {
-                return Ok(());
+    /// Copies from `done.cursor` on.
+    fn copy_all(
+        &self,
+        tier: &Tier,
+        scanning: &mut Scanning,
+        done: &mut Preloaded,
+        progress: &mut impl FnMut(&Preloaded) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let (keys, mut next) = scanning.scan(done.cursor)?;
+        let mut looked_at = keys.len() as u64;
+        let mut portion = Portion::new(self.open_store()?, keys);
+        scanning.ask(portion.names(), (next != 0).then_some(next))?;
+        loop {
+            let store = self.open_store()?;
+            let received = scanning.receive()?;
+            let mut keep = |(number, fetched)| {
+                done.copied += u64::from(self.copy(tier, store, &portion, number, fetched)?);
+                Ok(())
             };
-            let is_over = expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms();
-            if !is_over && store.options.check_lengths(key, &value).is_ok() {
-                let there = There { value: &value, expire_at_ms, is_same };
-                copied += u64::from(self.keep_if_other(store, key, *version, &there)?);
+            if received.values.is_none() {
+                let names: Vec<&[u8]> = portion.names().collect();
+                scanning.fetch(&names, |number, fetched| keep((number, fetched)))?;
             }
-            Ok(())
-        })?;
-        Ok(copied)
+            let following = match received.named {
+                Some((keys, following)) => {
+                    let looked_at = keys.len() as u64;
+                    let portion = Portion::new(store, keys);
+                    scanning.ask(portion.names(), (following != 0).then_some(following))?;
+                    Some((portion, looked_at, following))
+                }
+                None => None,
+            };
+            received.values.into_iter().flatten().enumerate().try_for_each(keep)?;
+            done.keys += looked_at;
+            done.cursor = if next == 0 { REMOVING } else { next };
+            if progress(done).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            match following {
+                Some(following) => (portion, looked_at, next) = following,
+                None => return Ok(ControlFlow::Continue(())),
+            }
+        }
+    }
+
+    /// Keeps what Redis holds for the key of this number; whether it did.
+    fn copy(
+        &self,
+        tier: &Tier,
+        store: &Store,
+        portion: &Portion<'_>,
+        number: usize,
+        fetched: Option<Fetched>,
+    ) -> Result<bool> {
+        let (Some((key, version)), Some(fetched)) = (portion.keys.get(number), fetched) else {
+            return Ok(false);
+        };
+        // Of this version: what is compared may take its time, and no guard is held meanwhile.
+        let is_same = value_at(store, key, *version).is_some_and(|here| tier.is_same(key, &here, &fetched));
+        let Some(Fetched::Found { value, expire_at_ms, .. }) = tier.decode(key, fetched) else {
+            return Ok(false);
+        };
+        let is_over = expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms();
+        if is_over || store.options.check_lengths(key, &value).is_err() {
+            return Ok(false);
+        }
+        self.keep_if_other(store, key, *version, &There { value: &value, expire_at_ms, is_same })
     }
 
     /// Keeps a copy over exactly what stood there when it was asked for, unless that is the same.
@@ -176,21 +225,17 @@ impl Db {
             && self.shared.tier.as_ref().is_some_and(|tier| tier.keeps_copies())
     }
 
-    fn remove_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: &[&[u8]]) -> Result<u64> {
+    fn remove_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: Vec<Vec<u8>>) -> Result<u64> {
         let store = self.open_store()?;
-        let _expected = Expected::new(&store.loads, keys);
-        let chosen: std::collections::HashMap<&[u8], u64> =
-            keys.iter().filter_map(|key| Some((*key, known_version(store, key)?))).collect();
-        let names: Vec<&[u8]> = chosen.keys().copied().collect();
+        let portion = Portion::new(store, keys);
         let mut removed = 0;
-        for key in scanning.absent(&names)? {
-            let version = chosen.get(key).copied();
-            let own = version.and_then(|version| own_value_at(store, key, version));
-            if own.is_some_and(|own| tier.cannot_have(key, &own)) {
+        for number in scanning.absent(&portion.names().collect::<Vec<_>>())? {
+            let Some((key, version)) = portion.keys.get(number) else { continue };
+            if own_value_at(store, key, *version).is_some_and(|own| tier.cannot_have(key, &own)) {
                 continue;
             }
             let decide = |seen: &Seen<'_>| {
-                let is_known = seen.live.is_some() && Some(seen.lsn) == version && !store.has_unsent(seen);
+                let is_known = seen.live.is_some() && seen.lsn == *version && !store.has_unsent(seen);
                 let gone = New { flags: flags::FROM_TIER, ..New::tombstone() };
                 Ok(if is_known { Step::Write(gone, ()) } else { Step::Leave(()) })
             };

@@ -1,11 +1,13 @@
 //! Walking over many entries.
 
+use super::read::{whole_of, Whole};
 use super::Db;
 use crate::error::Result;
 use crate::index::{Cursor, PREFETCHED_KEYS};
 use crate::options::check_key;
 use crate::ordered::{KeyRange, Sorted};
 use crate::reclaim;
+use crate::record::Metadata;
 use crate::snapshot::{Snapshot, Spot};
 use crate::store::Store;
 
@@ -94,6 +96,8 @@ pub struct Entry {
     pub version: u64,
     /// When it expires, in Unix milliseconds; `None`: never.
     pub expires_at_ms: Option<u64>,
+    /// What a session has written beside the value.
+    pub metadata: Metadata,
 }
 
 /// Iterator over entries. Holds no guard: other threads, and calls between two items, are free.
@@ -169,23 +173,22 @@ impl Scan {
             }
         };
         let Some(key) = key else { return Ok(Step::Over) };
-        let pin = self.db.pin()?;
-        let Some(value) = pin.get(&key)? else { return Ok(Step::Gone) };
-        let (version, expires_at_ms) = (value.version(), value.expires_at_ms());
-        Ok(Step::Entry(Entry { key: key.into_vec(), value: value.into_vec(), version, expires_at_ms }))
+        let Some(whole) = self.db.whole(&key)? else { return Ok(Step::Gone) };
+        store.counters.hits.count();
+        Ok(Step::Entry(entry(key.into_vec(), whole)))
     }
 }
 
 fn read(store: &Store, snapshot: &Snapshot, spot: Option<Spot>) -> Result<Step> {
     let Some(spot) = spot else { return Ok(Step::Over) };
-    let Some((view, value)) = snapshot.read(store, spot)? else { return Ok(Step::Gone) };
-    let expires_at_ms = (view.expire_at_ms != 0).then_some(view.expire_at_ms);
-    Ok(Step::Entry(Entry {
-        key: view.key.to_vec(),
-        value: value.into_owned(),
-        version: view.lsn,
-        expires_at_ms,
-    }))
+    let Some(record) = snapshot.record(spot) else { return Ok(Step::Gone) };
+    let (_, view) = record;
+    Ok(Step::Entry(entry(view.key.to_vec(), whole_of(store, spot.offset(), record)?)))
+}
+
+fn entry(key: Vec<u8>, whole: Whole) -> Entry {
+    let Whole { value, metadata, version, expire_at_ms, .. } = whole;
+    Entry { key, value, version, expires_at_ms: (expire_at_ms != 0).then_some(expire_at_ms), metadata }
 }
 
 /// The index, read a few entries at a time.

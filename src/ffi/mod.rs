@@ -52,6 +52,10 @@ pub mod expiry;
 
 pub mod batch;
 
+pub mod generate;
+
+pub mod session;
+
 pub mod host;
 
 pub mod load;

@@ -43,6 +43,11 @@ impl Codec {
         self.encoder.is_none()
     }
 
+    /// What is no string is no value.
+    pub(super) fn takes_strings_only(&self) -> bool {
+        self.hashes.is_none()
+    }
+
     /// Bytes that the string for a value may take.
     pub(super) fn string_bytes_max(&self) -> usize {
         match self.is_raw() {

@@ -23,6 +23,9 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 const HEARD_BYTES_MAX: usize = 64 << 20;
 /// What a slow line must manage, in bytes a second: large values get more time than small ones.
 const LINE_BYTES_PER_SECOND: usize = 4 << 20;
+/// Bytes written at once: for more, the kernel makes buffers of a unix socket of pages that are not in the caches (measured: half as
+/// fast).
+const WRITE_BYTES: usize = 32 << 10;
 /// How long a store that ends waits at most for a server that does not answer.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
 
@@ -175,6 +178,7 @@ impl Read for Bounded<'_> {
 
 impl Write for Bounded<'_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let from = from.get(..WRITE_BYTES).unwrap_or(from);
         self.attempt(|stream| match stream {
             Stream::Tcp(socket) => socket.write(from),
             // What is left of it in the session goes with the next read or write.
@@ -191,13 +195,20 @@ impl Write for Bounded<'_> {
 
 /// Appends a command in Redis' own encoding.
 pub(super) fn encode(to: &mut Vec<u8>, args: &[&[u8]]) {
+    append_head(to, args.len());
+    args.iter().for_each(|arg| append_arg(to, arg));
+}
+
+/// Begins a command of so many arguments, its name among them.
+pub(super) fn append_head(to: &mut Vec<u8>, args: usize) {
     // Writing to a vector cannot fail.
-    let _ = write!(to, "*{}\r\n", args.len());
-    for arg in args {
-        let _ = write!(to, "${}\r\n", arg.len());
-        to.extend_from_slice(arg);
-        to.extend_from_slice(b"\r\n");
-    }
+    let _ = write!(to, "*{args}\r\n");
+}
+
+pub(super) fn append_arg(to: &mut Vec<u8>, arg: &[u8]) {
+    let _ = write!(to, "${}\r\n", arg.len());
+    to.extend_from_slice(arg);
+    to.extend_from_slice(b"\r\n");
 }
 
 /// Whom to connect to.
@@ -316,13 +327,39 @@ impl Conn {
         commands: &[u8],
         replies: usize,
         value_bytes: usize,
+        take: impl FnMut(usize, Value),
+    ) -> Result<(), Failure> {
+        let until = self.deadline(commands.len());
+        self.line(until, 0).0.write_all(commands)?;
+        self.replies(until, replies, value_bytes, take)
+    }
+
+    /// Sends encoded commands. Their replies are `receive`d, before anything else is sent.
+    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
+        let until = self.deadline(commands.len());
+        Ok(self.line(until, 0).0.write_all(commands)?)
+    }
+
+    /// The replies to what was `send`, as in `exchange`.
+    pub(super) fn receive(
+        &mut self,
+        replies: usize,
+        value_bytes: usize,
+        take: impl FnMut(usize, Value),
+    ) -> Result<(), Failure> {
+        self.replies(self.deadline(0), replies, value_bytes, take)
+    }
+
+    fn replies(
+        &mut self,
+        mut until: Instant,
+        replies: usize,
+        value_bytes: usize,
         mut take: impl FnMut(usize, Value),
     ) -> Result<(), Failure> {
-        let mut until = self.deadline(commands.len());
-        self.line(until, 0).0.write_all(commands)?;
         for number in 0..replies {
             let value = loop {
-                match self.receive(&mut until, value_bytes)? {
+                match self.reply(&mut until, value_bytes)? {
                     // Nothing was asked for on this connection.
                     Value::Push { .. } => {}
                     value => break value,
@@ -337,8 +374,7 @@ impl Conn {
     pub(super) fn say(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
         let mut command = Vec::new();
         encode(&mut command, args);
-        let until = self.deadline(command.len());
-        Ok(self.line(until, 0).0.write_all(&command)?)
+        self.send(&command)
     }
 
     /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
@@ -362,7 +398,7 @@ impl Conn {
 
     /// One reply. What has come of it moves the deadline as a slow line would need: else many large values that are asked for at
     /// once could never be had.
-    fn receive(&mut self, until: &mut Instant, value_bytes: usize) -> Result<Value, Failure> {
+    fn reply(&mut self, until: &mut Instant, value_bytes: usize) -> Result<Value, Failure> {
         let bytes_max = value_bytes.saturating_add(REPLY_BYTES_MAX);
         let (mut line, parser) = self.line(*until, bytes_max);
         let parsed = parser.parse_value(&mut line);

@@ -28,6 +28,16 @@ pub(crate) enum Fetched {
     },
 }
 
+impl Fetched {
+    /// Bytes of the value.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Fetched::Absent => 0,
+            Fetched::Found { value, .. } => value.len(),
+        }
+    }
+}
+
 pub(super) type Outcome = Result<Fetched, Failure>;
 
 /// Where one caller waits.

@@ -20,6 +20,7 @@ mod outbox;
 mod preload;
 mod pusher;
 mod servers;
+mod states;
 
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};

@@ -6,11 +6,11 @@ use super::decide::{refuse_all, Attempt, Pending, GROUP_MAX};
 use super::listener::{prefix_args, HEARTBEAT};
 use super::mark::Mark;
 use super::outbox::{resolved_lsn, Keys, Unsent};
+use super::states::States;
 use super::{Ear, Shared};
 use crate::io::random_u64;
 use crate::log::{Request, Sent, SentFile};
 use redis::Value;
-use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -351,21 +351,21 @@ impl Pusher {
     ) -> Result<(), Failure> {
         let Some(mut line) = self.line.take() else { return Err(Failure::new("not connected")) };
         line.read_old_clock(&self.shared)?;
-        let mut commands = Vec::new();
-        encode(&mut commands, &[b"MULTI"]);
+        let mut states = States::default();
         let mut taken = 0;
         for (key, publish_lsn) in keys.iter().take(BATCH_KEYS_MAX) {
-            self.encode_state(&mut commands, key, *publish_lsn, line.ahead_ms)?;
+            states.add(&self.shared, key, *publish_lsn, line.ahead_ms)?;
             taken += 1;
-            if commands.len() > BATCH_BYTES {
+            if states.bytes() > BATCH_BYTES {
                 break;
             }
         }
+        let (commands, count) = states.encode();
         *tried = taken;
         self.batch += 1;
         let lsn = if taken == keys.len() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
         let mark = Mark { session: self.session, lsn, batch: self.batch };
-        if let Err(failure) = line.write_with_mark(commands, taken, &self.shared.mark_key, &mark)? {
+        if let Err(failure) = line.write_with_mark(commands, count, &self.shared.mark_key, &mark)? {
             // It may have been executed in part: its number is not to be found.
             self.batch += 1;
             return Err(failure);
@@ -378,85 +378,6 @@ impl Pusher {
         self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
         self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Appends the command that gives Redis what the store holds for a key now.
-    fn encode_state(
-        &self,
-        commands: &mut Vec<u8>,
-        key: &[u8],
-        publish_lsn: u64,
-        ahead_ms: i64,
-    ) -> Result<(), Failure> {
-        let store = &*self.shared.store;
-        let name = [&self.shared.options.prefix[..], key].concat();
-        let is_published = {
-            let guard = crossbeam_epoch::pin();
-            store.look(key, &guard).lsn >= publish_lsn
-        };
-        // O1: the batch holds its guard until all members are published.
-        if !is_published && !self.shared.wait_grace() {
-            return Err(Failure::new("the store is closed"));
-        }
-        let guard = crossbeam_epoch::pin();
-        let seen = store.look(key, &guard);
-        if seen.lsn == 0 || seen.is_from_tier() {
-            // O3: not this store's to say. A command that changes nothing: each key has one reply.
-            encode(commands, &[b"EXISTS", &name]);
-            return Ok(());
-        }
-        let Some(view) = seen.live else {
-            encode(commands, &[b"UNLINK", &name]);
-            return Ok(());
-        };
-        let expire_at_ms = view.expire_at_ms;
-        let value = match store.value_seen(&seen) {
-            Ok(value) => value,
-            Err(error) => {
-                store.say(&format!("tier: not sent: {error}"));
-                encode(commands, &[b"EXISTS", &name]);
-                return Ok(());
-            }
-        };
-        let codec = &self.shared.codec;
-        if codec.is_raw() {
-            self.encode_set(commands, &name, codec.encode(key, &value), expire_at_ms, ahead_ms);
-            return Ok(());
-        }
-        // What changes it from here on has a higher LSN, and is sent after it.
-        let value = value.into_owned();
-        drop(guard);
-        self.encode_set(commands, &name, codec.encode(key, &value), expire_at_ms, ahead_ms);
-        Ok(())
-    }
-
-    /// Appends the command that sets a key to a string; without one the command that removes it: what Redis holds is older than a
-    /// value that it cannot have.
-    fn encode_set(
-        &self,
-        commands: &mut Vec<u8>,
-        name: &[u8],
-        string: Result<Cow<'_, [u8]>, String>,
-        expire_at_ms: u64,
-        ahead_ms: i64,
-    ) {
-        let string = match string {
-            Ok(string) => string,
-            Err(reason) => {
-                let key_bytes = name.len() - self.shared.options.prefix.len();
-                self.shared.store.say(&format!(
-                    "tier: the value of a key of {key_bytes} bytes is not sent, and the key is removed in Redis: {reason}"
-                ));
-                return encode(commands, &[b"UNLINK", name]);
-            }
-        };
-        let mut args: Vec<&[u8]> = vec![b"SET", name, &string];
-        let deadline = i64::try_from(expire_at_ms).unwrap_or(i64::MAX).saturating_add(ahead_ms).max(1);
-        let deadline = deadline.to_string();
-        if expire_at_ms != 0 {
-            args.extend([&b"PXAT"[..], deadline.as_bytes()]);
-        }
-        encode(commands, &args);
     }
 
     /// Makes sure of a connection that may send, however long that takes.

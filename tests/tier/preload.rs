@@ -5,6 +5,7 @@ use super::proxy::{Fault, Proxy};
 use super::server::Redis;
 use super::{bytes, in_memory, with, PATIENCE};
 use kv::{Db, Error, Options, Preloaded, SetOptions, TierOptions, Ttl, WhenDeaf};
+use redis::Commands;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -158,7 +159,9 @@ fn what_fails_in_the_middle_goes_on_from_where_it_came_to() {
             }
             assert!(failures < 5);
         };
-        assert_eq!((failures, db.len(), done.removed), (1, KEYS, 0), "{fault:?}");
+        assert_eq!((db.len(), done.removed), (KEYS, 0), "{fault:?}");
+        // What was asked for together is asked for once more by itself.
+        assert!(failures <= 1, "{fault:?}");
         assert!(cursor != 0 && done.keys < KEYS as u64, "it began anew: {done:?}");
     }
 }
@@ -233,4 +236,21 @@ fn without_a_tier_or_while_no_copies_are_kept_nothing_is_preloaded() {
     let deaf = with(tier).in_memory().unwrap();
     refused(&deaf, "not heard");
     assert!(deaf.is_empty());
+}
+
+#[test]
+fn long_values_among_short_ones_are_copied_and_no_reply_holds_many_of_them() {
+    const KEYS: usize = 3000;
+    let redis = Redis::start();
+    fill(&redis, 0..KEYS, "v");
+    let mut client = redis.client();
+    // In some portions more than one reply may be.
+    let long = vec![b'l'; 10 << 20];
+    for n in 0..8 {
+        let _: () = client.set(format!("t:long:{n}"), &long).unwrap();
+    }
+    let db = in_memory(&redis);
+    let done = preloaded(&db, "*");
+    assert_eq!((done.copied, db.len()), (KEYS as u64 + 8, KEYS + 8));
+    assert!((0..8).all(|n| local(&db, &format!("long:{n}")).as_ref() == Some(&long)));
 }

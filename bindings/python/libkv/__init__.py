@@ -23,6 +23,7 @@ from ._errors import (
     BatchTooLargeError,
     BusyError,
     ClosedError,
+    ConflictError,
     CorruptError,
     DiskFullError,
     Error,
@@ -34,6 +35,7 @@ from ._errors import (
     InvalidHandleError,
     InvalidOptionError,
     IoError,
+    KeyLockedError,
     KeyTooLongError,
     LoaderFailedError,
     LockedError,
@@ -43,6 +45,7 @@ from ._errors import (
     NotTextError,
     PinnedError,
     ReadOnlyError,
+    SessionEndedError,
     StateError,
     StorageError,
     SyncFailedError,
@@ -59,6 +62,7 @@ from ._options import Clock, Event, OptionValue
 from ._pin import Pin
 from ._preload import Preloaded
 from ._scan import Entry, Scan
+from ._session import Metadata, Session
 from ._transfer import Report, Transferred, salvage, verify
 
 V = TypeVar("V")
@@ -185,6 +189,7 @@ __all__ = [
     "Clock",
     "ClosedError",
     "Codec",
+    "ConflictError",
     "CorruptError",
     "Db",
     "Delete",
@@ -205,10 +210,12 @@ __all__ = [
     "Json",
     "KEEP",
     "Key",
+    "KeyLockedError",
     "KeyTooLongError",
     "LoaderFailedError",
     "LockedError",
     "Memoized",
+    "Metadata",
     "NEVER",
     "NoMemoryError",
     "NotAStoreError",
@@ -221,6 +228,8 @@ __all__ = [
     "ReadOnlyError",
     "Report",
     "Scan",
+    "Session",
+    "SessionEndedError",
     "Set",
     "StateError",
     "StorageError",

@@ -30,6 +30,8 @@ WRONG_THREAD, IN_CALLBACK, LOADER_FAILED, BUSY = 24, 25, 26, 27
 IO, DISK_FULL, SYNC_FAILED, CORRUPT = 30, 31, 32, 33
 UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
 TIER = 38
+# Sessions.
+KEY_LOCKED, CONFLICT, SESSION_ENDED = 41, 42, 43
 INTERNAL = 99
 
 KEY_BYTES_MAX = 65535
@@ -39,6 +41,8 @@ CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED = 0, 1, 2
 CHANGE_SET, CHANGE_DELETE = 0, 1
 FORMAT_NDJSON, FORMAT_JSON = 0, 1
 TTL_NEVER = 2**64 - 1
+WAIT_FOREVER = 2**64 - 1
+COMMIT_KEEP, COMMIT_KEEP_ON_FAILURE, COMMIT_DELETE = 1, 2, 4
 
 
 class Slice(ctypes.Structure):
@@ -66,6 +70,18 @@ class Change(ctypes.Structure):
         ("expiry", c_uint32),
         ("expiry_ms", c_uint64),
     ]
+
+
+class Pair(ctypes.Structure):
+    _fields_ = [("key", Slice), ("value", Slice)]
+
+
+class CreateOptions(ctypes.Structure):
+    _fields_ = [("allow_existing", c_uint32), ("initial", Slice)]
+
+
+class KeyOptions(ctypes.Structure):
+    _fields_ = [("prefix", Slice), ("base", c_uint32), ("width", c_uint32)]
 
 
 class Host(ctypes.Structure):
@@ -181,6 +197,22 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_set_many": [c_int32, _AT, _AT, c_size_t, _AT],
     "kv_delete_many": [c_int32, _AT, _AT, c_size_t, _AT, _AT],
     "kv_apply": [c_int32, _AT, _AT, c_size_t, _AT],
+    "kv_generate_key": [c_int32, _AT, _AT, _AT, _AT, _AT],
+    "kv_get_and_lock": [c_int32, *_KEY, c_uint64, _AT, _AT],
+    "kv_create_and_lock": [c_int32, *_KEY, c_uint64, _AT, _AT, _AT],
+    "kv_create_generated_and_lock": [c_int32, _AT, _AT, _BYTES, c_size_t, _AT, _AT],
+    "kv_session_key": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_version": [c_int32, _AT, _AT, _AT],
+    "kv_session_value": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_set_value": [c_int32, _AT, _BYTES, c_size_t, _AT],
+    "kv_session_metadata": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_set_metadata": [c_int32, _AT, _AT, c_size_t, _AT],
+    "kv_session_set_expiry": [c_int32, _AT, c_uint32, c_uint64, _AT],
+    "kv_session_commit": [c_int32, _AT, c_uint32, _AT, _AT],
+    "kv_session_reload": [c_int32, _AT, _AT],
+    "kv_session_rollback": [c_int32, _AT, _AT],
+    "kv_session_free": [c_int32, _AT],
+    "kv_get_with_metadata": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
     "kv_sink_write": [c_int32, _AT, _BYTES, c_size_t],
     "kv_get_or_load": [c_int32, *_KEY, _AT, Loader, _AT, _AT, _AT, _AT],
     "kv_scan_open": [c_int32, _AT, _AT, _AT, _AT],

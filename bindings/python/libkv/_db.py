@@ -31,6 +31,7 @@ from ._memoize import Memoized
 from ._options import Clock, Event, OptionValue, milliseconds
 from ._pin import Pin
 from ._scan import Entry, Scan, Selection
+from ._session import Sessions
 from ._store import Store
 
 lib = _abi.lib
@@ -62,7 +63,7 @@ class _Items(ItemsView[bytes, V]):
         return self._mapping._scan(lambda key, value, version, at: (key, decode(value)))
 
 
-class Db(Store, MutableMapping[bytes, V]):
+class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     """An open store. Every method may be called from any thread.
 
     As a mapping it is like `dict`: a key without a value is a KeyError. Keys are bytes, or text that stands for its UTF-8;

@@ -33,6 +33,8 @@ from typing import (
 )
 
 from . import Db, Preloaded, Transferred
+from ._async_session import AsyncSession as AsyncSession
+from ._async_session import AsyncSessions
 from ._batch import Change, Key, key_bytes
 from ._db import _MISSING
 from ._expiry import Expire, ExpireAt
@@ -61,7 +63,7 @@ async def _open(path: Optional[Path], executor: Optional[Executor], options: Dic
     return AsyncDb(await asyncio.get_running_loop().run_in_executor(executor, make), executor)
 
 
-class AsyncDb(Generic[V]):
+class AsyncDb(AsyncSessions[V], Generic[V]):
     """A store whose methods are awaited. Each is described at `Db`.
 
     `executor`: where what may wait runs; None: the event loop's own.
@@ -73,6 +75,7 @@ class AsyncDb(Generic[V]):
         self._executor = executor
         # Loads of this object that are in flight, so that those who wait for one take no thread each.
         self._loads: Dict[Tuple[int, bytes], "asyncio.Future[Any]"] = {}
+        self._lines = {}
 
     async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,9 @@ static const char *name_of(kv_status status) {
     case KV_NOT_A_STORE: return "not_a_store";
     case KV_LOCKED: return "locked";
     case KV_CORRUPT: return "corrupt";
+    case KV_KEY_LOCKED: return "key_locked";
+    case KV_CONFLICT: return "conflict";
+    case KV_SESSION_ENDED: return "session_ended";
     default: return "of another kind";
   }
 }
@@ -85,7 +88,7 @@ static void answer_pinned(text *answer, const kv_db *db, kv_slice key) {
   NEED(kv_pin_release(pin) == KV_OK, "the pin stays");
 }
 
-static uint32_t expiry_of(const char *word, uint64_t *ms) {
+uint32_t expiry_of(const char *word, uint64_t *ms) {
   static const char *const names[] = {"default", "never", "after:", "at:", "keep"};
   for (uint32_t kind = 0; kind < 5; kind++) {
     size_t len = strlen(names[kind]);
@@ -227,6 +230,7 @@ static int32_t read_line(void *userdata, void *data, size_t len, size_t *read) {
 void operate(script_case *c, char **words, size_t count, text *answer) {
   kv_db *db = c->db;
   NEED(db != NULL, "%s before open", words[0]);
+  if (use_session(c, words, count, answer)) return;
   kv_slice key = count > 1 ? bytes_of(words[1]) : (kv_slice){NULL, 0};
   kv_slice value = count > 2 ? bytes_of(words[2]) : (kv_slice){NULL, 0};
   const void *k = key.data, *v = value.data;

@@ -44,6 +44,7 @@ extern const test callbacks_tests[];
 extern const test lifetime_tests[];
 extern const test misuse_tests[];
 extern const test random_tests[];
+extern const test sessions_tests[];
 extern const test tier_tests[];
 extern const test processes_tests[];
 

@@ -78,6 +78,9 @@ func (c *testCase) answer(words []string, expected string) string {
 	if c.db == nil {
 		panic(words[0] + " before open")
 	}
+	if given, isKnown := c.useSession(words[0], args); isKnown {
+		return given
+	}
 	given, err := c.operate(words[0], args)
 	return answered(given, err)
 }
