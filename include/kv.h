@@ -646,6 +646,15 @@ typedef struct {
    */
   kv_slice prefix;
   /**
+   * Only this key and those behind it, in bytewise order, which is then the scan's.
+   */
+  kv_slice start;
+  /**
+   * Only keys before this one, in bytewise order, which is then the scan's. An empty one counts as none; one that is not behind
+   * the start leaves nothing.
+   */
+  kv_slice end;
+  /**
    * At most so many; 0: all.
    */
   size_t limit;
@@ -653,6 +662,16 @@ typedef struct {
    * Not 0: bytewise by key.
    */
   uint32_t ordered;
+  /**
+   * Not 0: bytewise by key, the last first.
+   */
+  uint32_t reverse;
+  /**
+   * Not 0: all entries as of one moment, which lies between the call and its return: every write that was acknowledged before
+   * the call, and none that began after it. Takes a walk before it begins, and eight bytes an entry; the entries' segments, whose
+   * space compaction cannot give back, stay as long as the cursor. Waits for writes that are under way, not for pins.
+   */
+  uint32_t snapshot;
 } kv_scan_options;
 
 /**
@@ -839,7 +858,7 @@ kv_status kv_options_free(kv_options *options);
 /**
  * Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
  * segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
- * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background (true, false). With tier_url the store
+ * zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background, ordered_index (true, false). With tier_url the store
  * shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
  * redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
  * tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
@@ -1825,14 +1844,16 @@ kv_status kv_options_set_tier_encoder(kv_options *options,
                                       kv_error **error);
 
 /**
- * Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is
- * as of the moment it is reached. Costs a walk over the index, and memory for the keys that match.
+ * Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; each value is as of the moment
+ * it is reached, or with `snapshot` all are as of one. In no order it costs a walk over the index, as the scan goes on. In order it
+ * collects the keys that match before it begins, and sorts as many as are asked for; in a store with the option ordered_index
+ * it begins at once, in order or by prefix, and costs what it gives.
  *
  * Parameters: `db`; `options`: NULL for all entries in no order; `scan`: where the cursor is stored; `error`: NULL, or where a
  * failure is stored.
  * Ownership: the caller owns `*scan` and frees it with kv_scan_free. It holds no guard: it may be kept for long.
  * Threads: any.
- * Errors: KV_KEY_TOO_LONG for the prefix, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
+ * Errors: KV_KEY_TOO_LONG for prefix, start and end, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
  * logger.
  */
 kv_status kv_scan_open(const kv_db *db,
@@ -2121,7 +2142,7 @@ kv_status kv_preload(const kv_db *db,
                      kv_error **error);
 
 /**
- * Writes entries as text into a file. Not a snapshot: see kv_scan_open.
+ * Writes entries as text into a file; as of one moment only with `snapshot`: see kv_scan_open.
  *
  * Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
  * KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The four examples in Rust print what their twins in C do: examples.sh DIRECTORY, where they were built.
+# The examples in Rust print what their twins in C do: examples.sh DIRECTORY, where they were built.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)

@@ -45,9 +45,11 @@ mod log;
 mod maintenance;
 mod options;
 mod options_text;
+mod ordered;
 mod reclaim;
 mod record;
 mod recovery;
+mod snapshot;
 mod store;
 mod sync;
 #[cfg(any(test, feature = "testing"))]

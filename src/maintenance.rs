@@ -376,6 +376,9 @@ impl Maintenance {
                 }
             }
         });
+        if !store.tidy_keys() {
+            return Err(Error::Closed);
+        }
         let mut last = lsn;
         for key in above {
             let (tombstone, ()) = store.write(&key, |seen| {
@@ -395,6 +398,8 @@ impl Maintenance {
                 let guard = crossbeam_epoch::pin();
                 match self.store.log.append(&draft, &guard) {
                     Ok(place) => {
+                        // Release: whoever finds the record resolved finds this too; pairs with the Acquire in `snapshot`.
+                        self.store.cleared_lsn.store(place.lsn, Ordering::Release);
                         place.resolve(State::Committed);
                         place.segment.account.charge_mask(crate::record::record_bytes(0, 0));
                         return Ok(place.lsn);

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 27] = [
+pub const OPTIONS: [(&str, &str); 28] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -19,6 +19,7 @@ pub const OPTIONS: [(&str, &str); 27] = [
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
+    ("ordered_index", "true or false"),
     (
         "tier_url",
         "redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis[s]+sentinel://…HOST,HOST/SERVICE[/DATABASE], \
@@ -116,6 +117,7 @@ impl Options {
             }),
             "listener_queue" => self.listener_queue(parse(value)?),
             "background" => self.background(parse(value)?),
+            "ordered_index" => self.ordered_index(parse(value)?),
             #[cfg(feature = "redis")]
             of_tier => {
                 let tier = set_tier(self.tier_so_far(), of_tier.strip_prefix("tier_")?, value)?;
@@ -242,6 +244,7 @@ mod tests {
             ("recover", "salvage"),
             ("listener_queue", "7"),
             ("background", "false"),
+            ("ordered_index", "true"),
         ];
         let of_store = OPTIONS.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("tier_"));
         assert!(texts.iter().map(|(name, _)| *name).eq(of_store));
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(set.default_ttl, Some(Duration::from_secs(7200)));
         assert_eq!(set.compression, Compression::Zstd { level: -3, threshold_bytes: 100 });
         assert_eq!((set.recover, set.listener_queue, set.background), (Recover::Salvage, 7, false));
+        assert!(set.ordered_index);
     }
 
     #[test]

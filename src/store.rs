@@ -1,21 +1,25 @@
 //! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
+mod keys;
 mod numbers;
 #[cfg(feature = "redis")]
 mod outbox;
+mod records;
+mod waits;
 
 use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
-use crate::index::{Address, Entry, Index, Pinned, Record, Records};
+use crate::index::{Address, Entry, Index, Pinned, Records};
 use crate::loads::Loads;
 use crate::locks::Locks;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
-use crate::reclaim::{Grace, Protected};
-use crate::record::{flags, is_same_key, restore, Draft, Kind, State};
+use crate::ordered::KeyList;
+use crate::reclaim::Protected;
+use crate::record::{flags, restore, Draft, Kind, State};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
@@ -43,6 +47,10 @@ pub(crate) struct Store {
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
+    /// Keys in order, if the options ask for them.
+    pub(crate) keys: Option<KeyList>,
+    /// LSN of the last clear of this open (I14).
+    pub(crate) cleared_lsn: AtomicU64,
     /// What the tier has and has not.
     #[cfg(feature = "redis")]
     pub(crate) outbox: Outbox,
@@ -50,65 +58,10 @@ pub(crate) struct Store {
 }
 
 /// A record where it lies.
-type Found<'g> = (&'g Segment, View<'g>);
+pub(crate) type Found<'g> = (&'g Segment, View<'g>);
 /// The index, with the table that its addresses lead through.
 pub(crate) type Map<'g> = Pinned<'g, Table>;
 pub(crate) type Slot<'g> = Entry<'g, Table>;
-
-impl<'g> Record<'g> for Found<'g> {
-    #[inline]
-    fn key(&self) -> &'g [u8] {
-        self.1.key
-    }
-
-    #[inline]
-    fn lsn(&self) -> u64 {
-        self.1.lsn
-    }
-}
-
-impl Records for Table {
-    type Record<'g> = Found<'g>;
-
-    #[inline]
-    fn read<'g>(&'g self, address: Address, protected: Protected<'g>) -> Option<Found<'g>> {
-        let segment = self.get(address.segment(), protected)?;
-        Some((segment, segment.view(address.offset_bytes())?))
-    }
-
-    // In the order in which least has to be kept at hand.
-    #[inline(always)]
-    fn read_at_once<'g>(
-        &'g self,
-        address: Address,
-        key: &[u8],
-        protected: Protected<'g>,
-    ) -> Option<Found<'g>> {
-        let segment = self.get(address.segment(), protected)?;
-        segment.prefetch(address.offset_bytes());
-        if address.is_expired() || segment.is_unread() {
-            return None;
-        }
-        let view = segment.view(address.offset_bytes())?;
-        (view.word.is_plain_put() && is_same_key(view.key, key)).then_some((segment, view))
-    }
-
-    #[inline]
-    fn read_of<'g>(&'g self, address: Address, key: &[u8], protected: Protected<'g>) -> Option<Found<'g>> {
-        let segment = self.get(address.segment(), protected)?;
-        // Where the value lies stands in the record's first line: the others would come only after that one.
-        segment.prefetch(address.offset_bytes());
-        let view = segment.view(address.offset_bytes())?;
-        is_same_key(view.key, key).then_some((segment, view))
-    }
-
-    #[inline]
-    fn prefetch(&self, address: Address, protected: Protected<'_>) {
-        if let Some(segment) = self.get(address.segment(), protected) {
-            segment.prefetch(address.offset_bytes());
-        }
-    }
-}
 
 /// What stands for a key, as one moment saw it.
 #[derive(Clone, Copy)]
@@ -197,6 +150,8 @@ impl Store {
             locks: Locks::default(),
             options,
             read_only: None,
+            keys: None,
+            cleared_lsn: AtomicU64::new(0),
             #[cfg(feature = "redis")]
             outbox: Outbox::default(),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
@@ -405,13 +360,19 @@ impl Store {
     /// [`Error::Corrupt`] for one that is not what was written: the open may have left it unread.
     #[inline]
     pub(crate) fn value_of<'g>(&self, address: Address, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
+        self.value_at(address.offset_bytes(), record)
+    }
+
+    /// As `value_of`, of the record at an offset of its segment.
+    #[inline]
+    pub(crate) fn value_at<'g>(&self, offset: u64, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
         let (segment, view) = record;
-        segment.check_unread(address.offset_bytes())?;
+        segment.check_unread(offset)?;
         // Plain values are the common case: no detour.
         if view.word.flags() & flags::WRAPPED == 0 {
             return Ok(Cow::Borrowed(view.value));
         }
-        self.unwrapped(segment, address.offset_bytes())
+        self.unwrapped(segment, offset)
     }
 
     // Given a place and not the record, as `Segment::check`.
@@ -443,7 +404,9 @@ impl Store {
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
     pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
-        let old = self.map(guard).publish_over_older(draft.key, new, place.lsn);
+        let map = self.map(guard);
+        self.note_key(draft, place.lsn, || map.find(draft.key).is_some_and(|slot| is_put(&slot)));
+        let old = map.publish_over_older(draft.key, new, place.lsn);
         old.map(|old| self.settle(draft, old)).is_ok()
     }
 
@@ -463,7 +426,11 @@ impl Store {
                 && view.lsn == seen.lsn
                 && view.word.kind() == Some(Kind::Put)
         };
+        let is_noted = self.note_key(draft, place.lsn, || seen.live.is_some());
         let old = self.map(guard).publish_over_seen(draft.key, new, seen.slot.as_ref(), is_moved);
+        if is_noted && old.is_err() {
+            self.stray_key(draft.key);
+        }
         old.map(|old| self.settle(draft, old)).is_ok()
     }
 
@@ -635,26 +602,6 @@ impl Store {
         }
         true
     }
-
-    /// Waits until every guard that is held now has been dropped; `false` if the store closes first.
-    pub(crate) fn wait_grace(&self) -> bool {
-        self.wait_grace_unless(|| self.log.is_closing())
-    }
-
-    /// As `wait_grace`; `false` if `ends` says so first.
-    pub(crate) fn wait_grace_unless(&self, ends: impl Fn() -> bool) -> bool {
-        let mut grace = Grace::begin();
-        let mut pause_us = 20;
-        while !grace.is_over() {
-            if ends() {
-                return false;
-            }
-            self.options.hooks.at(Point::Waiting);
-            std::thread::sleep(std::time::Duration::from_micros(pause_us));
-            pause_us = (pause_us * 2).min(2_000);
-        }
-        true
-    }
 }
 
 /// What publications change in what the store holds.
@@ -681,6 +628,11 @@ impl Change {
         self.live_bytes -= view.bytes() as i64;
         Some(slot)
     }
+}
+
+/// Whether an entry leads to a put that is no mask.
+fn is_put(slot: &Slot<'_>) -> bool {
+    slot.record().1.word.is_of(Kind::Put) && !slot.address().is_expired()
 }
 
 /// The index address of a record.

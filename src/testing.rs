@@ -63,6 +63,8 @@ pub enum Point {
     Rewriting,
     /// A compaction or a clear has fixed the LSN that it takes place at, and has not yet waited for writers below it.
     Began,
+    /// A snapshot has walked over the index, and not yet fixed the LSN that it is of.
+    Walked,
     /// The maintenance thread waits: for a grace period, or for the log to be synced.
     Waiting,
 }
@@ -118,6 +120,12 @@ pub(crate) fn appended(lsn: u64) {
 #[cfg(any(test, feature = "testing"))]
 pub fn loads_under_way(db: &crate::db::Db) -> (usize, usize) {
     db.loads_under_way()
+}
+
+/// Keys in the list of a store with an ordered index.
+#[cfg(any(test, feature = "testing"))]
+pub fn listed_keys(db: &crate::db::Db) -> usize {
+    db.listed_keys()
 }
 
 /// Keys that sessions have locked just now, and threads that wait for one of them.

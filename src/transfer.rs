@@ -116,7 +116,7 @@ fn text(bytes: Vec<u8>, name: &'static str) -> Result<String> {
 }
 
 impl Db {
-    /// Writes entries as text. Not a snapshot: see [`Db::scan`]. Buffer `to`: each entry is a write of its own.
+    /// Writes entries as text; as of one moment only with [`ScanOptions::snapshot`]. Buffer `to`: each entry is a write of its own.
     ///
     /// # Errors
     /// [`Error::Io`] when `to` fails; [`Error::NotText`] for [`Format::Json`] and bytes that are not UTF-8; as

@@ -156,6 +156,13 @@ fn list(words: Vec<String>) -> String {
     }
 }
 
+fn entries(db: &Db, limit: &str, options: ScanOptions) -> Result<String, Error> {
+    let limit = if limit == "0" { usize::MAX } else { number(limit) };
+    let words = db.scan(options.limit(limit))?;
+    let words = words.map(|entry| entry.map(|entry| word(&entry.key) + "=" + &word(&entry.value)));
+    Ok(list(words.collect::<Result<_, _>>()?))
+}
+
 fn ok(_: ()) -> String {
     "ok".to_owned()
 }
@@ -503,11 +510,12 @@ impl Case {
                 }
             }
             ["scan", prefix, limit] => {
-                let limit = if limit == "0" { usize::MAX } else { number(limit) };
-                let entries = db.scan(ScanOptions::new().prefix(bytes(prefix)).limit(limit).ordered(true))?;
-                let words =
-                    entries.map(|entry| entry.map(|entry| word(&entry.key) + "=" + &word(&entry.value)));
-                list(words.collect::<Result<_, _>>()?)
+                entries(db, limit, ScanOptions::new().prefix(bytes(prefix)).ordered(true))?
+            }
+            ["range", prefix, start, end, limit, how] => {
+                let options = ScanOptions::new().prefix(bytes(prefix)).start(bytes(start)).end(bytes(end));
+                let (is_reverse, is_snapshot) = (how.contains("reverse"), how.contains("snapshot"));
+                entries(db, limit, options.reverse(is_reverse).snapshot(is_snapshot))?
             }
             ["export", kind, prefix] => {
                 let mut text = Vec::new();

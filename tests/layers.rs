@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 31] = [
     "sync",
     "limits",
     "error",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 29] = [
     "record",
     "log",
     "index",
+    "ordered",
     "events",
     "tier_options",
     "options",
@@ -29,6 +30,7 @@ const LAYERS: [&str; 29] = [
     "maintenance",
     "tier",
     "backup",
+    "snapshot",
     "db",
     "transfer",
     "ffi",

@@ -111,10 +111,9 @@ kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len
   return a;
 }
 
-kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
-                          size_t limit, uint32_t ordered) {
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_ENTRIES) {
   kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
-  kv_scan_options entries = {{prefix, prefix_len}, limit, ordered};
+  kv_scan_options entries = KVGO_SCAN_OPTIONS;
   m.status = kv_export_to((const kv_db *)store, writer, (void *)handle, format, &entries, &m.done, &m.error);
   return m;
 }

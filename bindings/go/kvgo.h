@@ -55,8 +55,14 @@ kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len
                              uintptr_t handle);
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
                              uintptr_t handle);
-kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
-                          size_t limit, uint32_t ordered);
+/* Which entries, as the options of a scan. */
+#define KVGO_ENTRIES                                                                                                     \
+  const uint8_t *prefix, size_t prefix_len, const uint8_t *start, size_t start_len, const uint8_t *end, size_t end_len, \
+      size_t limit, uint32_t ordered, uint32_t reverse, uint32_t snapshot
+#define KVGO_SCAN_OPTIONS \
+  {{prefix, prefix_len}, {start, start_len}, {end, end_len}, limit, ordered, reverse, snapshot}
+
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_ENTRIES);
 kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format);
 kvgo_filled kvgo_preload(uintptr_t store, const uint8_t *pattern, size_t pattern_len, uint64_t cursor, uintptr_t handle);
 
@@ -179,20 +185,18 @@ static inline void kvgo_pin_release(kv_pin *pin) {
   kvgo_leave();
 }
 
-static inline kvgo_answer kvgo_scan_open(uintptr_t store, const uint8_t *prefix, size_t prefix_len, size_t limit,
-                                         uint32_t ordered) {
+static inline kvgo_answer kvgo_scan_open(uintptr_t store, KVGO_ENTRIES) {
   kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
-  kv_scan_options options = {{prefix, prefix_len}, limit, ordered};
+  kv_scan_options options = KVGO_SCAN_OPTIONS;
   a.status = kv_scan_open((const kv_db *)store, &options, (kv_scan **)&a.data, &a.error);
   return a;
 }
 KVGO(scan_next, (kv_scan * scan, size_t entries_max),
      kv_scan_next(scan, entries_max, (const kv_entry **)&a.data, &a.len, &a.error))
 
-static inline kvgo_moved kvgo_export(uintptr_t store, const char *path, uint32_t format, const uint8_t *prefix,
-                                     size_t prefix_len, size_t limit, uint32_t ordered) {
+static inline kvgo_moved kvgo_export(uintptr_t store, const char *path, uint32_t format, KVGO_ENTRIES) {
   kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
-  kv_scan_options entries = {{prefix, prefix_len}, limit, ordered};
+  kv_scan_options entries = KVGO_SCAN_OPTIONS;
   m.status = kv_export((const kv_db *)store, path, format, &entries, &m.done, &m.error);
   return m;
 }

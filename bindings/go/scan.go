@@ -19,10 +19,21 @@ import (
 type ScanOptions struct {
 	// Prefix: only keys that begin with this.
 	Prefix []byte
+	// Start: only this key and those behind it, in bytewise order, which is then the scan's.
+	Start []byte
+	// End: only keys before this one, in bytewise order, which is then the scan's. An empty one counts as none; one that is not
+	// behind the start leaves nothing.
+	End []byte
 	// Limit: at most so many; 0: all.
 	Limit uint64
 	// Ordered: bytewise by key.
 	Ordered bool
+	// Reverse: bytewise by key, the last first.
+	Reverse bool
+	// Snapshot: all entries as of one moment, at which the scan begins: every write that was acknowledged before, and none that
+	// began after it. Takes a walk before it begins, and eight bytes an entry; the entries' segments, whose space compaction cannot
+	// give back, stay as long as the scan. Waits for writes that are under way, not for pins.
+	Snapshot bool
 }
 
 // Entry is what a scan found.
@@ -36,9 +47,11 @@ type Entry struct {
 // scanPortion is how many entries cross at a time.
 const scanPortion = 256
 
-// Scan walks over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is as of
-// the moment it is reached. An error comes last, with an empty entry. Each range over the sequence is a scan of its own, and
-// costs a walk over the index, and memory for the keys that match. The store may be changed, and closed, meanwhile.
+// Scan walks over entries. A key that is there and unchanged throughout appears exactly once; each value is as of the moment it is
+// reached, or with Snapshot all are as of one. An error comes last, with an empty entry. Each range over the sequence is a scan of its
+// own. In no order it costs a walk over the index, as the scan goes on; in order it collects the keys that match before it begins,
+// and sorts as many as are asked for; in a store with the option ordered_index it begins at once, in order or by prefix, and costs
+// what it gives. The store may be changed, and closed, meanwhile.
 func (db *Db) Scan(options ScanOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		// A store that is referred to from here alone must stay open until the end.
@@ -70,7 +83,8 @@ func (db *Db) Scan(options ScanOptions) iter.Seq2[Entry, error] {
 func (db *Db) scanOpen(o ScanOptions) (*C.kv_scan, error) {
 	call, native := db.enter()
 	defer db.leave(call)
-	answer := C.kvgo_scan_open(native, data(o.Prefix), size(o.Prefix), C.size_t(o.Limit), number(o.Ordered))
+	answer := C.kvgo_scan_open(native, data(o.Prefix), size(o.Prefix), data(o.Start), size(o.Start), data(o.End), size(o.End),
+		C.size_t(o.Limit), number(o.Ordered), number(o.Reverse), number(o.Snapshot))
 	return (*C.kv_scan)(answer.data), check(answer)
 }
 

@@ -8,6 +8,7 @@ package kv
 import "C"
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,18 +37,19 @@ type Transferred struct {
 	Bytes uint64
 }
 
-// Export writes entries as text into a file; one that is there is replaced. Not a snapshot: see [Db.Scan].
+// Export writes entries as text into a file; one that is there is replaced. As of one moment only with Snapshot.
 func (db *Db) Export(ctx context.Context, path string, format Format, entries ScanOptions) (Transferred, error) {
 	cPath, err := cText(path)
 	if err != nil {
 		return Transferred{}, err
 	}
-	prefix := append([]byte{}, entries.Prefix...)
+	prefix, start, end := bytes.Clone(entries.Prefix), bytes.Clone(entries.Start), bytes.Clone(entries.End)
 	return waitFor(ctx, func() (Transferred, error) {
 		call, native := db.enter()
 		defer db.leave(call)
 		return transferred(C.kvgo_export(native, cPath, C.uint32_t(format), data(prefix), size(prefix),
-			C.size_t(entries.Limit), number(entries.Ordered)), nil)
+			data(start), size(start), data(end), size(end), C.size_t(entries.Limit), number(entries.Ordered),
+			number(entries.Reverse), number(entries.Snapshot)), nil)
 	})
 }
 
@@ -59,7 +61,8 @@ func (db *Db) ExportTo(ctx context.Context, w io.Writer, format Format, entries 
 	handle := cgo.NewHandle(s)
 	defer handle.Delete()
 	return transferred(C.kvgo_export_to(native, C.uintptr_t(handle), C.uint32_t(format), data(entries.Prefix),
-		size(entries.Prefix), C.size_t(entries.Limit), number(entries.Ordered)), s.err)
+		size(entries.Prefix), data(entries.Start), size(entries.Start), data(entries.End), size(entries.End),
+		C.size_t(entries.Limit), number(entries.Ordered), number(entries.Reverse), number(entries.Snapshot)), s.err)
 }
 
 // Import sets entries from a file of text, in batches. Entries whose time is over are left out. [ErrBadImport]: a line cannot be

@@ -56,11 +56,10 @@ impl Compactor {
                 // One that surely goes, with what is held back, makes room for the next (P7).
                 let extents = store.log.ask(Request::Listing)?;
                 let choice = picker::last_resort(&extents, store).ok_or(error)?;
-                self.compact(store, extents, choice, pace, sightings, between)?;
+                self.compact(store, extents, choice, pace, sightings, between)
             }
-            result => result?,
+            result => result,
         }
-        Ok(true)
     }
 
     /// Rewrites every sealed segment that holds anything dead.
@@ -77,9 +76,10 @@ impl Compactor {
             return Ok(());
         }
         let choice = Choice { victims, uses_reserve: false };
-        self.compact(store, extents, choice, Pace::Hurried, sightings, between)
+        self.compact(store, extents, choice, Pace::Hurried, sightings, between).map(drop)
     }
 
+    /// False if none of the victims can go for now.
     fn compact(
         &mut self,
         store: &Store,
@@ -88,7 +88,7 @@ impl Compactor {
         pace: Pace,
         sightings: &mut Vec<Sighting>,
         between: Between<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         // Outputs that an earlier compaction could not make durable hold what left these victims (P7).
         store.log.check_writable()?;
         let born = {
@@ -103,6 +103,11 @@ impl Compactor {
         // Acquire: a batch that is counted out has published all members; pairs with the publisher's Release.
         let mut victims = choice.victims;
         victims.retain(|victim| victim.publishing.load(Ordering::Acquire) == 0);
+        // A scan still has to read what came since it began.
+        victims.retain(|victim| !store.log.holds.cover(victim.header().base_lsn));
+        if victims.is_empty() && self.unlisted.is_empty() {
+            return Ok(false);
+        }
         // What costs least to copy first: on a full disk that makes room for the rest. Whichever are left when this ends
         // early, `without_early` keeps those whose masks they need (I6). Cached: writers change it meanwhile, and a sort
         // whose order changes panics.
@@ -134,7 +139,7 @@ impl Compactor {
         match (result, failed) {
             (Ok(()), None) => {
                 store.counters.compactions.add(1);
-                Ok(())
+                Ok(true)
             }
             (Err(error), _) | (Ok(()), Some(error)) => Err(error),
         }

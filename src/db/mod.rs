@@ -136,6 +136,9 @@ impl Db {
             store.events = started.0;
             threads.listener = Some(started.1);
         }
+        if store.options.ordered_index {
+            store.list_keys();
+        }
         let store = Arc::new(store);
         let ending = Arc::new(Mutex::new(None));
         #[cfg_attr(not(feature = "redis"), allow(unused_mut))]
@@ -387,6 +390,11 @@ impl Db {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn log(&self) -> &crate::log::Log {
         &self.shared.store.log
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn listed_keys(&self) -> usize {
+        self.shared.store.keys.as_ref().map_or(0, crate::ordered::KeyList::len)
     }
 
     #[cfg(any(test, feature = "testing"))]

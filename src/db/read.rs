@@ -8,7 +8,7 @@ use crate::log::View;
 use crate::options::check_key;
 use crate::reclaim::{self, Protected, ReadGuard};
 use crate::record::{read_metadata, Metadata};
-use crate::store::Store;
+use crate::store::{Found, Store};
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -165,6 +165,22 @@ pub(super) struct Whole {
     pub(super) codec: u8,
     pub(super) version: u64,
     pub(super) expire_at_ms: u64,
+}
+
+/// All of a record, which stands at an offset of its segment.
+pub(super) fn whole_of(store: &Store, offset: u64, record: Found<'_>) -> Result<Whole> {
+    let (segment, view) = record;
+    // Checks the record too, where an open has left it unread.
+    let value = store.value_at(offset, record)?.into_owned();
+    let metadata = read_metadata(view.word.flags(), view.value)
+        .map_err(|fault| Error::corrupt(segment.path(), offset, fault.to_string()))?;
+    Ok(Whole {
+        value,
+        metadata,
+        codec: view.word.codec(),
+        version: view.lsn,
+        expire_at_ms: view.expire_at_ms,
+    })
 }
 
 /// How long an entry has.
@@ -333,13 +349,7 @@ impl Db {
         let store = self.open_store()?;
         let guard = reclaim::read();
         let Some((address, record)) = store.read(key, guard.protect()) else { return Ok(None) };
-        let (segment, view) = record;
-        // Checks the record too, where an open has left it unread.
-        let value = store.value_of(address, record)?.into_owned();
-        let metadata = read_metadata(view.word.flags(), view.value)
-            .map_err(|fault| Error::corrupt(segment.path(), address.offset_bytes(), fault.to_string()))?;
-        let (version, expire_at_ms) = (view.lsn, view.expire_at_ms);
-        Ok(Some(Whole { value, metadata, codec: view.word.codec(), version, expire_at_ms }))
+        whole_of(store, address.offset_bytes(), record).map(Some)
     }
 
     pub(super) fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {

@@ -92,7 +92,8 @@ impl Sweeper {
     /// Forgets the masks that were known when this began, after a grace period (I5). `false` if the store closes.
     pub(crate) fn forget_masks(&mut self, store: &Store) -> bool {
         self.take_sent(store);
-        if self.masks.is_empty() {
+        let (strays, tail_lsn) = store.take_strays();
+        if self.masks.is_empty() && strays.is_empty() {
             return true;
         }
         if !store.wait_grace() {
@@ -110,6 +111,7 @@ impl Sweeper {
                 }
             }
         }
+        store.forget_strays(&strays, tail_lsn);
         store.note_held_masks(self.unsent.len());
         true
     }
@@ -157,6 +159,7 @@ fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
     }
     if map.remove(view.key, mask) {
         segment.account.charge_mask(view.bytes());
+        store.forget_key(view.key, view.lsn);
         store.counters.masks_removed.add(1);
     }
     true

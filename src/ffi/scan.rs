@@ -39,10 +39,21 @@ unsafe impl Send for Cursor {}
 pub struct kv_scan_options {
     /// Only keys that begin with this.
     pub prefix: kv_slice,
+    /// Only this key and those behind it, in bytewise order, which is then the scan's.
+    pub start: kv_slice,
+    /// Only keys before this one, in bytewise order, which is then the scan's. An empty one counts as none; one that is not behind
+    /// the start leaves nothing.
+    pub end: kv_slice,
     /// At most so many; 0: all.
     pub limit: usize,
     /// Not 0: bytewise by key.
     pub ordered: u32,
+    /// Not 0: bytewise by key, the last first.
+    pub reverse: u32,
+    /// Not 0: all entries as of one moment, which lies between the call and its return: every write that was acknowledged before
+    /// the call, and none that began after it. Takes a walk before it begins, and eight bytes an entry; the entries' segments, whose
+    /// space compaction cannot give back, stay as long as the cursor. Waits for writes that are under way, not for pins.
+    pub snapshot: u32,
 }
 
 /// An entry that a scan found.
@@ -66,20 +77,25 @@ pub(super) unsafe fn options_of(options: *const kv_scan_options) -> Result<ScanO
     let Some(given) = (unsafe { args::optional(options, "options")? }) else {
         return Ok(ScanOptions::new());
     };
-    // SAFETY: A1.
-    let prefix = unsafe { args::key(given.prefix.data, given.prefix.len)? };
-    let options = ScanOptions::new().prefix(prefix).ordered(given.ordered != 0);
+    // SAFETY: A1, for all three.
+    let key = |slice: &kv_slice| unsafe { args::key(slice.data, slice.len) };
+    let (prefix, start, end) = (key(&given.prefix)?, key(&given.start)?, key(&given.end)?);
+    let options = ScanOptions::new().prefix(prefix).start(start).end(end);
+    let options =
+        options.ordered(given.ordered != 0).reverse(given.reverse != 0).snapshot(given.snapshot != 0);
     Ok(if given.limit > 0 { options.limit(given.limit) } else { options })
 }
 
-/// Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is
-/// as of the moment it is reached. Costs a walk over the index, and memory for the keys that match.
+/// Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; each value is as of the moment
+/// it is reached, or with `snapshot` all are as of one. In no order it costs a walk over the index, as the scan goes on. In order it
+/// collects the keys that match before it begins, and sorts as many as are asked for; in a store with the option ordered_index
+/// it begins at once, in order or by prefix, and costs what it gives.
 ///
 /// Parameters: `db`; `options`: NULL for all entries in no order; `scan`: where the cursor is stored; `error`: NULL, or where a
 /// failure is stored.
 /// Ownership: the caller owns `*scan` and frees it with kv_scan_free. It holds no guard: it may be kept for long.
 /// Threads: any.
-/// Errors: KV_KEY_TOO_LONG for the prefix, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
+/// Errors: KV_KEY_TOO_LONG for prefix, start and end, KV_CLOSED, KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a
 /// logger.
 #[no_mangle]
 pub unsafe extern "C" fn kv_scan_open(

@@ -91,7 +91,7 @@ fn file_error(op: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error
     move |source| Error::Io { op, path, source: Arc::new(source) }.into()
 }
 
-/// Writes entries as text into a file. Not a snapshot: see kv_scan_open.
+/// Writes entries as text into a file; as of one moment only with `snapshot`: see kv_scan_open.
 ///
 /// Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
 /// KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a

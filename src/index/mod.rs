@@ -57,7 +57,6 @@ mod table;
 #[cfg(not(loom))]
 mod tests;
 
-#[cfg(feature = "redis")]
 pub(crate) use cursor::Cursor;
 pub(crate) use slot::Address;
 

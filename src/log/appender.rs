@@ -6,6 +6,7 @@
 
 use super::chain::{Active, Link, Rolled};
 use super::files::Files;
+use super::holds::Holds;
 use super::keeper::Request;
 use super::segment::{Appended, Segment, View};
 use super::signal::{Crowd, Signal};
@@ -44,6 +45,8 @@ pub(crate) struct Log {
     /// Wakes the tier when more of the log is resolved.
     #[cfg(feature = "redis")]
     pub(crate) moved: Signal,
+    /// What scans still have to read.
+    pub(crate) holds: Holds,
     pub(super) next_segment_id: AtomicU64,
     /// Everything below is on disk.
     pub(crate) synced_lsn: AtomicU64,
@@ -124,6 +127,7 @@ impl Log {
             signal: Signal::default(),
             #[cfg(feature = "redis")]
             moved: Signal::default(),
+            holds: Holds::default(),
             next_segment_id: AtomicU64::new(next_segment_id),
             synced_lsn: AtomicU64::new(tail.header().base_lsn),
             resolved_lsn: AtomicU64::new(tail.header().base_lsn),
@@ -337,6 +341,12 @@ impl Log {
         } else {
             Err(Error::Closed)
         }
+    }
+
+    /// Whether everything below was resolved when the log thread last looked.
+    pub(crate) fn is_resolved(&self, lsn: u64) -> bool {
+        // Acquire: the records below are filled and decided; pairs with the Release in `note_resolved`.
+        self.resolved_lsn.load(Ordering::Acquire) >= lsn
     }
 
     pub(super) fn note_resolved(&self, lsn: u64) {

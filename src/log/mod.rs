@@ -6,6 +6,7 @@ mod cell;
 mod chain;
 mod files;
 mod header;
+mod holds;
 mod keeper;
 mod looks;
 mod manifest;

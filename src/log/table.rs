@@ -66,11 +66,30 @@ impl Table {
     /// The segment with this number, for as long as the guard is held.
     #[inline]
     pub(crate) fn get<'g>(&self, number: u16, _protected: impl Into<Protected<'g>>) -> Option<&'g Segment> {
-        // Acquire: pairs with the Release in `insert`.
-        let word = self.words.word(usize::from(number) * WORD_BYTES)?.load(Ordering::Acquire);
         // SAFETY: T1: the word came from `Arc::into_raw`, and the count that it stands for is given up only a grace
         // period after the word was cleared; the guard was taken before this load.
-        unsafe { (word as *const Segment).as_ref() }
+        unsafe { self.load(number)?.as_ref() }
+    }
+
+    #[inline]
+    fn load(&self, number: u16) -> Option<*const Segment> {
+        // Acquire: pairs with the Release in `insert`.
+        let word = self.words.word(usize::from(number) * WORD_BYTES)?.load(Ordering::Acquire);
+        Some(word as *const Segment)
+    }
+
+    /// A share of the segment with this number.
+    pub(crate) fn share<'g>(
+        &self,
+        number: u16,
+        _protected: impl Into<Protected<'g>>,
+    ) -> Option<Arc<Segment>> {
+        let segment = self.load(number).filter(|segment| !segment.is_null())?;
+        // SAFETY: T1: as in `get`; the share that the word stands for lasts as long as the guard.
+        unsafe {
+            Arc::increment_strong_count(segment);
+            Some(Arc::from_raw(segment))
+        }
     }
 
     /// Lets the number lead nowhere and returns the table's share, which the caller drops a grace period later (T1).

@@ -41,12 +41,22 @@ impl<'g> From<&'g Guard> for Protected<'g> {
 /// A grace period: over when every guard has been dropped that was held when it began.
 pub(crate) struct Grace {
     guards_are_gone: Arc<AtomicBool>,
+    /// `None`: read guards are not waited for.
     #[cfg(not(loom))]
-    readers: threads::ReadersGrace,
+    readers: Option<threads::ReadersGrace>,
 }
 
 impl Grace {
     pub(crate) fn begin() -> Grace {
+        Grace {
+            #[cfg(not(loom))]
+            readers: Some(threads::begin_grace()),
+            ..Grace::begin_for_writers()
+        }
+    }
+
+    /// Waits for guards of crossbeam-epoch alone: for who writes, and not for who reads. Nothing may be freed after it.
+    pub(crate) fn begin_for_writers() -> Grace {
         let guards_are_gone = Arc::new(AtomicBool::new(false));
         let signal = Arc::clone(&guards_are_gone);
         let guard = crossbeam_epoch::pin();
@@ -59,7 +69,7 @@ impl Grace {
         Grace {
             guards_are_gone,
             #[cfg(not(loom))]
-            readers: threads::begin_grace(),
+            readers: None,
         }
     }
 
@@ -71,7 +81,7 @@ impl Grace {
             return false;
         }
         #[cfg(not(loom))]
-        return self.readers.is_over();
+        return self.readers.as_mut().is_none_or(threads::ReadersGrace::is_over);
         #[cfg(loom)]
         true
     }

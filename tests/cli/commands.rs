@@ -87,6 +87,10 @@ fn a_scan_selects_by_prefix_orders_and_stops() {
     let scan = |args: &[&str]| String::from_utf8(place.kv("scan", args).ok().out).unwrap();
     assert_eq!(scan(&["--prefix", "b", "--ordered", "--limit", "2"]), "b1\tb1\nb2\tb2\n");
     assert_eq!(scan(&["--keys", "--ordered"]), "a1\nb1\nb2\nb3\n");
+    assert_eq!(scan(&["--keys", "--start", "b1", "--end", "b3"]), "b1\nb2\n");
+    assert_eq!(scan(&["--keys", "--end", "b3", "--reverse", "--limit", "2"]), "b2\nb1\n");
+    assert_eq!(scan(&["--keys", "--start", "b3", "--end", "b1"]), "");
+    assert_eq!(scan(&["--hex", "--keys", "--start", "6233"]), "6233\n");
     assert_eq!(scan(&["--hex", "--prefix", "61"]), "6131\t6131\n");
     assert_eq!(scan(&["--prefix", "a", "--json"]), "{\"key\":\"a1\",\"value\":\"a1\"}\n");
     assert_eq!(scan(&["--prefix", "z"]), "");

@@ -40,8 +40,21 @@ impl Player {
         assert_eq!(self.db.contains(key).unwrap(), expected.is_some());
     }
 
+    /// Each way to scan: in order both ways, and in none; as of one moment, and each entry as it is reached.
     pub(super) fn check_scan(&mut self, prefix: &[u8], ordered: bool) {
+        let mut expected = self.oracle.live(prefix);
         let options = ScanOptions::new().prefix(prefix).ordered(ordered);
+        self.check_found(options.clone(), ordered, &expected);
+        self.check_found(options.clone().snapshot(true), ordered, &expected);
+        // From the middle on, backwards.
+        expected.drain(..expected.len() / 2);
+        let start = expected.first().map_or(Vec::new(), |(key, _)| key.clone());
+        expected.reverse();
+        let is_snapshot = self.at % 2 == 0;
+        self.check_found(options.start(start).reverse(true).snapshot(is_snapshot), true, &expected);
+    }
+
+    fn check_found(&self, options: ScanOptions, ordered: bool, expected: &[(Vec<u8>, Held)]) {
         let mut found: Vec<_> = self.db.scan(options).unwrap().map(Result::unwrap).collect();
         if !ordered {
             found.sort_by(|a, b| a.key.cmp(&b.key));
@@ -53,7 +66,6 @@ impl Player {
                 (e.key, Held { value: e.value, deadline_ms, version: e.version, metadata: e.metadata })
             })
             .collect();
-        let expected = self.oracle.live(prefix);
         assert_eq!(found, expected, "operation {}", self.at);
     }
 

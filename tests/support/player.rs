@@ -60,6 +60,7 @@ fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
         .background(config.background)
         .default_ttl(config.default_ttl_ms.map(Duration::from_millis))
         .compression(compression)
+        .ordered_index(config.is_listed)
         .sync(sync)
 }
 

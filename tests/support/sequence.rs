@@ -108,6 +108,7 @@ pub struct Config {
     pub background: bool,
     pub default_ttl_ms: Option<u64>,
     pub is_compressed: bool,
+    pub is_listed: bool,
     pub sync: u8,
 }
 
@@ -241,13 +242,15 @@ pub fn sequence() -> impl Strategy<Value = Sequence> {
         proptest::bool::weighted(0.3),
         proptest::option::weighted(0.3, 1u64..3000),
         proptest::bool::weighted(0.3),
+        proptest::bool::ANY,
         0u8..8,
     )
-        .prop_map(|(in_directory, background, default_ttl_ms, is_compressed, sync)| Config {
+        .prop_map(|(in_directory, background, default_ttl_ms, is_compressed, is_listed, sync)| Config {
             in_directory,
             background,
             default_ttl_ms,
             is_compressed,
+            is_listed,
             sync,
         });
     let operations = proptest::collection::vec(operation(), OPERATIONS);

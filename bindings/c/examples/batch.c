@@ -33,7 +33,7 @@ int main(void) {
   };
   check(kv_apply(db, changes, 2, NULL), "apply");
 
-  kv_scan_options cities = {{"city:", 5}, 0, 1};
+  kv_scan_options cities = {.prefix = {"city:", 5}, .ordered = 1};
   kv_scan *scan = NULL;
   check(kv_scan_open(db, &cities, &scan, NULL), "scan");
   const kv_entry *entries = NULL;

@@ -109,7 +109,15 @@ class Host(ctypes.Structure):
 
 
 class ScanOptions(ctypes.Structure):
-    _fields_ = [("prefix", Slice), ("limit", c_size_t), ("ordered", c_uint32)]
+    _fields_ = [
+        ("prefix", Slice),
+        ("start", Slice),
+        ("end", Slice),
+        ("limit", c_size_t),
+        ("ordered", c_uint32),
+        ("reverse", c_uint32),
+        ("snapshot", c_uint32),
+    ]
 
 
 class Entry(ctypes.Structure):

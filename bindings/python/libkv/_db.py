@@ -31,7 +31,7 @@ from ._load import How, Loading, Time, hand, take_back
 from ._memoize import Memoized
 from ._options import Clock, Event, OptionValue, milliseconds
 from ._pin import Pin
-from ._scan import Entry, Scan
+from ._scan import Entry, Scan, Selection
 from ._session import Sessions
 from ._store import Store
 
@@ -270,7 +270,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def popitem(self) -> Tuple[bytes, V]:
         """Removes some entry and gives it; KeyError when there is none."""
         while True:
-            key = next(self._scan(lambda key, value, version, at: key, limit=1), None)
+            key = next(self._scan(lambda key, value, version, at: key, Selection(limit=1)), None)
             if key is None:
                 raise KeyError("the store is empty")
             value = self.take(key, _MISSING)
@@ -402,24 +402,41 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def _scan(
         self,
         make: Callable[[bytes, bytes, int, int], R],
+        selection: Selection = Selection(),
+    ) -> Scan[R]:
+        return Scan(self._handle, self._at, selection, make)
+
+    def scan(
+        self,
         prefix: Key = b"",
+        *,
+        start: Key = b"",
+        end: Key = b"",
         limit: Optional[int] = None,
         ordered: bool = False,
-    ) -> Scan[R]:
-        return Scan(self._handle, self._at, key_bytes(prefix), limit, ordered, make)
+        reverse: bool = False,
+        snapshot: bool = False,
+    ) -> Scan[Entry]:
+        """Walks over the entries whose keys begin with `prefix`, lie from `start` on and before `end` (an empty one: no end), at
+        most `limit`; bytewise by key if it is `ordered` or has a `start` or an `end`, the last first if it is `reverse`. An end that
+        is not behind the start leaves nothing.
 
-    def scan(self, prefix: Key = b"", *, limit: Optional[int] = None, ordered: bool = False) -> Scan[Entry]:
-        """Walks over the entries whose keys begin with `prefix`, at most `limit`, on request bytewise by key.
+        A key that is there and unchanged throughout appears exactly once; each value is as of the moment it is reached. With
+        `snapshot` all are as of one moment, which lies between the call and its return: every write that was acknowledged before
+        the call, and none that began after it. That takes a walk before it begins, and eight bytes an entry; the entries' segments,
+        whose space compaction cannot give back, stay as long as the scan. It waits for writes that are under way, not for pins.
 
-        A key that is there and unchanged throughout appears exactly once; no snapshot: each value is as of the moment it is
-        reached. `keys()`, `values()` and `items()` are such walks over all.
+        In no order a scan costs a walk over the index, as it goes on. In order it collects the keys that match before it begins,
+        and sorts as many as are asked for; in a store that was opened with `ordered_index=True` it begins at once, in order or by
+        prefix, and costs what it gives. `keys()`, `values()` and `items()` are walks over all, in no order.
         """
         decode = self._decode
 
         def make(key: bytes, value: bytes, version: int, at_ms: int) -> Entry:
             return Entry(key, decode(value), version, at_ms / 1000 if at_ms else None)
 
-        return self._scan(make, prefix, limit, ordered)
+        keys = key_bytes(prefix), key_bytes(start), key_bytes(end)
+        return self._scan(make, Selection(*keys, limit, ordered, reverse, snapshot))
 
     def __iter__(self) -> Iterator[bytes]:
         return self._scan(lambda key, value, version, at: key)

@@ -30,12 +30,29 @@ class Entry(NamedTuple):
     expires_at: Optional[float]
 
 
-def options_of(prefix: bytes, limit: Optional[int], ordered: bool) -> Tuple[_abi.ScanOptions, Any]:
-    """Options for the library, and what must outlive them. A limit of `None`: no limit."""
-    keep = c_char_p(prefix)
-    options = _abi.ScanOptions()
-    options.prefix.data, options.prefix.len = c_void_p.from_buffer(keep).value, len(prefix)
-    options.limit, options.ordered = limit or 0, ordered
+class Selection(NamedTuple):
+    """Which entries, in which order."""
+
+    prefix: bytes = b""
+    start: bytes = b""
+    end: bytes = b""
+    #: `None`: no limit.
+    limit: Optional[int] = None
+    ordered: bool = False
+    reverse: bool = False
+    snapshot: bool = False
+
+
+def options_of(selection: Selection) -> Tuple[_abi.ScanOptions, Any]:
+    """Options for the library, and what must outlive them."""
+    options, keep = _abi.ScanOptions(), []
+    for name in ("prefix", "start", "end"):
+        key: bytes = getattr(selection, name)
+        keep.append(c_char_p(key))
+        part = getattr(options, name)
+        part.data, part.len = c_void_p.from_buffer(keep[-1]).value, len(key)
+    options.limit, options.ordered = selection.limit or 0, selection.ordered
+    options.reverse, options.snapshot = selection.reverse, selection.snapshot
     return options, keep
 
 
@@ -46,23 +63,21 @@ class Scan(Generic[V], Iterator[V]):
         self,
         owner: Any,
         handle: Any,
-        prefix: bytes,
-        limit: Optional[int],
-        ordered: bool,
+        selection: Selection,
         make: Callable[[bytes, bytes, int, int], V],
     ) -> None:
         self._scan: Optional[int] = None
         #: Keeps the store open while this is in use.
         self._owner = owner
         self._make = make
-        if limit is not None and limit < 0:
-            raise ValueError(f"a limit of {limit}")
+        if selection.limit is not None and selection.limit < 0:
+            raise ValueError(f"a limit of {selection.limit}")
         self._portion: Iterator[V] = iter(())
         self._lock = threading.Lock()
-        if limit == 0:
+        if selection.limit == 0:
             return
         scan, error = c_void_p(), c_void_p()
-        options, keep = options_of(prefix, limit, ordered)
+        options, keep = options_of(selection)
         check(lib.kv_scan_open(handle, byref(options), byref(scan), byref(error)), error)
         del keep
         self._scan = scan.value

@@ -13,6 +13,7 @@ from ._errors import check
 from ._handle import Handle, Path, path_bytes
 from ._options import milliseconds
 from ._preload import Preloaded
+from ._scan import Selection
 from ._transfer import Transferred, take_text
 
 lib = _abi.lib
@@ -93,14 +94,21 @@ class Store:
         format: str = "ndjson",
         *,
         prefix: Key = b"",
+        start: Key = b"",
+        end: Key = b"",
         limit: Optional[int] = None,
         ordered: bool = False,
+        reverse: bool = False,
+        snapshot: bool = False,
     ) -> Transferred:
-        """Writes entries as text into a file, or a file object that is open for bytes: "ndjson", or "json" for one object
-        (text only, without expiries). Values as the store holds them: no codec is applied. Not a snapshot: see `scan`."""
+        """Writes entries, selected as `scan` does, as text into a file, or a file object that is open for bytes: "ndjson", or
+        "json" for one object (text only, without expiries). Values as the store holds them: no codec is applied. As of one moment
+        only with `snapshot`."""
         if limit is not None and limit < 1:
             raise ValueError(f"a limit of {limit}")
-        return _transfer.export(self._at, to, format, key_bytes(prefix), limit, ordered)
+        keys = key_bytes(prefix), key_bytes(start), key_bytes(end)
+        selection = Selection(*keys, limit, ordered, reverse, snapshot)
+        return _transfer.export(self._at, to, format, selection)
 
     def import_(self, source: Union[Path, IO[bytes]], format: str = "ndjson") -> Transferred:
         """Sets entries from text, in batches. Entries whose time is over are left out.

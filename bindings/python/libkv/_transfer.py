@@ -10,7 +10,7 @@ from typing import IO, Any, Callable, Dict, List, NamedTuple, Optional, Union
 from . import _abi
 from ._errors import check
 from ._handle import Path, path_bytes
-from ._scan import options_of
+from ._scan import Selection, options_of
 
 lib = _abi.lib
 FORMATS = {"ndjson": _abi.FORMAT_NDJSON, "json": _abi.FORMAT_JSON}
@@ -51,11 +51,9 @@ def _done(done: _abi.Transferred) -> Transferred:
     return Transferred(done.entries, done.expired, done.bytes)
 
 
-def export(
-    handle: Any, to: Union[Path, IO[bytes]], format: str, prefix: bytes, limit: Optional[int], ordered: bool
-) -> Transferred:
+def export(handle: Any, to: Union[Path, IO[bytes]], format: str, selection: Selection) -> Transferred:
     kind = format_of(format)
-    options, keep = options_of(prefix, limit, ordered)
+    options, keep = options_of(selection)
     done, error = _abi.Transferred(), c_void_p()
     if not hasattr(to, "write"):
         status = lib.kv_export(handle, path_bytes(to), kind, byref(options), byref(done), byref(error))

@@ -189,9 +189,26 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         await self._run(self.db.apply, changes)
 
     async def scan(
-        self, prefix: Key = b"", *, limit: Optional[int] = None, ordered: bool = False
+        self,
+        prefix: Key = b"",
+        *,
+        start: Key = b"",
+        end: Key = b"",
+        limit: Optional[int] = None,
+        ordered: bool = False,
+        reverse: bool = False,
+        snapshot: bool = False,
     ) -> AsyncIterator[Entry]:
-        scan = await self._run(self.db.scan, prefix, limit=limit, ordered=ordered)
+        scan = await self._run(
+            self.db.scan,
+            prefix,
+            start=start,
+            end=end,
+            limit=limit,
+            ordered=ordered,
+            reverse=reverse,
+            snapshot=snapshot,
+        )
         while True:
             portion = await self._run(lambda: list(itertools.islice(scan, _PORTION)))
             for entry in portion:

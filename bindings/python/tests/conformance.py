@@ -247,6 +247,17 @@ class Case:
         found = self.db.scan(unword(prefix), limit=int(limit) or None, ordered=True)
         return words([f"{word(entry.key)}={word(entry.value)}" for entry in found])
 
+    def do_range(self, prefix: str, start: str, end: str, limit: str, how: str) -> str:
+        found = self.db.scan(
+            unword(prefix),
+            start=unword(start),
+            end=unword(end),
+            limit=int(limit) or None,
+            reverse="reverse" in how,
+            snapshot="snapshot" in how,
+        )
+        return words([f"{word(entry.key)}={word(entry.value)}" for entry in found])
+
     def do_export(self, format: str, prefix: str) -> str:
         text = io.BytesIO()
         self.db.export(text, format, prefix=unword(prefix), ordered=True)

@@ -263,12 +263,21 @@ pub struct Selection {
     /// Only keys that begin with this
     #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
+    /// Only this key and those behind it; implies --ordered
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    pub start: String,
+    /// Only keys before this one; implies --ordered
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    pub end: String,
     /// At most so many entries
     #[arg(long, value_name = "ENTRIES")]
     pub limit: Option<usize>,
     /// Bytewise by key
     #[arg(long)]
     pub ordered: bool,
+    /// Bytewise by key, the last first
+    #[arg(long)]
+    pub reverse: bool,
 }
 
 #[derive(Debug, Group)]

@@ -29,8 +29,10 @@ fn format_of(asked: Option<args::Format>, file: &Path) -> Format {
 }
 
 fn selected(selection: &Selection, is_hex: bool) -> Result<ScanOptions, Failure> {
-    let prefix = parse::bytes(&selection.prefix, is_hex)?;
-    let options = ScanOptions::new().prefix(prefix).ordered(selection.ordered);
+    let key = |text: &str| parse::bytes(text, is_hex);
+    let (prefix, start, end) = (key(&selection.prefix)?, key(&selection.start)?, key(&selection.end)?);
+    let options = ScanOptions::new().prefix(prefix).start(start).end(end);
+    let options = options.ordered(selection.ordered).reverse(selection.reverse);
     Ok(match selection.limit {
         Some(entries) => options.limit(entries),
         None => options,

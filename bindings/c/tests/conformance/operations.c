@@ -230,10 +230,9 @@ static void await(text *answer, const kv_db *db, kv_slice key, const char *expec
   text_add(answer, "late");
 }
 
-static kv_status scan(text *answer, const kv_db *db, kv_slice prefix, size_t limit) {
-  kv_scan_options options = {prefix, limit, 1};
+static kv_status scan(text *answer, const kv_db *db, const kv_scan_options *options) {
   kv_scan *cursor = NULL;
-  kv_status status = kv_scan_open(db, &options, &cursor, NULL);
+  kv_status status = kv_scan_open(db, options, &cursor, NULL);
   size_t count = 1;
   while (status == KV_OK && count > 0) {
     const kv_entry *entries;
@@ -261,7 +260,7 @@ static int32_t write_text(void *userdata, const void *data, size_t len) {
 }
 
 static kv_status export(text *answer, const kv_db *db, const char *format, kv_slice prefix) {
-  kv_scan_options options = {prefix, 0, 1};
+  kv_scan_options options = {.prefix = prefix, .ordered = 1};
   text lines = {NULL, 0};
   kv_status status = kv_export_to(db, write_text, &lines, format_of(format), &options, NULL, NULL);
   if (status != KV_OK || lines.len == 0) return status;
@@ -377,9 +376,19 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
     answer_owned(answer, status, owned, len);
   } else if (IS_OPERATION("await", 2)) {
     await(answer, db, key, words[2]);
-  } else if (IS_OPERATION("scan", 2) || IS_OPERATION("export", 2)) {
-    int is_scan = words[0][0] == 's';
-    status = is_scan ? scan(answer, db, key, (size_t)number_of(words[2])) : export(answer, db, words[1], value);
+  } else if (IS_OPERATION("scan", 2) || IS_OPERATION("range", 5) || IS_OPERATION("export", 2)) {
+    kv_scan_options options = {.prefix = key, .ordered = 1};
+    if (words[0][0] == 's') {
+      options.limit = (size_t)number_of(words[2]);
+    } else if (words[0][0] == 'r') {
+      options.ordered = 0;
+      options.start = bytes_of(words[2]);
+      options.end = bytes_of(words[3]);
+      options.limit = (size_t)number_of(words[4]);
+      options.reverse = strstr(words[5], "reverse") != NULL;
+      options.snapshot = strstr(words[5], "snapshot") != NULL;
+    }
+    status = words[0][0] == 'e' ? export(answer, db, words[1], value) : scan(answer, db, &options);
     if (status != KV_OK) {
       answer->len = 0;
       answer_status(answer, status);

@@ -228,7 +228,7 @@ static void entries_are_exported_and_imported_by_function_and_file(void) {
   CHECK(len == 2 && memcmp(buffer, "\0\1", 2) == 0);
   char path[140];
   snprintf(path, sizeof path, "%s.ndjson", fresh_dir());
-  kv_scan_options only_a = {SLICE("a"), 0, 0};
+  kv_scan_options only_a = {.prefix = SLICE("a")};
   OK(kv_export(db, path, KV_FORMAT_JSON, &only_a, &done, NULL));
   CHECK(done.entries == 1);
   OK(kv_clear(other, NULL));

@@ -95,9 +95,10 @@ static void lengths_beyond_the_limits_are_refused_unread(void) {
   IS(KV_INVALID_ARGUMENT, kv_set_many(db, &pair, HUGE_LEN, NULL));
   kv_change change = {SLICE("k"), {key, HUGE_LEN}, KV_CHANGE_SET, 0, 0};
   IS(KV_VALUE_TOO_LONG, kv_apply(db, &change, 1, NULL));
-  kv_scan_options options = {{key, HUGE_LEN}, 0, 0};
+  kv_slice huge = {key, HUGE_LEN};
+  kv_scan_options ranges[] = {{.prefix = huge}, {.start = huge}, {.end = huge}};
   kv_scan *scan = NULL;
-  IS(KV_KEY_TOO_LONG, kv_scan_open(db, &options, &scan, NULL));
+  for (int at = 0; at < 3; at++) IS(KV_KEY_TOO_LONG, kv_scan_open(db, &ranges[at], &scan, NULL));
   kv_options *store_options = kv_options_new();
   IS(KV_INVALID_ARGUMENT, kv_options_set_listener_queue(store_options, HUGE_LEN));
   OK(kv_options_free(store_options));

@@ -288,7 +288,7 @@ static void a_scan_gives_each_entry_once_and_many_a_call(void) {
     int len = snprintf(key, sizeof key, "%c%03d", n % 2 ? 'a' : 'b', n);
     OK(kv_set(db, key, (size_t)len, key, (size_t)len, NULL));
   }
-  kv_scan_options options = {SLICE("a"), 0, 1};
+  kv_scan_options options = {.prefix = SLICE("a"), .ordered = 1};
   kv_scan *scan = NULL;
   OK(kv_scan_open(db, &options, &scan, NULL));
   const kv_entry *entries;

@@ -176,7 +176,15 @@ static kv_status call(kv_error **error) {
   kv_status status;
   kv_set_options how = {below(5), below(6), below(2) ? below(100) : next(), below(2) * number};
   kv_slice keys[3] = {key, value, bytes()};
-  kv_scan_options which = {key, below(20), below(2)};
+  kv_scan_options which = {
+      .prefix = key,
+      .start = below(2) ? value : (kv_slice){NULL, 0},
+      .end = below(2) ? value : (kv_slice){NULL, 0},
+      .limit = below(20),
+      .ordered = below(2),
+      .reverse = below(2),
+      .snapshot = below(2),
+  };
   unsigned count = below(30) ? below(4) : (unsigned)-1;
   switch (below(41)) {
     case 0: return open_one(error);

@@ -191,8 +191,16 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 				return "late", nil
 			}
 		}
-	case "scan":
-		options := kv.ScanOptions{Prefix: key, Limit: number(args[1]), Ordered: true}
+	case "scan", "range":
+		options := kv.ScanOptions{Prefix: key, Ordered: true}
+		if operation == "scan" {
+			options.Limit = number(args[1])
+		} else {
+			options = kv.ScanOptions{
+				Prefix: key, Start: plain(args[1]), End: plain(args[2]), Limit: number(args[3]),
+				Reverse: strings.Contains(args[4], "reverse"), Snapshot: strings.Contains(args[4], "snapshot"),
+			}
+		}
 		var words []string
 		for entry, err := range db.Scan(options) {
 			if err != nil {
