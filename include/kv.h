@@ -4,7 +4,7 @@
  * written only when a call succeeds. `error` may be NULL; when it is not and the call fails (KV_INVALID_ARGUMENT or
  * higher), a kv_error is stored there, which the caller frees with kv_error_free. What stood there before is not freed.
  *
- * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_clock, kv_error) are valid until their _free or _release. A handle of
+ * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_session, kv_clock, kv_error) are valid until their _free or _release. A handle of
  * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
  *
  * In a forked child every call with a store of the parent gives KV_FORKED.
@@ -165,6 +165,36 @@
 #define KV_CHANGE_DELETE 1
 
 /**
+ * How long a call waits for a key's lock: until it is free, or the store is closed.
+ */
+#define KV_WAIT_FOREVER 18446744073709551615ull
+
+/**
+ * A commit: keeps the lock, also when it fails; the session goes on with what was committed.
+ */
+#define KV_COMMIT_KEEP 1
+
+/**
+ * A commit: keeps lock and edits when it fails.
+ */
+#define KV_COMMIT_KEEP_ON_FAILURE 2
+
+/**
+ * A commit: removes the entry instead.
+ */
+#define KV_COMMIT_DELETE 4
+
+/**
+ * Whole numbers are written as decimal digits.
+ */
+#define KV_NUMBERS_DECIMAL 0
+
+/**
+ * Whole numbers are written as MessagePack has them.
+ */
+#define KV_NUMBERS_MSGPACK 1
+
+/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -264,7 +294,7 @@ typedef enum {
    */
   KV_LOADER_FAILED = 26,
   /**
-   * Another thread is using this cursor.
+   * Another thread is using this cursor or session.
    */
   KV_BUSY = 27,
   /**
@@ -305,6 +335,18 @@ typedef enum {
    */
   KV_TIER = 38,
   /**
+   * Another session has the key, and the time for which this call would wait for it is over.
+   */
+  KV_KEY_LOCKED = 41,
+  /**
+   * The key was changed by somebody else while a session had it, so the session's commit changed nothing.
+   */
+  KV_CONFLICT = 42,
+  /**
+   * The session was committed or rolled back.
+   */
+  KV_SESSION_ENDED = 43,
+  /**
    * A defect of the library: a panic was caught.
    */
   KV_INTERNAL = 99,
@@ -341,7 +383,13 @@ typedef struct kv_pin kv_pin;
 typedef struct kv_scan kv_scan;
 
 /**
- * Where a loader puts the value. Opaque; valid during the loader's call.
+ * An entry that is locked for whoever holds this, with a value and metadata to edit. Opaque; made by kv_get_and_lock,
+ * kv_create_and_lock and kv_create_generated_and_lock.
+ */
+typedef struct kv_session kv_session;
+
+/**
+ * Where a loader or an encoder puts what it brings. Opaque; valid during its call.
  */
 typedef struct kv_sink kv_sink;
 
@@ -456,6 +504,39 @@ typedef struct {
 } kv_change;
 
 /**
+ * How generated keys look. All zero means: decimal digits, as wide as any number will ever need.
+ */
+typedef struct {
+  /**
+   * What stands before the number.
+   */
+  kv_slice prefix;
+  /**
+   * Base of the digits, 2 to 62: 0-9a-z up to 36, 0-9A-Za-z above; 0: 10.
+   */
+  uint32_t base;
+  /**
+   * Digits of the number, 64 at most; 0: as many as the largest number of this base has. Numbers grow by one for each 32 bytes that
+   * the log takes.
+   */
+  uint32_t width;
+} kv_key_options;
+
+/**
+ * What kv_create_and_lock begins with. All zero means: the key must have no value, and the session begins with an empty one.
+ */
+typedef struct {
+  /**
+   * Not 0: a key that has a value is taken as it is.
+   */
+  uint32_t allow_existing;
+  /**
+   * The value of a session of a key that has none.
+   */
+  kv_slice initial;
+} kv_create_options;
+
+/**
  * Functions of a host's runtime that read and make its byte strings, for hosts to which a buffer or an array of addresses is
  * dear; CPython's are named beside each. They are called in the calling thread, in the middle of a read: they must be quick,
  * must not call the store, and must return.
@@ -497,11 +578,64 @@ typedef struct {
 
 /**
  * Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
- * none; anything else, or KV_OK without a kv_sink_write: it failed.
- * Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
+ * none; anything else, or KV_OK without a kv_sink_write: it failed, and kv_sink_fail may say why.
+ * Called without any lock, in the thread that called kv_get_or_load; of kv_get_or_load_with and kv_load_behind perhaps in a
+ * thread of the store. `key` is valid during the call. It may call the store, but for kv_close and kv_db_free,
  * which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
  */
 typedef int32_t (*kv_loader)(void *userdata, const void *key, size_t key_len, kv_sink *value);
+
+/**
+ * How long what a loader brings is kept and when it is loaded anew. All zero means: for the store's default time to live, and
+ * nothing is loaded anew.
+ */
+typedef struct {
+  /**
+   * How long a loaded value lives, in milliseconds; 0: the store's default. After that it is gone: what expired is never served.
+   */
+  uint64_t ttl_ms;
+  /**
+   * For how long of its life a value counts as fresh; 0: always. From then on until its end it is served as it is, while one
+   * thread of the store loads it anew; if that fails it is served on, and tried again a second later at the earliest. Needs a
+   * time to live that is longer.
+   */
+  uint64_t fresh_for_ms;
+  /**
+   * Lets a value be loaded anew before it is stale (without `fresh_for_ms`: before its end), at a moment drawn anew by each
+   * read: earlier by what loads of this store take lately, times this, times -ln of an even draw. 1 is a good value; 0: off.
+   */
+  double early;
+  /**
+   * For how long it is remembered that a loader found nothing; 0: not at all. A change of the key, or one elsewhere that is
+   * heard, ends it. In memory only, of 65,536 keys and 8 MiB of them at most.
+   */
+  uint64_t absent_for_ms;
+  /**
+   * Lets one process of all that share a tier load a key at a time: for how long it holds a lease in Redis; 0: none is taken.
+   * The others wait for the value, for twice this time at most; then they load it too, as they do when Redis cannot be asked.
+   * Without a tier it has no effect.
+   */
+  uint64_t lease_ms;
+} kv_load_options;
+
+/**
+ * Called once when the library needs `userdata` no more. It may call the store, but for kv_close and kv_db_free, which give
+ * KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef void (*kv_release)(void *userdata);
+
+/**
+ * Puts the string for a value, or the value for a string, with kv_sink_write (of no bytes for an empty one), and returns KV_OK;
+ * anything else, or KV_OK without a kv_sink_write: it fails for this value, and kv_sink_fail may say why. Arguments are valid
+ * during the call. Called by threads of the store that send and ask, several at a time perhaps, and by kv_preload; calls into any
+ * store give KV_IN_CALLBACK, and while it runs nothing else is sent. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_encoder)(void *userdata,
+                              const void *key,
+                              size_t key_len,
+                              const void *data,
+                              size_t len,
+                              kv_sink *to);
 
 /**
  * Which entries a scan gives. All zero means: all, in no order.
@@ -880,6 +1014,28 @@ kv_status kv_options_set_listener(kv_options *options,
 kv_status kv_options_set_logger(kv_options *options,
                                 kv_logger logger,
                                 void *userdata);
+
+/**
+ * Appends bytes to what a loader or an encoder brings.
+ *
+ * Parameters: `sink`: what it was given; `data`, `len`.
+ * Ownership: the bytes are copied.
+ * Threads: that of the callback.
+ * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_sink_write(kv_sink *sink, const void *data, size_t len);
+
+/**
+ * Says why a loader or an encoder fails, for the error of those who wait for it and for the logger. It fails by what it returns.
+ *
+ * Parameters: `sink`: what it was given; `reason`, `reason_len`: text, of which what is not UTF-8 is replaced.
+ * Ownership: the text is copied.
+ * Threads: that of the callback.
+ * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_sink_fail(kv_sink *sink,
+                       const char *reason,
+                       size_t reason_len);
 
 /**
  * Opens the store in a directory, or makes one. Everything that was acknowledged before is there; the time it takes grows
@@ -1298,6 +1454,235 @@ kv_status kv_delete_many(const kv_db *db,
 kv_status kv_apply(const kv_db *db, const kv_change *changes, size_t count, kv_error **error);
 
 /**
+ * A key that the store has never given before and that sorts, bytewise, after all that it gave with the same options: also across
+ * reopens, the death of the process and the loss of power, whatever the sync option. Nothing is stored under it; whether somebody
+ * else has set it is for kv_add or kv_create_generated_and_lock to find out. A copy of the store (a backup, a salvaged or imported
+ * one) does not know what the other gives afterwards. Costs 32 bytes of the log.
+ *
+ * Parameters: `db`; `options`: NULL as for all zero; `key`, `key_len`: where the key's address and length are stored; `error`: NULL, or
+ * where a failure is stored.
+ * Ownership: the caller owns the key and frees it with kv_free.
+ * Threads: any.
+ * Errors: KV_INVALID_OPTION for a base out of range, and for a width that the next number does not fit; KV_KEY_TOO_LONG; KV_NO_MEMORY; as
+ * kv_set.
+ */
+kv_status kv_generate_key(const kv_db *db,
+                          const kv_key_options *options,
+                          uint8_t **key,
+                          size_t *key_len,
+                          kv_error **error);
+
+/**
+ * Locks a key that has a value, to edit it. Readers meanwhile see what was committed last, and wait for nothing. Plain writes do not
+ * ask for the lock: a commit after one gives KV_CONFLICT. Sessions get a key in the order in which they ask; a thread that asks for
+ * a key that it has already waits for itself, and so do threads that ask for two keys in different orders.
+ *
+ * Parameters: `db`; `key`, `key_len`; `wait_ms`: for how long another session's lock is waited for, at most; 0: not at all;
+ * KV_WAIT_FOREVER; `session`: where the handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns `*session` and frees it with kv_session_free. It may be kept for long: it pins no memory.
+ * Threads: any. A session belongs to no thread.
+ * Errors: KV_NOT_FOUND: the key has no value, and is not locked; KV_KEY_LOCKED; KV_PINNED when this thread would have to wait and holds
+ * a pin; KV_CLOSED, also while it waits; as kv_get_owned.
+ */
+kv_status kv_get_and_lock(const kv_db *db,
+                          const void *key,
+                          size_t key_len,
+                          uint64_t wait_ms,
+                          kv_session **session,
+                          kv_error **error);
+
+/**
+ * Locks a key that has no value, to make one, which is there when it is committed. See kv_get_and_lock.
+ *
+ * Parameters: `db`; `key`, `key_len`; `wait_ms`: as kv_get_and_lock; `options`: NULL as for all zero; `session`: where the handle is
+ * stored; `error`: NULL, or where a failure is stored.
+ * Ownership: as kv_get_and_lock. The initial value is copied.
+ * Threads: any.
+ * Errors: KV_NOT_MET: the key has a value, and is not locked; KV_READ_ONLY; as kv_get_and_lock.
+ */
+kv_status kv_create_and_lock(const kv_db *db,
+                             const void *key,
+                             size_t key_len,
+                             uint64_t wait_ms,
+                             const kv_create_options *options,
+                             kv_session **session,
+                             kv_error **error);
+
+/**
+ * Locks a key that kv_generate_key gives and that has no value, to make one. It waits for nobody: a key that has a value, or that another
+ * session has, is passed over.
+ *
+ * Parameters: `db`; `options`: of the key; NULL as for all zero; `initial`, `initial_len`: the value that the session begins with;
+ * `session`: where the handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: as kv_get_and_lock. Options and value are copied.
+ * Threads: any.
+ * Errors: as kv_generate_key and kv_get_owned.
+ */
+kv_status kv_create_generated_and_lock(const kv_db *db,
+                                       const kv_key_options *options,
+                                       const void *initial,
+                                       size_t initial_len,
+                                       kv_session **session,
+                                       kv_error **error);
+
+/**
+ * The key that a session has locked.
+ *
+ * Parameters: `session`; `key`, `key_len`: where its address and length are stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the bytes belong to the session, and are valid until it ends.
+ * Threads: any, one at a time.
+ * Errors: KV_SESSION_ENDED; KV_BUSY when another thread is using the session; KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK
+ * in a logger.
+ */
+kv_status kv_session_key(const kv_session *session,
+                         const uint8_t **key,
+                         size_t *key_len,
+                         kv_error **error);
+
+/**
+ * The version of the entry that a session's edits began from; 0: the key had no value.
+ *
+ * Parameters: `session`; `version`: where it is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_version(const kv_session *session, uint64_t *version, kv_error **error);
+
+/**
+ * The value of a session's entry, as it was edited so far.
+ *
+ * Parameters: `session`; `value`, `value_len`: where its address and length are stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the bytes belong to the session, and are valid until kv_session_set_value, kv_session_reload, or its end.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_value(const kv_session *session,
+                           const uint8_t **value,
+                           size_t *value_len,
+                           kv_error **error);
+
+/**
+ * Replaces the value of a session's entry, for its commit.
+ *
+ * Parameters: `session`; `value`, `value_len`; `error`: NULL, or where a failure is stored.
+ * Ownership: the value is copied.
+ * Threads: any, one at a time.
+ * Errors: KV_VALUE_TOO_LONG beyond any store's limit; the commit looks at this store's; as kv_session_key.
+ */
+kv_status kv_session_set_value(kv_session *session, const void *value, size_t value_len, kv_error **error);
+
+/**
+ * The metadata of a session's entry, as it was edited so far.
+ *
+ * Parameters: `session`; `pairs`, `count`: where the address of an array of names (`key`) and what they hold (`value`) and its length
+ * are stored, in bytewise order of the names, which are UTF-8; `error`: NULL, or where a failure is stored.
+ * Ownership: the array and all that it leads to are one piece of memory, which the caller owns and frees with one kv_free.
+ * Threads: any, one at a time.
+ * Errors: KV_NO_MEMORY; as kv_session_key.
+ */
+kv_status kv_session_metadata(const kv_session *session,
+                              kv_pair **pairs,
+                              size_t *count,
+                              kv_error **error);
+
+/**
+ * Replaces all metadata of a session's entry, for its commit. It is stored with the value, in one record, and counts for the longest
+ * value. A plain write drops it, as an increment does; a change of the expiry keeps it. Redis gets the value alone.
+ *
+ * Parameters: `session`; `pairs`, `count`: names (`key`, UTF-8, at most 65,535 bytes) and what they hold (`value`); of a name that comes
+ * twice the last counts; `error`: NULL, or where a failure is stored.
+ * Ownership: names and values are copied.
+ * Threads: any, one at a time.
+ * Errors: KV_INVALID_ARGUMENT too for a name that is not UTF-8; KV_KEY_TOO_LONG, KV_VALUE_TOO_LONG; as kv_session_key.
+ */
+kv_status kv_session_set_metadata(kv_session *session,
+                                  const kv_pair *pairs,
+                                  size_t count,
+                                  kv_error **error);
+
+/**
+ * Says when a session's entry expires once it is committed. Without this: when it would have; a new one after the store's default.
+ *
+ * Parameters: `session`; `kind`: KV_EXPIRE_DEFAULT, _NEVER, _AFTER, _AT or _KEEP; `ms`: for KV_EXPIRE_AFTER and KV_EXPIRE_AT;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_INVALID_ARGUMENT too for another kind; as kv_session_key.
+ */
+kv_status kv_session_set_expiry(kv_session *session,
+                                uint32_t kind,
+                                uint64_t ms,
+                                kv_error **error);
+
+/**
+ * Makes a session's edits visible, all at once, and gives up the lock: any further call with the session but kv_session_free gives
+ * KV_SESSION_ENDED. As durable as the store's sync option says.
+ *
+ * Parameters: `session`; `options`: 0, or KV_COMMIT_KEEP, KV_COMMIT_KEEP_ON_FAILURE and KV_COMMIT_DELETE, added; `version`: NULL, or where
+ * the new version is stored; 0 for an entry that was removed; `error`: NULL, or where a failure is stored.
+ * Ownership: the handle stays the caller's; kv_session_free frees it.
+ * Threads: any, one at a time.
+ * Errors: KV_CONFLICT when somebody else has changed the entry, its expiry included, or when it has expired: nothing was changed;
+ * KV_VALUE_TOO_LONG for value and metadata together; KV_SESSION_ENDED, KV_BUSY; as kv_set. Unless an option keeps them, edits and lock
+ * are gone after a failure, but for KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_BUSY and KV_IN_CALLBACK.
+ */
+kv_status kv_session_commit(kv_session *session,
+                            uint32_t options,
+                            uint64_t *version,
+                            kv_error **error);
+
+/**
+ * Gives up a session's edits and reads the entry anew: after KV_CONFLICT, the next commit replaces what stands there now. The lock stays.
+ *
+ * Parameters: `session`; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_CORRUPT, KV_CLOSED, KV_FORKED; as kv_session_key.
+ */
+kv_status kv_session_reload(kv_session *session,
+                            kv_error **error);
+
+/**
+ * Gives up a session's edits and its lock: any further call with the session but kv_session_free gives KV_SESSION_ENDED.
+ *
+ * Parameters: `session`; `error`: NULL, or where a failure is stored.
+ * Ownership: the handle stays the caller's; kv_session_free frees it.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_rollback(kv_session *session,
+                              kv_error **error);
+
+/**
+ * Frees a session's handle. One that was not committed is rolled back.
+ *
+ * Parameters: `session`, or NULL: then nothing happens.
+ * Ownership: `session`, and what it gave to look at, are gone afterwards.
+ * Threads: any, but no other may be using `session`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_session_free(kv_session *session);
+
+/**
+ * A copy of a key's value, with its metadata, as one commit left them.
+ *
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`: where the copy's address and length are stored; `pairs`, `count`: where those
+ * of the metadata are, as kv_session_metadata; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns both and frees each with kv_free. Neither is NULL.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: as kv_get_owned.
+ */
+kv_status kv_get_with_metadata(const kv_db *db,
+                               const void *key,
+                               size_t key_len,
+                               uint8_t **value,
+                               size_t *value_len,
+                               kv_pair **pairs,
+                               size_t *count,
+                               kv_error **error);
+
+/**
  * The value of a key as an object of the host.
  *
  * Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
@@ -1331,16 +1716,6 @@ kv_status kv_get_many_made(const kv_db *db,
                            kv_error **error);
 
 /**
- * Appends bytes to the value that a loader brings.
- *
- * Parameters: `sink`: what the loader was given; `data`, `len`.
- * Ownership: the bytes are copied.
- * Threads: the loader's.
- * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
- */
-kv_status kv_sink_write(kv_sink *sink, const void *data, size_t len);
-
-/**
  * The value of a key; where it has none, what a loader brings, which is then set. One loader runs for a key at a time; others
  * that ask wait for its outcome. A value that was loaded while the key was changed is returned but not set.
  *
@@ -1361,6 +1736,93 @@ kv_status kv_get_or_load(const kv_db *db,
                          uint8_t **value,
                          size_t *value_len,
                          kv_error **error);
+
+/**
+ * The value of a key; where it has none, what a loader brings, as kv_get_or_load; and what stands there is loaded anew before
+ * it ends, in a thread of the store, as `options` say: then `loader` is called after this call has returned. At most four run
+ * so at once, one a key; what one fails with is told the logger and leaves what stands there. One that finds nothing then
+ * removes the entry. kv_close waits for those that run, and releases those that wait.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `loader`, not NULL; `userdata`: passed to it as it is;
+ * `release`: NULL, or what is called with `userdata`; `value`, `value_len`: where the copy's address and length are stored;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free. `userdata` is the library's until `release` is called, which it is
+ * exactly once, whatever this call returns: before it returns, or later in a thread of the store, or in that of kv_close; never after
+ * kv_close has returned.
+ * Threads: any; `loader` is called in this thread or in one of the store; see kv_loader.
+ * Errors: KV_NOT_FOUND when the loader found nothing, now or lately; KV_INVALID_OPTION for options that cannot work; as
+ * kv_get_or_load.
+ */
+kv_status kv_get_or_load_with(const kv_db *db,
+                              const void *key,
+                              size_t key_len,
+                              const kv_load_options *options,
+                              kv_loader loader,
+                              void *userdata,
+                              kv_release release,
+                              uint8_t **value,
+                              size_t *value_len,
+                              kv_error **error);
+
+/**
+ * What kv_get_or_load_with would give without calling its loader, for hosts to which it is dear to hand one over.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `value`, `value_len`: where the copy's address and length are
+ * stored; `is_due`: where 1 is stored if the value is to be loaded anew (kv_load_behind), else 0; `error`: NULL, or where a failure
+ * is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free.
+ * Threads: any. Never waits: a tier is not asked.
+ * Errors: KV_NOT_FOUND when it is remembered that a loader found nothing; KV_NOT_MET when nothing is here: kv_get_or_load_with;
+ * KV_INVALID_OPTION for options that cannot work; as kv_get_owned.
+ */
+kv_status kv_get_loaded(const kv_db *db,
+                        const void *key,
+                        size_t key_len,
+                        const kv_load_options *options,
+                        uint8_t **value,
+                        size_t *value_len,
+                        uint32_t *is_due,
+                        kv_error **error);
+
+/**
+ * Has the value of a key loaded anew by a thread of the store, as kv_get_or_load_with does with one that is due. Nothing
+ * happens where the key has no value, a loader for it waits or runs already, one has failed lately, or too many wait.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `loader`, not NULL; `userdata`: passed to it as it is;
+ * `release`: NULL, or what is called with `userdata`; `error`: NULL, or where a failure is stored.
+ * Ownership: of `userdata` as kv_get_or_load_with.
+ * Threads: any. Never waits; `loader` is called in a thread of the store; see kv_loader.
+ * Errors: KV_INVALID_OPTION for options that cannot work; as kv_get.
+ */
+kv_status kv_load_behind(const kv_db *db,
+                         const void *key,
+                         size_t key_len,
+                         const kv_load_options *options,
+                         kv_loader loader,
+                         void *userdata,
+                         kv_release release,
+                         kv_error **error);
+
+/**
+ * Lets functions say what stands in Redis for a value, in place of the option tier_encoder. All stores that share a prefix need
+ * the same. A value that `encode` fails for stands here alone: the logger is told, and its key is removed there. What `decode`
+ * fails for is no value: its reader gets KV_TIER with the reason.
+ *
+ * Parameters: `options`; `encode`, not NULL: puts the string for a value; `decode`, not NULL: puts the value for a string, which
+ * means the same as what `encode` was given; `numbers`: KV_NUMBERS_DECIMAL or KV_NUMBERS_MSGPACK: how values that are whole numbers
+ * are written, for kv_increment and kv_increment_shared; `userdata`: passed to both as it is; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned, and each
+ * kv_preload that ran then.
+ * Threads: see kv_encoder.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE; KV_INVALID_OPTION of a library that was built without the tier.
+ */
+kv_status kv_options_set_tier_encoder(kv_options *options,
+                                      kv_encoder encode,
+                                      kv_encoder decode,
+                                      uint32_t numbers,
+                                      void *userdata,
+                                      kv_error **error);
 
 /**
  * Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is

@@ -134,6 +134,12 @@ pub enum Error {
         /// What the loader reported.
         reason: String,
     },
+    /// Another session has the key, and the time for which this call would wait for it is over.
+    #[error("another session has the key")]
+    KeyLocked,
+    /// The key was written or removed by somebody else while a session had it, so the session's commit changed nothing.
+    #[error("the key was changed since the session read it")]
+    Conflict,
     /// Redis could not be asked, or did not acknowledge in time. A change that was made with a tier stands locally all the
     /// same, and is sent when Redis answers; unless the reason says that it was refused.
     #[cfg(feature = "redis")]

@@ -20,6 +20,11 @@ extern crate scheduled_std as std;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// As is the page's of sessions.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sessions.md")]
+struct Sessions;
+
 mod backup;
 pub mod clock;
 mod compaction;
@@ -35,6 +40,7 @@ mod index;
 mod io;
 pub mod limits;
 mod loads;
+mod locks;
 mod log;
 mod maintenance;
 mod options;
@@ -59,14 +65,16 @@ pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "redis")]
 pub use db::Preloaded;
 pub use db::{
-    salvage, verify, Batch, Condition, Db, Entry, Expiry, LoadOptions, Pin, Report, Salvaged, Scan,
-    ScanOptions, SetOptions, Stats, Ttl, Value,
+    salvage, verify, Batch, Condition, CreateOptions, Db, Entry, Expiry, KeyOptions, LoadOptions, Pin,
+    Report, Salvaged, Scan, ScanOptions, Session, SetOptions, Stats, Ttl, Uncommitted, Value,
 };
 pub use error::{Error, Result};
 pub use events::{Cause, Event};
+pub use locks::Wait;
 pub use log::Sync;
 pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
 pub use options_text::OPTIONS;
+pub use record::Metadata;
 pub use recovery::Damage;
 #[cfg(feature = "redis")]
 pub use tier::TierStats;

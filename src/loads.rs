@@ -5,6 +5,7 @@ mod refreshes;
 
 pub(crate) use refreshes::Refreshes;
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use absences::Absences;
 use std::collections::HashMap;
@@ -14,8 +15,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Loads in flight.
-#[derive(Default)]
 pub(crate) struct Loads {
+    /// Without the ratchet (I15), so what is over by it is over.
+    clock: Arc<dyn Clock>,
     /// How many, and one more while absences are remembered: one load of this is all that writers pay.
     count: AtomicUsize,
     flights: Mutex<Flights>,
@@ -102,6 +104,17 @@ struct Outcome {
 }
 
 impl Loads {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Loads {
+        Loads {
+            clock,
+            count: AtomicUsize::default(),
+            flights: Mutex::default(),
+            landed: Condvar::default(),
+            cost_us: AtomicU64::default(),
+            draws: AtomicU64::default(),
+        }
+    }
+
     fn flights(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,7 +227,13 @@ impl Loads {
             return false;
         }
         let mut flights = self.flights();
-        self.change_absences(&mut flights, |absences| absences.forget(key));
+        if !flights.absences.is_empty() {
+            self.change_absences(&mut flights, |absences| {
+                absences.forget(key);
+                // Once none is left, changes are free of this lock again.
+                absences.drop_ended(self.clock.unix_ms());
+            });
+        }
         let answer = flights.answers.get_mut(key).map(|(_, overtaken)| overtaken.note(is_here));
         let flight = flights.by_key.get_mut(key).map(|flight| flight.overtaken.note(is_here));
         answer.or(flight).is_some()
@@ -380,10 +399,38 @@ pub(crate) fn loader_error(reason: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn changes_take_no_lock_once_no_absence_is_left() {
+        let clock = Arc::new(ManualClock::new(1000));
+        let loads = Loads::new(clock.clone());
+        for n in 0..1000u64 {
+            let key = n.to_be_bytes();
+            loads
+                .fly(
+                    &key,
+                    || Ok(()),
+                    || {
+                        loads.remember_absent(&key, 2000, 1000);
+                        Ok(None)
+                    },
+                )
+                .unwrap();
+        }
+        let is_free = || loads.count.load(Ordering::SeqCst) == 0;
+        loads.note(b"other");
+        assert!(!is_free() && loads.is_known_absent(&0u64.to_be_bytes(), 1999));
+        clock.set(2000);
+        for _ in 0..1000 {
+            loads.note(b"other");
+        }
+        assert!(is_free());
+    }
 
     #[test]
     fn loads_come_earlier_by_a_draw_whose_mean_is_what_a_load_takes() {
-        let loads = Loads::default();
+        let loads = Loads::new(Arc::new(ManualClock::new(0)));
         assert_eq!(loads.draw_early_ms(1e9), 0, "nothing was loaded yet");
         for _ in 0..100 {
             loads.note_cost(Duration::from_secs(1));

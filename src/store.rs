@@ -1,6 +1,7 @@
 //! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
+mod numbers;
 #[cfg(feature = "redis")]
 mod outbox;
 
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Record, Records};
 use crate::loads::Loads;
+use crate::locks::Locks;
 use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::reclaim::{Grace, Protected};
@@ -37,6 +39,7 @@ pub(crate) struct Store {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) loads: Loads,
+    pub(crate) locks: Locks,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
@@ -190,7 +193,8 @@ impl Store {
             stored_time_ms: Arc::default(),
             counters: Counters::default(),
             events,
-            loads: Loads::default(),
+            loads: Loads::new(Arc::clone(&options.clock)),
+            locks: Locks::default(),
             options,
             read_only: None,
             #[cfg(feature = "redis")]
@@ -395,7 +399,7 @@ impl Store {
         }
     }
 
-    /// The value of a record, decompressed.
+    /// The value of a record: decompressed, without its metadata.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for one that is not what was written: the open may have left it unread.
@@ -403,16 +407,16 @@ impl Store {
     pub(crate) fn value_of<'g>(&self, address: Address, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
         let (segment, view) = record;
         segment.check_unread(address.offset_bytes())?;
-        // Plain values are the common case: no detour through the decompressor.
-        if view.word.flags() & flags::ZSTD == 0 {
+        // Plain values are the common case: no detour.
+        if view.word.flags() & flags::WRAPPED == 0 {
             return Ok(Cow::Borrowed(view.value));
         }
-        self.decompressed(segment, address.offset_bytes())
+        self.unwrapped(segment, address.offset_bytes())
     }
 
     // Given a place and not the record, as `Segment::check`.
     #[inline(never)]
-    fn decompressed<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
+    fn unwrapped<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
         let Some(view) = segment.view(offset) else { return Ok(Cow::Borrowed(&[])) };
         restore(view.word.flags(), view.value, self.options.value_bytes_max as usize).map_err(|fault| {
             let reason = format!("key of {} bytes: {fault}", view.key.len());

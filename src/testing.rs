@@ -120,6 +120,12 @@ pub fn loads_under_way(db: &crate::db::Db) -> (usize, usize) {
     db.loads_under_way()
 }
 
+/// Keys that sessions have locked just now, and threads that wait for one of them.
+#[cfg(any(test, feature = "testing"))]
+pub fn sessions_under_way(db: &crate::db::Db) -> (usize, usize) {
+    db.sessions_under_way()
+}
+
 #[cfg(any(test, feature = "testing"))]
 pub use on_disk::*;
 

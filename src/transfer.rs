@@ -1,14 +1,17 @@
 //! Export and import: entries as text.
 //!
 //! NDJSON has one object a line, `{"key":"…","value":"…","expires_at_ms":…}`; a key or value that is not UTF-8 stands in
-//! Base64 under `key_base64` or `value_base64`. The JSON form is one object of keys and values, for people: expiries are not in
+//! Base64 under `key_base64` or `value_base64`. Metadata is an object of names and values under `metadata`, values that are not
+//! UTF-8 under `metadata_base64`. The JSON form is one object of keys and values, for people: expiries and metadata are not in
 //! it, and bytes that are not UTF-8 cannot be.
 
 use crate::db::{Batch, Db, Expiry, ScanOptions};
 use crate::error::{Error, Result};
+use crate::record::Metadata;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -54,6 +57,10 @@ struct Line {
     value_base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata_base64: BTreeMap<String, String>,
 }
 
 /// Bytes as text where they are UTF-8, else in Base64.
@@ -71,6 +78,32 @@ fn bytes_of(name: &str, text: Option<String>, base64: Option<String>) -> Result<
         (Some(_), Some(_)) => Err(format!("both {name} and {name}_base64")),
         (None, None) => Err(format!("no {name}")),
     }
+}
+
+/// Pairs whose values are text, and the others with theirs in Base64.
+fn texts_and_base64(metadata: Metadata) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let (mut texts, mut base64s) = (BTreeMap::new(), BTreeMap::new());
+    for (name, value) in metadata {
+        match text_or_base64(value) {
+            (Some(text), _) => texts.insert(name, text),
+            (None, base64) => base64s.insert(name, base64.unwrap_or_default()),
+        };
+    }
+    (texts, base64s)
+}
+
+fn metadata_of(
+    texts: BTreeMap<String, String>,
+    base64s: BTreeMap<String, String>,
+) -> Result<Metadata, String> {
+    let mut metadata: Metadata = texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+    for (name, base64) in base64s {
+        let value = BASE64_STANDARD.decode(base64).map_err(|e| format!("metadata_base64, {name}: {e}"))?;
+        if metadata.insert(name.clone(), value).is_some() {
+            return Err(format!("{name} stands in both metadata and metadata_base64"));
+        }
+    }
+    Ok(metadata)
 }
 
 fn write_error(error: impl Into<std::io::Error>) -> Error {
@@ -101,7 +134,16 @@ impl Db {
                     let (key, key_base64) = text_or_base64(entry.key);
                     let (value, value_base64) = text_or_base64(entry.value);
                     let expires_at_ms = entry.expires_at_ms;
-                    let line = Line { key, key_base64, value, value_base64, expires_at_ms };
+                    let (metadata, metadata_base64) = texts_and_base64(entry.metadata);
+                    let line = Line {
+                        key,
+                        key_base64,
+                        value,
+                        value_base64,
+                        expires_at_ms,
+                        metadata,
+                        metadata_base64,
+                    };
                     serde_json::to_writer(&mut to, &line).map_err(write_error)?;
                     to.write_all(b"\n").map_err(write_error)?;
                 }
@@ -175,7 +217,8 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
             let entry: Line = serde_json::from_slice(&line).map_err(|e| refuse(e.to_string()))?;
             let key = bytes_of("key", entry.key, entry.key_base64).map_err(refuse)?;
             let value = bytes_of("value", entry.value, entry.value_base64).map_err(refuse)?;
-            self.put(key, value, entry.expires_at_ms)?;
+            let metadata = metadata_of(entry.metadata, entry.metadata_base64).map_err(refuse)?;
+            self.put(key, value, entry.expires_at_ms, metadata)?;
         }
         Ok(())
     }
@@ -193,7 +236,13 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
         }
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, expires_at_ms: Option<u64>) -> Result<()> {
+    fn put(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        expires_at_ms: Option<u64>,
+        metadata: Metadata,
+    ) -> Result<()> {
         let at_ms = expires_at_ms.unwrap_or(u64::MAX);
         if self.db.now_ms() >= at_ms {
             self.pending.expired += 1;
@@ -205,7 +254,7 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
             Some(ms) => Expiry::At(UNIX_EPOCH + Duration::from_millis(ms)),
             None => Expiry::Never,
         };
-        self.batch.set_expiring(key, value, expiry);
+        self.batch.set_whole(key, value, expiry, metadata);
         let bytes = self.pending.bytes - self.done.bytes;
         if self.batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES as u64 {
             self.apply()?;
@@ -250,7 +299,8 @@ impl<'de, P: FnMut(&Transferred)> Visitor<'de> for Object<'_, '_, P> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            if let Err(error) = self.importer.put(key.into_bytes(), value.into_bytes(), None) {
+            let put = self.importer.put(key.into_bytes(), value.into_bytes(), None, Metadata::new());
+            if let Err(error) = put {
                 *self.failed = Some(error);
                 return Err(serde::de::Error::custom("the store refused an entry"));
             }
@@ -269,12 +319,16 @@ mod tests {
         db.set(b"text", "käse\n\"".as_bytes()).unwrap();
         db.set(&[0xff, 0], &[0, 0xfe]).unwrap();
         db.set_with(b"t", b"", crate::SetOptions::new().ttl(Duration::from_secs(3600))).unwrap();
+        let mut session = db.get_and_lock(b"text", crate::Wait::No).unwrap().unwrap();
+        let metadata = [("text".into(), b"plain".to_vec()), ("bytes".into(), vec![0xff])];
+        session.metadata_mut().extend(metadata);
+        session.commit().unwrap();
         let mut text = Vec::new();
         assert_eq!(db.export(&mut text, Format::Ndjson, ScanOptions::new()).unwrap().entries, 3);
         let other = Db::in_memory().unwrap();
         other.import(&text[..], Format::Ndjson, |_| ()).unwrap();
         for key in [&b"text"[..], &[0xff, 0], b"t"] {
-            assert_eq!(db.get(key).unwrap(), other.get(key).unwrap());
+            assert_eq!(db.get_with_metadata(key).unwrap(), other.get_with_metadata(key).unwrap());
         }
         let expiry = |db: &Db| db.pin().unwrap().get(b"t").unwrap().unwrap().expires_at_ms();
         assert_eq!(expiry(&db), expiry(&other));
@@ -298,6 +352,9 @@ mod tests {
         let text = b"{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\"}\n";
         let error = db.import(&text[..], Format::Ndjson, |_| ()).unwrap_err();
         assert!(matches!(&error, Error::Import { line: 3, reason } if reason == "no value"), "{error}");
+        let text = br#"{"key":"a","value":"1","metadata":{"n":"1"},"metadata_base64":{"n":"MQ=="}}"#;
+        let error = db.import(&text[..], Format::Ndjson, |_| ()).unwrap_err();
+        assert!(error.to_string().contains("n stands in both"), "{error}");
         let error = db.import(&b"{\"a\": \"1\",\n \"b\": }"[..], Format::Json, |_| ()).unwrap_err();
         assert!(matches!(error, Error::Import { line: 2, .. }), "{error}");
     }

@@ -1,12 +1,15 @@
 //! The conformance script (tests/conformance), as Rust executes it. `conformance FILE DIR [LINE CLOCK_MS]` runs one file;
 //! without a file, as `cargo test` calls it, all of them.
 
-use kv::{Batch, Condition, Db, Error, Expiry, Format, ManualClock, Options, ScanOptions, SetOptions, Ttl};
+use kv::{
+    Batch, Condition, CreateOptions, Db, Error, Expiry, Format, KeyOptions, LoadOptions, ManualClock,
+    Metadata, Options, ScanOptions, Session, SetOptions, Ttl, Wait,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const CLOCK_MS: u64 = 1_000_000_000_000;
 
@@ -88,6 +91,24 @@ fn expiry(word: &str) -> Expiry {
     }
 }
 
+fn load_options(words: &[&str]) -> LoadOptions {
+    words.iter().fold(LoadOptions::new(), |options, word| {
+        let (name, figure) = word.split_once(':').unwrap_or_else(|| panic!("{word} is no option"));
+        let time = || Duration::from_millis(number(figure));
+        match name {
+            "ttl" => options.ttl(time()),
+            "fresh_for" => options.fresh_for(time()),
+            "early" => options.early(number(figure)),
+            "absent_for" => options.absent_for(time()),
+            #[cfg(feature = "redis")]
+            "lease" => options.lease(time()),
+            #[cfg(not(feature = "redis"))]
+            "lease" => options,
+            _ => panic!("{word} is no option"),
+        }
+    })
+}
+
 fn format(word: &str) -> Format {
     match word {
         "ndjson" => Format::Ndjson,
@@ -111,12 +132,20 @@ fn status(error: &Error) -> &'static str {
         Error::Loader { .. } => "loader_failed",
         Error::NotText { .. } => "not_text",
         Error::Import { .. } => "bad_import",
+        Error::KeyLocked => "key_locked",
+        Error::Conflict => "conflict",
         _ => "of another kind",
     }
 }
 
 fn found(value: Option<impl AsRef<[u8]>>) -> String {
     value.map_or("absent".to_owned(), |value| word(value.as_ref()))
+}
+
+/// A value and its metadata.
+fn whole(value: &[u8], metadata: &Metadata) -> String {
+    let pairs = metadata.iter().map(|(name, held)| format!("{}={}", word(name.as_bytes()), word(held)));
+    std::iter::once(word(value)).chain(pairs).collect::<Vec<_>>().join(" ")
 }
 
 fn list(words: Vec<String>) -> String {
@@ -144,6 +173,9 @@ struct Case {
     clock: Arc<ManualClock>,
     db: Option<Db>,
     versions: HashMap<String, u64>,
+    session: Option<Session>,
+    /// The last generated key.
+    generated: Vec<u8>,
 }
 
 impl Runner {
@@ -221,7 +253,15 @@ impl Runner {
 impl Case {
     fn new(path: PathBuf, clock_ms: u64) -> Case {
         let clock = Arc::new(ManualClock::new(clock_ms));
-        Case { path, settings: Vec::new(), clock, db: None, versions: HashMap::new() }
+        Case {
+            path,
+            settings: Vec::new(),
+            clock,
+            db: None,
+            versions: HashMap::new(),
+            session: None,
+            generated: Vec::new(),
+        }
     }
 
     fn open(&self, is_on_disk: bool) -> Result<Db, Error> {
@@ -277,9 +317,81 @@ impl Case {
                 }
                 None => "absent".to_owned(),
             },
+            ["lock", key] => {
+                let locked = self.db().get_and_lock(&bytes(key), Wait::No)?;
+                self.take_over(locked, "absent")
+            }
+            ["create", key, value, which] => {
+                let options = CreateOptions::new().initial(bytes(value)).allow_existing(which == "any");
+                let locked = self.db().create_and_lock(&bytes(key), Wait::No, options)?;
+                self.take_over(locked, "not_met")
+            }
+            ["session" | "edit" | "commit" | "reload" | "rollback", ..] => self.use_session(words)?,
+            ["generate", prefix, base, width] => {
+                let prefix = bytes(prefix);
+                let options =
+                    KeyOptions::new().prefix(prefix.clone()).base(number(base)).width(number(width));
+                let key = self.db().generate_key(&options)?;
+                let is_later = key.starts_with(&prefix) && key > self.generated;
+                self.generated = key;
+                if is_later { "later" } else { "earlier" }.to_owned()
+            }
             _ => self.operate(words)?,
         };
         Ok(answer)
+    }
+
+    fn take_over(&mut self, locked: Option<Session>, without: &str) -> String {
+        match locked {
+            Some(session) => {
+                self.session = Some(session);
+                "ok".to_owned()
+            }
+            None => without.to_owned(),
+        }
+    }
+
+    fn use_session(&mut self, words: &[&str]) -> Result<String, Error> {
+        // What does not compile in Rust is this status elsewhere.
+        let Some(mut session) = self.session.take() else { return Ok("error session_ended".to_owned()) };
+        match *words {
+            ["session"] => {
+                let whole = whole(session.value(), session.metadata());
+                self.session = Some(session);
+                return Ok(whole);
+            }
+            ["edit", value, ref pairs @ ..] => {
+                *session.value_mut() = bytes(value);
+                let pairs = pairs.iter().map(|pair| pair.split_once('=').expect("NAME=HELD"));
+                let text = |name| String::from_utf8(bytes(name)).expect("a name is text");
+                *session.metadata_mut() = pairs.map(|(name, held)| (text(name), bytes(held))).collect();
+                self.session = Some(session);
+            }
+            ["commit", when, how] => {
+                session.set_expiry(expiry(when));
+                session.delete_on_commit(how == "delete");
+                match how {
+                    "keep" => {
+                        let committed = session.commit_and_keep();
+                        self.session = Some(session);
+                        committed?;
+                    }
+                    "keep_on_failure" => {
+                        if let Err(failed) = session.commit_or_keep() {
+                            self.session = Some(failed.session);
+                            return Err(failed.error);
+                        }
+                    }
+                    _ => drop(session.commit()?),
+                }
+            }
+            ["reload"] => {
+                session.reload()?;
+                self.session = Some(session);
+            }
+            _ => session.rollback(),
+        }
+        Ok("ok".to_owned())
     }
 
     fn db(&self) -> &Db {
@@ -307,6 +419,10 @@ impl Case {
                 value => found(value),
             },
             ["get_pinned", key] => found(db.pin()?.get(&bytes(key))?.as_deref()),
+            ["get_with_metadata", key] => match db.get_with_metadata(&bytes(key))? {
+                Some((value, metadata)) => whole(&value, &metadata),
+                None => "absent".to_owned(),
+            },
             ["contains", key] => db.contains(&bytes(key))?.to_string(),
             ["ttl", key] => match db.ttl(&bytes(key))? {
                 None => "absent".to_owned(),
@@ -367,6 +483,24 @@ impl Case {
                     "-" => Ok(None),
                     loaded => Ok(Some(bytes(loaded))),
                 })?)
+            }
+            ["get_or_load_with", key, loaded, ref options @ ..] => {
+                let loaded = loaded.to_owned();
+                found(db.get_or_load_with(&bytes(key), load_options(options), move || match &*loaded {
+                    "!" => Err("it fails"),
+                    "-" => Ok(None),
+                    loaded => Ok(Some(bytes(loaded))),
+                })?)
+            }
+            ["await", key, answer] => {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                loop {
+                    match found(db.get(&bytes(key))?) == answer {
+                        true => break "ok".to_owned(),
+                        false if Instant::now() > deadline => break "late".to_owned(),
+                        false => std::thread::sleep(Duration::from_millis(1)),
+                    }
+                }
             }
             ["scan", prefix, limit] => {
                 let limit = if limit == "0" { usize::MAX } else { number(limit) };

@@ -2,14 +2,14 @@
 
 #![cfg(feature = "zstd")]
 
-use kv::{Batch, Compression, Db, ManualClock, Options, SetOptions, Sync};
+use kv::{Batch, Compression, CreateOptions, Db, ManualClock, Metadata, Options, SetOptions, Sync, Wait};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+type Entries = BTreeMap<Vec<u8>, (Vec<u8>, Metadata)>;
 
 /// The page's reader. Damage is a panic: these tests' stores have none but what the page calls gaps.
 mod reader {
@@ -20,6 +20,7 @@ mod reader {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     const COMMITTED: u8 = 0xf0;
     const IN_BATCH: u8 = 1 << 2;
+    const METADATA: u8 = 1 << 6;
 
     fn u32_at(bytes: &[u8], at: usize) -> u32 {
         u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
@@ -225,7 +226,7 @@ mod reader {
         let key_len = usize::from(u16::from_le_bytes([header[8], header[9]]));
         let key_end = HEADER_BYTES + key_len;
         let end = key_end + u32_at(header, 12) as usize;
-        let is_known = (1..=5).contains(&kind) && flags < 64 && [0x0f, 0xf0, 0xff].contains(&state);
+        let is_known = (1..=5).contains(&kind) && flags < 128 && [0x0f, 0xf0, 0xff].contains(&state);
         let checked_end = if kind == 5 { HEADER_BYTES } else { end };
         let checked = bytes.get(8..checked_end)?;
         if !is_known || u32_at(header, 0) != crc(&[salt, &header[4..7], checked]) {
@@ -243,13 +244,28 @@ mod reader {
         })
     }
 
-    fn plain_value(record: &Record<'_>) -> Vec<u8> {
-        if record.flags & 1 == 0 {
-            return record.value.to_vec();
+    /// Value and metadata.
+    fn content(record: &Record<'_>) -> (Vec<u8>, Metadata) {
+        let (mut value, mut metadata) = (record.value, Metadata::new());
+        if record.flags & METADATA != 0 {
+            let (rest, len) = value.split_at(value.len() - 4);
+            let mut pairs;
+            (value, pairs) = rest.split_at(rest.len() - u32_at(len, 0) as usize);
+            while !pairs.is_empty() {
+                let name_len = usize::from(u16::from_le_bytes([pairs[0], pairs[1]]));
+                let (head, rest) = pairs.split_at(6);
+                let (name, rest) = rest.split_at(name_len);
+                let (held, rest) = rest.split_at(u32_at(head, 2) as usize);
+                metadata.insert(String::from_utf8(name.to_vec()).unwrap(), held.to_vec());
+                pairs = rest;
+            }
         }
-        let plain = zstd::decode_all(&record.value[4..]).unwrap();
-        assert_eq!(plain.len(), u32_at(record.value, 0) as usize);
-        plain
+        if record.flags & 1 == 0 {
+            return (value.to_vec(), metadata);
+        }
+        let plain = zstd::decode_all(&value[4..]).unwrap();
+        assert_eq!(plain.len(), u32_at(value, 0) as usize);
+        (plain, metadata)
     }
 
     /// What a store holds, and where in which file the records stand that may not be on disk.
@@ -258,6 +274,8 @@ mod reader {
         pub(super) unsealed: usize,
         pub(super) unsynced: Vec<(PathBuf, u64)>,
         pub(super) compressed: usize,
+        /// Of these, those with metadata.
+        pub(super) annotated: usize,
     }
 
     pub(super) fn read(dir: &Path, wall_ms: u64) -> Found {
@@ -298,10 +316,11 @@ mod reader {
         };
         let live = newest.values().filter(|record| lives(record));
         Found {
-            entries: live.clone().map(|record| (record.key.to_vec(), plain_value(record))).collect(),
+            entries: live.clone().map(|record| (record.key.to_vec(), content(record))).collect(),
             unsealed: unsealed.len(),
             unsynced: places,
-            compressed: live.filter(|record| record.flags & 1 != 0).count(),
+            compressed: live.clone().filter(|record| record.flags & 1 != 0).count(),
+            annotated: live.filter(|record| record.flags & (1 | METADATA) == 1 | METADATA).count(),
         }
     }
 
@@ -365,7 +384,15 @@ fn operate(db: &Db, clock: &ManualClock, random: &mut Random, operations: u32) {
     for _ in 0..operations {
         let key = random.key();
         match random.below(40) {
-            0..=21 => db.set(&key, &random.value()).unwrap(),
+            0..=4 => {
+                let allow = CreateOptions::new().allow_existing(true);
+                let mut session = db.create_and_lock(&key, Wait::No, allow).unwrap().unwrap();
+                *session.value_mut() = random.value();
+                let name = format!("name-{}", random.below(3));
+                session.metadata_mut().insert(name, random.value());
+                session.commit().unwrap();
+            }
+            5..=21 => db.set(&key, &random.value()).unwrap(),
             22..=26 => assert!(db.delete(&key).unwrap() || !db.contains(&key).unwrap()),
             27..=31 => {
                 let ttl = Duration::from_millis(1 + random.below(5_000));
@@ -390,7 +417,8 @@ fn operate(db: &Db, clock: &ManualClock, random: &mut Random, operations: u32) {
 
 fn entries(db: &Db) -> Entries {
     let keys = (0..KEYS).map(|n| format!("key-{n}").into_bytes());
-    let entries: Entries = keys.filter_map(|key| Some((key.clone(), db.get(&key).unwrap()?))).collect();
+    let entries: Entries =
+        keys.filter_map(|key| Some((key.clone(), db.get_with_metadata(&key).unwrap()?))).collect();
     assert_eq!(db.scan(kv::ScanOptions::new()).unwrap().count(), entries.len());
     entries
 }
@@ -407,7 +435,7 @@ fn a_closed_store_reads_the_same_from_the_page_alone() {
     let mut random = Random::from_env();
     let clock = Arc::new(ManualClock::new(START_MS));
     let dir = tempfile::tempdir().unwrap();
-    let mut compressed = 0;
+    let (mut compressed, mut annotated) = (0, 0);
     for _ in 0..6 {
         let db = options(&clock).open(dir.path()).unwrap();
         operate(&db, &clock, &mut random, 400);
@@ -417,8 +445,9 @@ fn a_closed_store_reads_the_same_from_the_page_alone() {
         assert_eq!(found.entries, expected);
         assert_eq!(found.unsealed, 0, "a closed store is sealed");
         compressed += found.compressed;
+        annotated += found.annotated;
     }
-    assert!(compressed > 0, "no value was compressed");
+    assert!(compressed > 0 && annotated > 0, "no value was compressed, or none that has metadata");
 }
 
 #[test]

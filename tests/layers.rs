@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "sync",
     "limits",
     "error",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 28] = [
     "options",
     "options_text",
     "loads",
+    "locks",
     "store",
     "expiry",
     "compaction",

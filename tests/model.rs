@@ -6,6 +6,8 @@
 
 #[path = "support/checks.rs"]
 mod checks;
+#[path = "support/editor.rs"]
+mod editor;
 #[path = "support/oracle.rs"]
 mod oracle;
 #[path = "support/player.rs"]

@@ -56,7 +56,7 @@ const (
 	ErrInCallback Status = C.KV_IN_CALLBACK
 	// ErrLoaderFailed: a loader failed, or asked for its own key.
 	ErrLoaderFailed Status = C.KV_LOADER_FAILED
-	// ErrBusy: another goroutine is using this cursor.
+	// ErrBusy: another goroutine is using this cursor or session.
 	ErrBusy Status = C.KV_BUSY
 	// ErrIO: the operating system refused a file operation, or a reader or writer failed.
 	ErrIO Status = C.KV_IO
@@ -77,6 +77,12 @@ const (
 	// ErrTier: Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same,
 	// and is sent when Redis answers, unless the message says that it was refused.
 	ErrTier Status = C.KV_TIER
+	// ErrKeyLocked: another session has the key, and this call does not wait.
+	ErrKeyLocked Status = C.KV_KEY_LOCKED
+	// ErrConflict: the key was changed by somebody else while a session had it, so the session's commit changed nothing.
+	ErrConflict Status = C.KV_CONFLICT
+	// ErrSessionEnded: the session was committed or closed.
+	ErrSessionEnded Status = C.KV_SESSION_ENDED
 	// ErrInternal: a defect of the library.
 	ErrInternal Status = C.KV_INTERNAL
 )
@@ -111,6 +117,11 @@ func (e *Error) Unwrap() error { return e.cause }
 func newError(status Status, message string) *Error {
 	return &Error{Status: status, Message: message}
 }
+
+var (
+	errKeyLocked    = newError(ErrKeyLocked, "another session has the key")
+	errSessionEnded = newError(ErrSessionEnded, "the session was committed or closed")
+)
 
 var errClosed = newError(ErrClosed, "the store, or what was taken from it, is closed")
 

@@ -38,11 +38,21 @@ typedef struct {
 void kvgo_enter(void);
 void kvgo_leave(void);
 int kvgo_is_inside(void);
+void kvgo_pinned(int change);
+int kvgo_is_pinned(void);
 kv_status kvgo_set_listener(kv_options *options, uintptr_t handle);
 kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
 static inline kv_status kvgo_sink_write(kv_sink *sink, const uint8_t *data, size_t len) {
   return kv_sink_write(sink, data, len);
 }
+static inline kv_status kvgo_sink_fail(kv_sink *sink, const uint8_t *reason, size_t len) {
+  return kv_sink_fail(sink, (const char *)reason, len);
+}
+kv_status kvgo_set_tier_encoder(kv_options *options, uint32_t numbers, uintptr_t handle);
+kvgo_answer kvgo_get_or_load_with(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                                  uintptr_t handle);
+kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                             uintptr_t handle);
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
                              uintptr_t handle);
 kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
@@ -141,19 +151,31 @@ static inline kvgo_answer kvgo_compare_and_swap_shared(KVGO_KEY, uint32_t has_ex
                                         value_len, &a.error);
   return a;
 }
+static inline kvgo_answer kvgo_get_loaded(KVGO_KEY, kv_load_options options) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  uint32_t is_due = 0;
+  a.status = kv_get_loaded((const kv_db *)store, key, key_len, &options, (uint8_t **)&a.data, &a.len, &is_due,
+                           &a.error);
+  a.number = is_due;
+  return a;
+}
 KVGO(verify, (const char *path), kv_verify(path, &a.number, (char **)&a.data, &a.error))
 KVGO(salvage, (const char *from, const char *to), kv_salvage(from, to, &a.number, (char **)&a.data, &a.error))
 
 static inline kvgo_answer kvgo_pin_open(uintptr_t store) {
   kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
   a.status = kv_pin_open((const kv_db *)store, (kv_pin **)&a.data, &a.error);
-  if (a.status == KV_OK) kvgo_enter();
+  if (a.status == KV_OK) {
+    kvgo_enter();
+    kvgo_pinned(1);
+  }
   return a;
 }
 KVGO(pin_get, (const kv_pin *pin, const uint8_t *key, size_t key_len),
      kv_pin_get(pin, key, key_len, (const uint8_t **)&a.data, &a.len, &a.error))
 static inline void kvgo_pin_release(kv_pin *pin) {
   kv_pin_release(pin);
+  kvgo_pinned(-1);
   kvgo_leave();
 }
 
@@ -231,6 +253,55 @@ static inline kvgo_answer kvgo_apply(uintptr_t store, const uint8_t *bytes, cons
   }
   a.status = kv_apply((const kv_db *)store, changes, count, &a.error);
   free(changes);
+  return a;
+}
+
+/* Sessions: Go's own table says who waits, so the library's locks are only tried. */
+KVGO_DB(get_and_lock, (KVGO_KEY), kv_get_and_lock(db, key, key_len, 0, (kv_session **)&a.data, &a.error))
+static inline kvgo_answer kvgo_create_and_lock(KVGO_KEY, uint32_t allow_existing, const uint8_t *initial,
+                                               size_t initial_len) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_create_options options = {allow_existing, {initial, initial_len}};
+  a.status = kv_create_and_lock((const kv_db *)store, key, key_len, 0, &options, (kv_session **)&a.data, &a.error);
+  return a;
+}
+KVGO(session_version, (const kv_session *session), kv_session_version(session, &a.number, &a.error))
+KVGO(session_value, (const kv_session *session),
+     kv_session_value(session, (const uint8_t **)&a.data, &a.len, &a.error))
+KVGO(session_metadata, (const kv_session *session),
+     kv_session_metadata(session, (kv_pair **)&a.data, &a.len, &a.error))
+KVGO(session_reload, (kv_session * session), kv_session_reload(session, &a.error))
+/* `count` slices, a name and what it holds in turn. The session stays; who called ends it. */
+static inline kvgo_answer kvgo_session_commit(kv_session *session, const uint8_t *value, size_t value_len,
+                                              const uint8_t *bytes, const size_t *lens, size_t count, uint32_t expiry,
+                                              uint64_t expiry_ms, uint32_t deletes) {
+  kvgo_answer a = {KV_NO_MEMORY, NULL, NULL, 0, 0};
+  kv_slice few[KVGO_FEW], *slices = kvgo_slices(few, bytes, lens, count);
+  if (slices != NULL) a.status = kv_session_set_metadata(session, (const kv_pair *)slices, count / 2, &a.error);
+  if (slices != few) free(slices);
+  if (a.status == KV_OK) a.status = kv_session_set_value(session, value, value_len, &a.error);
+  if (a.status == KV_OK) a.status = kv_session_set_expiry(session, expiry, expiry_ms, &a.error);
+  if (a.status == KV_OK)
+    a.status = kv_session_commit(session, KV_COMMIT_KEEP | (deletes ? KV_COMMIT_DELETE : 0), &a.number, &a.error);
+  return a;
+}
+
+typedef struct {
+  kvgo_answer value;
+  kvgo_answer metadata;
+} kvgo_whole;
+
+static inline kvgo_whole kvgo_get_with_metadata(KVGO_KEY) {
+  kvgo_whole w = {{KV_OK, NULL, NULL, 0, 0}, {KV_OK, NULL, NULL, 0, 0}};
+  w.value.status = kv_get_with_metadata((const kv_db *)store, key, key_len, (uint8_t **)&w.value.data, &w.value.len,
+                                        (kv_pair **)&w.metadata.data, &w.metadata.len, &w.value.error);
+  return w;
+}
+static inline kvgo_answer kvgo_generate_key(uintptr_t store, const uint8_t *prefix, size_t prefix_len, uint32_t base,
+                                            uint32_t width) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  kv_key_options options = {{prefix, prefix_len}, base, width};
+  a.status = kv_generate_key((const kv_db *)store, &options, (uint8_t **)&a.data, &a.len, &a.error);
   return a;
 }
 

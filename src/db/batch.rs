@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::log::{NoRoom, Sighting};
 use crate::options::check_key;
-use crate::record::{record_bytes, Draft, Kind, State};
+use crate::record::{record_bytes, Draft, Kind, Metadata, State};
 use crate::store::Store;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +22,7 @@ struct Member {
     /// `None`: a delete.
     value: Option<Vec<u8>>,
     expiry: Expiry,
+    metadata: Metadata,
 }
 
 impl Batch {
@@ -42,13 +43,22 @@ impl Batch {
         value: impl Into<Vec<u8>>,
         expiry: Expiry,
     ) -> &mut Self {
-        self.members.push(Member { key: key.into(), value: Some(value.into()), expiry });
+        self.set_whole(key.into(), value.into(), expiry, Metadata::new());
         self
+    }
+
+    pub(crate) fn set_whole(&mut self, key: Vec<u8>, value: Vec<u8>, expiry: Expiry, metadata: Metadata) {
+        self.members.push(Member { key, value: Some(value), expiry, metadata });
     }
 
     /// Removes `key`.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Self {
-        self.members.push(Member { key: key.into(), value: None, expiry: Expiry::Never });
+        self.members.push(Member {
+            key: key.into(),
+            value: None,
+            expiry: Expiry::Never,
+            metadata: Metadata::new(),
+        });
         self
     }
 
@@ -78,7 +88,8 @@ impl Db {
             check_key(&member.key)?;
             store.options.check_lengths(&member.key, value.unwrap_or_default())?;
             let expire_at_ms = if value.is_some() { deadline_ms(store, member.expiry, None) } else { 0 };
-            stored.push((Stored::new(store, value.unwrap_or_default()), expire_at_ms));
+            let stored_value = Stored::with_metadata(store, value.unwrap_or_default(), &member.metadata)?;
+            stored.push((stored_value, expire_at_ms));
         }
         let drafts: Vec<Draft<'_>> = batch
             .members

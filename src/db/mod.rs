@@ -1,6 +1,7 @@
 //! The store as its users see it.
 
 mod batch;
+mod generate;
 #[cfg(feature = "redis")]
 mod lead;
 mod load;
@@ -11,6 +12,7 @@ mod many;
 mod preload;
 mod read;
 mod scan;
+mod session;
 #[cfg(feature = "redis")]
 mod shared;
 mod stats;
@@ -18,11 +20,15 @@ mod verify;
 mod write;
 
 pub use batch::Batch;
+pub use generate::KeyOptions;
+#[cfg(feature = "ffi")]
+pub(crate) use load::Loaded;
 pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
+pub use session::{CreateOptions, Session, Uncommitted};
 pub use stats::Stats;
 pub use verify::{salvage, verify, Report, Salvaged};
 pub use write::{Condition, Expiry, SetOptions};
@@ -50,6 +56,17 @@ use std::thread::JoinHandle;
 #[derive(Clone)]
 pub struct Db {
     shared: Arc<Shared>,
+    /// `None` in a thread of the store: what runs there does not keep it open.
+    _life: Option<Arc<Life>>,
+}
+
+/// What the handles of a store have in common: it ends with the last of them.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.end(Ending::Close);
+    }
 }
 
 pub(crate) struct Shared {
@@ -167,7 +184,13 @@ impl Db {
             // Dropped on an error, `shared` ends the other threads.
             shared.tier = Tier::start(&shared.store, &shared.inbox)?;
         }
-        Ok(Db { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared })
+    }
+
+    /// A handle for a thread of the store, which does not keep it open.
+    fn within(&self) -> Db {
+        Db { shared: Arc::clone(&self.shared), _life: None }
     }
 
     /// The store, for calls that change it.
@@ -344,7 +367,8 @@ impl Db {
         &self.shared.damage
     }
 
-    /// Ends the store: waits for writes that run, makes all durable, and releases the directory. Later writes give
+    /// Ends the store: waits for writes that run, and for loaders that a thread of the store runs
+    /// ([`Db::get_or_load_with`]), makes all durable, and releases the directory. Later writes give
     /// [`Error::Closed`]; reads that already hold a [`Pin`] go on. Idempotent. The last handle that goes does the same, but
     /// cannot report an error.
     ///
@@ -370,6 +394,11 @@ impl Db {
         self.shared.store.loads.under_way()
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn sessions_under_way(&self) -> (usize, usize) {
+        self.shared.store.locks.under_way()
+    }
+
     /// Ends the store as if the process had died here: nothing is synced, sealed or trimmed.
     #[doc(hidden)]
     pub fn abandon(&self) {
@@ -382,8 +411,16 @@ impl Shared {
         if self.fork.check().is_err() {
             return;
         }
+        // First of all: a loader that is waited for next may wait for a session.
+        self.store.locks.shut();
+        self.refreshes.shut();
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            // Before those are waited for who wait for an answer of Redis'.
+            tier.begin_stop();
+        }
         // Before the lock: a loader may close the store.
-        self.refreshes.shut().into_iter().for_each(|thread| join(Some(thread)));
+        self.refreshes.wait();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {

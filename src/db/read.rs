@@ -7,6 +7,7 @@ use crate::index::PREFETCHED_KEYS;
 use crate::log::View;
 use crate::options::check_key;
 use crate::reclaim::{self, Protected, ReadGuard};
+use crate::record::{read_metadata, Metadata};
 use crate::store::Store;
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -156,6 +157,16 @@ fn find_any<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Resul
     Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }))
 }
 
+/// An entry with all that stands with it, copied.
+#[derive(Default)]
+pub(super) struct Whole {
+    pub(super) value: Vec<u8>,
+    pub(super) metadata: Metadata,
+    pub(super) codec: u8,
+    pub(super) version: u64,
+    pub(super) expire_at_ms: u64,
+}
+
 /// How long an entry has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
@@ -296,6 +307,39 @@ impl Db {
             None => self.read_copy(key, || self.peek(key)),
             found => Ok(found),
         }
+    }
+
+    /// The value of `key` with its metadata, as one commit left them.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_with_metadata(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Metadata)>> {
+        let store = self.open_store()?;
+        match self.whole(key)? {
+            Some(whole) => {
+                store.counters.hits.count();
+                Ok(Some((whole.value, whole.metadata)))
+            }
+            None => {
+                store.counters.misses.count();
+                Ok(self.ask_tier(key)?.map(|value| (value, Metadata::new())))
+            }
+        }
+    }
+
+    /// All that stands for a key in this store.
+    pub(super) fn whole(&self, key: &[u8]) -> Result<Option<Whole>> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let guard = reclaim::read();
+        let Some((address, record)) = store.read(key, guard.protect()) else { return Ok(None) };
+        let (segment, view) = record;
+        // Checks the record too, where an open has left it unread.
+        let value = store.value_of(address, record)?.into_owned();
+        let metadata = read_metadata(view.word.flags(), view.value)
+            .map_err(|fault| Error::corrupt(segment.path(), address.offset_bytes(), fault.to_string()))?;
+        let (version, expire_at_ms) = (view.lsn, view.expire_at_ms);
+        Ok(Some(Whole { value, metadata, codec: view.word.codec(), version, expire_at_ms }))
     }
 
     pub(super) fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {

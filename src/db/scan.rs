@@ -1,8 +1,10 @@
 //! Walking over many entries.
 
+use super::read::Whole;
 use super::Db;
 use crate::error::Result;
 use crate::options::check_key;
+use crate::record::Metadata;
 
 /// Which entries a scan gives, and in which order.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +51,8 @@ pub struct Entry {
     pub version: u64,
     /// When it expires, in Unix milliseconds; `None`: never.
     pub expires_at_ms: Option<u64>,
+    /// What a session has written beside the value.
+    pub metadata: Metadata,
 }
 
 /// Iterator over entries. Holds no guard: other threads, and calls between two items, are free.
@@ -65,14 +69,14 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<Result<Entry>> {
         while self.left > 0 {
             let key = self.keys.next()?;
-            let found = self.db.pin().and_then(|pin| {
-                Ok(pin.get(&key)?.map(|value| (value.version(), value.expires_at_ms(), value.into_vec())))
-            });
-            match found {
+            match self.db.whole(&key) {
                 Ok(None) => {}
-                Ok(Some((version, expires_at_ms, value))) => {
+                Ok(Some(Whole { value, metadata, version, expire_at_ms, .. })) => {
                     self.left -= 1;
-                    return Some(Ok(Entry { key: key.into_vec(), value, version, expires_at_ms }));
+                    self.db.shared.store.counters.hits.count();
+                    let expires_at_ms = (expire_at_ms != 0).then_some(expire_at_ms);
+                    let key = key.into_vec();
+                    return Some(Ok(Entry { key, value, version, expires_at_ms, metadata }));
                 }
                 Err(error) => {
                     self.left = 0;

@@ -2,9 +2,11 @@
 
 use super::Db;
 use crate::clock::millis;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{check_key, Compression};
-use crate::record::{compress, flags, Draft, Kind};
+use crate::record::{
+    append_metadata, check_metadata, compress, flags, metadata_bytes, Draft, Kind, Metadata,
+};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,6 +92,29 @@ impl<'v> Stored<'v> {
         Stored { flags: 0, bytes: Cow::Borrowed(value) }
     }
 
+    /// The same with metadata behind it.
+    ///
+    /// # Errors
+    /// [`Error::ValueTooLong`] for both together; [`Error::InvalidOption`] for a name that is too long.
+    pub(super) fn with_metadata(store: &Store, value: &'v [u8], metadata: &Metadata) -> Result<Stored<'v>> {
+        check_metadata(metadata).map_err(|len| Error::InvalidOption {
+            name: "metadata".into(),
+            reason: format!("a name of {len} bytes: must be at most {}", u16::MAX),
+        })?;
+        let max = store.options.value_bytes_max as usize;
+        let len = value.len().saturating_add(metadata_bytes(metadata));
+        if len > max {
+            return Err(Error::ValueTooLong { len, max });
+        }
+        let stored = Stored::new(store, value);
+        if metadata.is_empty() {
+            return Ok(stored);
+        }
+        let mut bytes = stored.bytes.into_owned();
+        append_metadata(&mut bytes, metadata);
+        Ok(Stored { flags: stored.flags | flags::METADATA, bytes: Cow::Owned(bytes) })
+    }
+
     fn put(&self, expire_at_ms: u64) -> New {
         New { kind: Kind::Put, flags: self.flags, codec: 0, expire_at_ms, value: NewValue::Given }
     }
@@ -134,7 +159,7 @@ fn decide_set(store: &Store, stored: &Stored<'_>, options: SetOptions, seen: &Se
 }
 
 /// Removes what stands for a key, and keeps something of it. A delete that may meet what stands elsewhere leaves a tombstone.
-fn decide_remove<T>(
+pub(super) fn decide_remove<T>(
     seen: &Seen<'_>,
     is_elsewhere: bool,
     keep: impl Fn(&Seen<'_>) -> Result<T>,
@@ -213,7 +238,7 @@ impl Db {
 
     /// Lets `decide` choose on what stands for the key here or, as a copy, in the tier; it is also told whether a load is under
     /// way that must not bring back what it removes.
-    fn write_on_copy<T>(
+    pub(super) fn write_on_copy<T>(
         &self,
         key: &[u8],
         given: &[u8],
@@ -275,7 +300,8 @@ impl Db {
         self.set_with(key, value, options)
     }
 
-    /// Adds `delta` to the decimal number that `key` holds (0 when it is absent), keeping its expiry, and returns the sum.
+    /// Adds `delta` to the decimal number that `key` holds (0 when it is absent), keeping its expiry, and returns the sum. Metadata
+    /// goes, as with any plain write.
     ///
     /// # Errors
     /// [`Error::NotAnInteger`], [`Error::Overflow`]: nothing was changed; else as [`Db::set`].

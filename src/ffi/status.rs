@@ -73,7 +73,7 @@ pub enum kv_status {
     KV_IN_CALLBACK = 25,
     /// A loader failed, or asked for its own key.
     KV_LOADER_FAILED = 26,
-    /// Another thread is using this cursor.
+    /// Another thread is using this cursor or session.
     KV_BUSY = 27,
     /// The operating system refused a file operation, or a reader or writer callback failed.
     KV_IO = 30,
@@ -94,6 +94,12 @@ pub enum kv_status {
     /// Redis could not be asked, or did not acknowledge in time. A change that was made stands in the store all the same, and is
     /// sent when Redis answers, unless the message says that it was refused.
     KV_TIER = 38,
+    /// Another session has the key, and the time for which this call would wait for it is over.
+    KV_KEY_LOCKED = 41,
+    /// The key was changed by somebody else while a session had it, so the session's commit changed nothing.
+    KV_CONFLICT = 42,
+    /// The session was committed or rolled back.
+    KV_SESSION_ENDED = 43,
     /// A defect of the library: a panic was caught.
     KV_INTERNAL = 99,
 }
@@ -101,7 +107,7 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &CStr); 32] = [
+const TEXTS: [(kv_status, &CStr); 35] = [
     (KV_OK, c"done"),
     (KV_NOT_FOUND, c"the key has no value"),
     (KV_NOT_MET, c"the condition of the write did not hold"),
@@ -123,7 +129,7 @@ const TEXTS: [(kv_status, &CStr); 32] = [
     (KV_WRONG_THREAD, c"the pin belongs to another thread"),
     (KV_IN_CALLBACK, c"not allowed inside a callback"),
     (KV_LOADER_FAILED, c"the loader failed"),
-    (KV_BUSY, c"another thread is using the cursor"),
+    (KV_BUSY, c"another thread is using the cursor or session"),
     (KV_IO, c"a file operation failed"),
     (KV_DISK_FULL, c"the disk is full"),
     (KV_SYNC_FAILED, c"a sync failed: writes are refused until the store is reopened"),
@@ -133,6 +139,9 @@ const TEXTS: [(kv_status, &CStr); 32] = [
     (KV_LOCKED, c"the store is open elsewhere"),
     (KV_NO_MEMORY, c"no memory left"),
     (KV_TIER, c"Redis could not be asked, or did not acknowledge in time"),
+    (KV_KEY_LOCKED, c"another session has the key"),
+    (KV_CONFLICT, c"the key was changed since the session read it"),
+    (KV_SESSION_ENDED, c"the session was committed or rolled back"),
     (KV_INTERNAL, c"internal error"),
 ];
 
@@ -159,6 +168,8 @@ impl From<&Error> for kv_status {
             Error::Loader { .. } => KV_LOADER_FAILED,
             Error::NotText { .. } => KV_NOT_TEXT,
             Error::Import { .. } => KV_BAD_IMPORT,
+            Error::KeyLocked => KV_KEY_LOCKED,
+            Error::Conflict => KV_CONFLICT,
             #[cfg(feature = "redis")]
             Error::Tier { .. } => KV_TIER,
         }

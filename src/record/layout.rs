@@ -57,8 +57,12 @@ pub(crate) mod flags {
     pub(crate) const EXPIRED: u8 = 1 << 4;
     /// The record came from the tier.
     pub(crate) const FROM_TIER: u8 = 1 << 5;
+    /// Metadata stands behind the value.
+    pub(crate) const METADATA: u8 = 1 << 6;
+    /// What is stored is not the value as it is.
+    pub(crate) const WRAPPED: u8 = ZSTD | METADATA;
     /// Every bit that this version writes or understands.
-    pub(crate) const KNOWN: u8 = 0b0011_1111;
+    pub(crate) const KNOWN: u8 = 0b0111_1111;
 }
 
 /// How far a record has come. Any two codes differ in at least four bits, so that no small damage
@@ -125,14 +129,14 @@ impl Word {
         self.kind_byte() == kind as u8
     }
 
-    /// Whether this is a put that is committed and not compressed.
+    /// Whether this is a put that is committed and whose value stands there as it is.
     #[inline]
     pub(crate) fn is_plain_put(self) -> bool {
         const KIND: u64 = 0xff << KIND_SHIFT;
         const STATE: u64 = 0xff << STATE_SHIFT;
-        const ZSTD: u64 = (flags::ZSTD as u64) << FLAGS_SHIFT;
+        const WRAPPED: u64 = (flags::WRAPPED as u64) << FLAGS_SHIFT;
         const PLAIN_PUT: u64 = (Kind::Put as u64) << KIND_SHIFT | (State::Committed as u64) << STATE_SHIFT;
-        self.0 & (KIND | STATE | ZSTD) == PLAIN_PUT
+        self.0 & (KIND | STATE | WRAPPED) == PLAIN_PUT
     }
 
     pub(crate) fn is(self, state: State) -> bool {
@@ -166,12 +170,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_committed_put_that_is_not_compressed_is_plain() {
+    fn only_a_committed_put_without_compression_or_metadata_is_plain() {
         for kind in [Kind::Put, Kind::Tombstone, Kind::Batch, Kind::Clear, Kind::Pad] {
             for state in [State::Unwritten, State::Pending, State::Committed, State::Aborted] {
                 for flags in 0..=u8::MAX {
                     let word = Word::new(u32::MAX, kind, flags, u8::MAX, state);
-                    let is_plain = kind == Kind::Put && state == State::Committed && flags & flags::ZSTD == 0;
+                    let is_put = kind == Kind::Put && state == State::Committed;
+                    let is_plain = is_put && flags & (flags::ZSTD | flags::METADATA) == 0;
                     assert_eq!(word.is_plain_put(), is_plain, "{kind:?} {state:?} {flags}");
                 }
             }

@@ -20,6 +20,7 @@ mod integer;
 mod key;
 mod layout;
 mod live;
+mod metadata;
 mod value;
 
 pub(crate) use checksum::{heads_crc, Seed};
@@ -32,6 +33,8 @@ pub(crate) use layout::{
     VALUE_LEN_AT, WORD_BYTES,
 };
 pub(crate) use live::LiveWord;
+pub use metadata::Metadata;
+pub(crate) use metadata::{append_metadata, check_metadata, metadata_bytes, read_metadata};
 #[cfg(all(feature = "redis", feature = "zstd"))]
 pub(crate) use value::unframe;
 pub(crate) use value::{compress, restore};

@@ -1,6 +1,7 @@
-//! Values as they are stored: plain, or compressed behind their length.
+//! Values as they are stored: plain, or compressed behind their length; either way with metadata behind, or without.
 
 use super::layout::flags;
+use super::metadata;
 use std::borrow::Cow;
 
 /// Bytes of the decompressed length that stands before a zstd frame.
@@ -19,6 +20,8 @@ pub(crate) enum ValueFault {
     #[error("the compressed value cannot be read: {0}")]
     #[cfg(feature = "zstd")]
     Damaged(String),
+    #[error("the metadata cannot be read: {0}")]
+    Metadata(&'static str),
     #[error("the value is compressed and this build has no zstd")]
     #[cfg(not(feature = "zstd"))]
     NoZstd,
@@ -45,10 +48,11 @@ pub(crate) fn restore(
     stored: &[u8],
     bytes_max: usize,
 ) -> Result<Cow<'_, [u8]>, ValueFault> {
+    let (value, _) = metadata::split(record_flags, stored)?;
     if record_flags & flags::ZSTD == 0 {
-        return Ok(Cow::Borrowed(stored));
+        return Ok(Cow::Borrowed(value));
     }
-    decompress(stored, bytes_max).map(Cow::Owned)
+    decompress(value, bytes_max).map(Cow::Owned)
 }
 
 #[cfg(feature = "zstd")]

@@ -383,8 +383,8 @@ impl Tier {
         Ok(())
     }
 
-    /// Ends the threads. What Redis has not acknowledged stays in the log; a store in memory loses it.
-    pub(crate) fn stop(&self) {
+    /// Lets nobody wait for Redis any more, and lets the threads end.
+    pub(crate) fn begin_stop(&self) {
         // Release: pairs with the Acquire in `is_stopping`.
         self.shared.stopping.store(true, Ordering::Release);
         drop(self.shared.progress());
@@ -392,6 +392,11 @@ impl Tier {
         self.shared.fetches.shut();
         self.shared.decisions.shut();
         self.shared.store.log.moved.wake();
+    }
+
+    /// Ends the threads. What Redis has not acknowledged stays in the log; a store in memory loses it.
+    pub(crate) fn stop(&self) {
+        self.begin_stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A logger may hold the last handle.

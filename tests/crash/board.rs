@@ -59,7 +59,9 @@ pub const THREAD_WORDS: usize = IN_FLIGHT_AT + 1 + BATCH_KEYS_MAX;
 pub const READY_AT: usize = THREADS * THREAD_WORDS;
 pub const EPOCH_AT: usize = READY_AT + 1;
 pub const COMPACTIONS_AT: usize = EPOCH_AT + 1;
-pub const WORDS: usize = COMPACTIONS_AT + 1;
+/// The highest generated number that a thread was given.
+pub const GENERATED_AT: usize = COMPACTIONS_AT + 1;
+pub const WORDS: usize = GENERATED_AT + 1;
 
 /// Memory that outlives the child.
 pub struct Board {

@@ -3,7 +3,7 @@
 
 use super::board::*;
 use super::common::{value, Rng};
-use kv::{Batch, Db, Expiry, SetOptions};
+use kv::{Batch, CreateOptions, Db, Error, Expiry, KeyOptions, Metadata, SetOptions, Wait};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -25,12 +25,17 @@ fn value_of(key: &str, sequence: u64) -> Vec<u8> {
     value(key, sequence, filler_bytes)
 }
 
+/// What a session writes beside a value.
+fn metadata_of(sequence: u64) -> Metadata {
+    Metadata::from([("sequence".into(), sequence.to_le_bytes().to_vec())])
+}
+
 pub fn one_call(db: &Db, board: &Board, thread: usize, rng: &mut Rng) {
     let sequence = board.of(thread, SEQUENCE_AT).fetch_add(1, Ordering::SeqCst) + 1;
     let slot = rng.below(KEYS as u64) as usize;
     let key = key_of(thread, slot);
     let put = Held::new(PUT, 0, sequence);
-    match rng.below(20) {
+    match rng.below(24) {
         0..9 => board.run(thread, &[(slot, put)], || {
             db.set(key.as_bytes(), &value_of(&key, sequence)).unwrap();
         }),
@@ -54,6 +59,30 @@ pub fn one_call(db: &Db, board: &Board, thread: usize, rng: &mut Rng) {
                 let sum = db.increment(key_of(thread, counter).as_bytes(), 1).unwrap();
                 assert!(counter == SHARED_COUNTER || sum as u64 == next.sequence(), "{sum}, not {next:?}");
             });
+        }
+        17..20 => {
+            // Killed before the commit, nothing has happened.
+            let options = CreateOptions::new().allow_existing(true);
+            let mut session = db.create_and_lock(key.as_bytes(), Wait::No, options).unwrap().unwrap();
+            board.run(thread, &[(slot, put)], || loop {
+                *session.value_mut() = value_of(&key, sequence);
+                *session.metadata_mut() = metadata_of(sequence);
+                session.set_expiry(Expiry::Never);
+                match session.commit_and_keep() {
+                    Ok(_) => return drop(session),
+                    // Nobody else writes to this key, but what stood there may have expired.
+                    Err(Error::Conflict) => session.reload().unwrap(),
+                    Err(error) => panic!("{error}"),
+                }
+            });
+        }
+        20 => {
+            // Every number that is in the word was given before this one is asked for, perhaps to a process that died.
+            let floor = board.word(GENERATED_AT).load(Ordering::SeqCst);
+            let key = db.generate_key(&KeyOptions::new()).unwrap();
+            let number = String::from_utf8(key).unwrap().parse::<u64>().unwrap();
+            assert!(number > floor, "{number} was generated after {floor}");
+            board.word(GENERATED_AT).fetch_max(number, Ordering::SeqCst);
         }
         _ => {
             let mut slots: Vec<usize> = (0..KEYS).collect();
@@ -116,7 +145,18 @@ pub fn verify(db: &Db, board: &Board, tally: &mut Tally) {
         let read: Vec<_> = (0..=OWN_COUNTER)
             .map(|slot| {
                 let before_ms = unix_ms();
-                let found = db.get(key_of(thread, slot).as_bytes()).unwrap();
+                let key = key_of(thread, slot);
+                let found = db.get_with_metadata(key.as_bytes()).unwrap();
+                let found = found.map(|(value, metadata)| {
+                    if let Some(sequence) = metadata.get("sequence") {
+                        let sequence = u64::from_le_bytes(sequence[..].try_into().unwrap());
+                        assert!(
+                            value == value_of(&key, sequence),
+                            "{key}: value and metadata of two commits"
+                        );
+                    }
+                    value
+                });
                 (found, (before_ms, unix_ms()))
             })
             .collect();

@@ -6,6 +6,13 @@ use super::sequence::{key, KEYS};
 use kv::{ScanOptions, Ttl};
 use std::time::Duration;
 
+/// As docs/format.md says of a value that is not compressed.
+fn record_bytes(key: &[u8], held: &Held) -> usize {
+    let pairs: usize = held.metadata.iter().map(|(name, value)| 6 + name.len() + value.len()).sum();
+    let metadata_bytes = if held.metadata.is_empty() { 0 } else { pairs + 4 };
+    (32 + key.len() + held.value.len() + metadata_bytes).next_multiple_of(8)
+}
+
 impl Player {
     /// Every way to read one key.
     pub(super) fn check(&mut self, key: &[u8]) {
@@ -18,9 +25,12 @@ impl Player {
             value: value.to_vec(),
             deadline_ms: value.expires_at_ms().unwrap_or(0),
             version: value.version(),
+            metadata: expected.as_ref().map(|held| held.metadata.clone()).unwrap_or_default(),
         });
         drop(pin);
         assert_eq!(pinned, expected, "operation {at}, key {key:?}");
+        let whole = expected.as_ref().map(|held| (held.value.clone(), held.metadata.clone()));
+        assert_eq!(self.db.get_with_metadata(key).unwrap(), whole, "operation {at}, key {key:?}");
         assert_eq!(self.db.version(key).unwrap(), expected.as_ref().map(|held| held.version));
         let ttl = expected.as_ref().map(|held| match held.deadline_ms {
             0 => Ttl::Never,
@@ -39,10 +49,8 @@ impl Player {
         let found: Vec<_> = found
             .into_iter()
             .map(|e| {
-                (
-                    e.key,
-                    Held { value: e.value, deadline_ms: e.expires_at_ms.unwrap_or(0), version: e.version },
-                )
+                let deadline_ms = e.expires_at_ms.unwrap_or(0);
+                (e.key, Held { value: e.value, deadline_ms, version: e.version, metadata: e.metadata })
             })
             .collect();
         let expected = self.oracle.live(prefix);
@@ -56,8 +64,7 @@ impl Player {
         let stats = self.db.stats().unwrap();
         assert_eq!(stats.entries, live.len() as u64, "operation {}", self.at);
         if !self.config.is_compressed {
-            let bytes: usize =
-                live.iter().map(|(k, held)| (32 + k.len() + held.value.len()).next_multiple_of(8)).sum();
+            let bytes: usize = live.iter().map(|(k, held)| record_bytes(k, held)).sum();
             assert_eq!(stats.live_bytes, bytes as u64, "operation {}", self.at);
         }
     }

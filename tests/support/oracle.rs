@@ -1,5 +1,6 @@
 //! What a store must do, in a plain map with a clock.
 
+use kv::Metadata;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,6 +9,8 @@ pub struct Held {
     /// Unix milliseconds; 0: never.
     pub deadline_ms: u64,
     pub version: u64,
+    /// What a session wrote beside the value.
+    pub metadata: Metadata,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +44,15 @@ impl Oracle {
     pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: u64, version: u64) {
         assert!(version > self.version_max, "version {version} follows {}", self.version_max);
         self.version_max = version;
-        self.entries.insert(key.to_vec(), Held { value: value.to_vec(), deadline_ms, version });
+        let held = Held { value: value.to_vec(), deadline_ms, version, metadata: Metadata::new() };
+        self.entries.insert(key.to_vec(), held);
+    }
+
+    /// Puts metadata beside the value that was just put.
+    pub fn annotate(&mut self, key: &[u8], metadata: Metadata) {
+        if let Some(held) = self.entries.get_mut(key) {
+            held.metadata = metadata;
+        }
     }
 
     pub fn remove(&mut self, key: &[u8]) -> Option<Held> {

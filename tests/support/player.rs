@@ -83,7 +83,7 @@ impl Player {
         Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, at: 0 }
     }
 
-    fn deadline_ms(&self, when: When, kept_ms: Option<u64>) -> u64 {
+    pub(super) fn deadline_ms(&self, when: When, kept_ms: Option<u64>) -> u64 {
         let now_ms = self.oracle.now_ms;
         match (when, kept_ms) {
             (When::Keep, Some(at_ms)) => at_ms,
@@ -107,7 +107,7 @@ impl Player {
     }
 
     /// A write of which only the store knows the version: while the entry lives it can be asked.
-    fn put_unversioned(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
+    pub(super) fn put_unversioned(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
         let is_over = deadline_ms != 0 && deadline_ms <= self.oracle.now_ms;
         let version = self.db.version(key).unwrap();
         assert_eq!(version.is_none(), is_over, "operation {}", self.at);
@@ -194,6 +194,7 @@ impl Player {
                 }
                 self.check(&k);
             }
+            Op::Session(k, v, end) => self.edit(&key(*k), &v.bytes(), *end),
             Op::Apply(members) => self.apply(members),
             Op::SetMany(entries) => {
                 let entries: Vec<_> = entries.iter().map(|(k, v)| (key(*k), v.bytes())).collect();
@@ -298,6 +299,7 @@ impl Player {
         assert_eq!(found.unwrap(), held.is_some(), "operation {}", self.at);
         if let Some(held) = held.filter(|held| held.deadline_ms != deadline_ms) {
             self.put_unversioned(key, &held.value, deadline_ms);
+            self.oracle.annotate(key, held.metadata);
         }
         self.check(key);
     }
@@ -309,6 +311,7 @@ impl Player {
             let deadline_ms = self.oracle.now_ms + ttl_ms;
             if held.deadline_ms != deadline_ms {
                 self.put_unversioned(key, &held.value, deadline_ms);
+                self.oracle.annotate(key, held.metadata);
             }
         }
         self.check(key);

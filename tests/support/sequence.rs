@@ -54,6 +54,19 @@ pub enum Only {
     },
 }
 
+#[derive(Debug, Clone, Copy)]
+pub enum End {
+    /// With so many names of metadata more.
+    Commit(u8),
+    Delete,
+    Rollback,
+    /// Somebody else sets or removes the key before the commit; then it is tried anew or given up.
+    Conflict {
+        removes: bool,
+        again: bool,
+    },
+}
+
 #[derive(Debug, Clone)]
 pub enum Op {
     /// What a failing sequence shrinks towards.
@@ -71,6 +84,8 @@ pub enum Op {
     Touch(usize),
     Persist(usize),
     Load(usize, Content),
+    /// A session of a key that has a value or none, its edits, and how it ends.
+    Session(usize, Content, End),
     Apply(Vec<(usize, Option<Content>, When)>),
     SetMany(Vec<(usize, Content)>),
     DeleteMany(Vec<usize>),
@@ -166,6 +181,15 @@ fn only() -> impl Strategy<Value = Only> {
     ]
 }
 
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => (0u8..4).prop_map(End::Commit),
+        1 => Just(End::Delete),
+        1 => Just(End::Rollback),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(removes, again)| End::Conflict { removes, again }),
+    ]
+}
+
 fn operation() -> impl Strategy<Value = Op> {
     let k = || 0..KEYS;
     let write = prop_oneof![
@@ -182,6 +206,7 @@ fn operation() -> impl Strategy<Value = Op> {
         1 => k().prop_map(Op::Touch),
         2 => k().prop_map(Op::Persist),
         1 => (k(), content()).prop_map(|(k, v)| Op::Load(k, v)),
+        5 => (k(), content(), end()).prop_map(|(k, v, end)| Op::Session(k, v, end)),
     ];
     let member = (k(), proptest::option::weighted(0.7, content()), when());
     let many = prop_oneof![

@@ -18,11 +18,13 @@ from ._abi import library_path
 from ._batch import Change, Delete, Key, Set
 from ._codecs import Bytes, Codec, Json, Pickle, Text
 from ._db import Db
+from ._encoder import Encoder
 from ._errors import (
     BadImportError,
     BatchTooLargeError,
     BusyError,
     ClosedError,
+    ConflictError,
     CorruptError,
     DiskFullError,
     Error,
@@ -34,6 +36,7 @@ from ._errors import (
     InvalidHandleError,
     InvalidOptionError,
     IoError,
+    KeyLockedError,
     KeyTooLongError,
     LoaderFailedError,
     LockedError,
@@ -43,6 +46,7 @@ from ._errors import (
     NotTextError,
     PinnedError,
     ReadOnlyError,
+    SessionEndedError,
     StateError,
     StorageError,
     SyncFailedError,
@@ -59,6 +63,7 @@ from ._options import Clock, Event, OptionValue
 from ._pin import Pin
 from ._preload import Preloaded
 from ._scan import Entry, Scan
+from ._session import Metadata, Session
 from ._transfer import Report, Transferred, salvage, verify
 
 V = TypeVar("V")
@@ -127,7 +132,7 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
-    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json), `tier_hashes` (refused, json, msgpack),
+    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, or an `Encoder`), `tier_hashes` (refused, json, msgpack),
     `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
@@ -185,10 +190,12 @@ __all__ = [
     "Clock",
     "ClosedError",
     "Codec",
+    "ConflictError",
     "CorruptError",
     "Db",
     "Delete",
     "DiskFullError",
+    "Encoder",
     "Entry",
     "Error",
     "Event",
@@ -205,10 +212,12 @@ __all__ = [
     "Json",
     "KEEP",
     "Key",
+    "KeyLockedError",
     "KeyTooLongError",
     "LoaderFailedError",
     "LockedError",
     "Memoized",
+    "Metadata",
     "NEVER",
     "NoMemoryError",
     "NotAStoreError",
@@ -221,6 +230,8 @@ __all__ = [
     "ReadOnlyError",
     "Report",
     "Scan",
+    "Session",
+    "SessionEndedError",
     "Set",
     "StateError",
     "StorageError",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
+from ctypes import c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
 from typing import Any, Callable, Dict, List
 
 VERSION = (0, 1)
@@ -30,6 +30,8 @@ WRONG_THREAD, IN_CALLBACK, LOADER_FAILED, BUSY = 24, 25, 26, 27
 IO, DISK_FULL, SYNC_FAILED, CORRUPT = 30, 31, 32, 33
 UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
 TIER = 38
+# Sessions.
+KEY_LOCKED, CONFLICT, SESSION_ENDED = 41, 42, 43
 INTERNAL = 99
 
 KEY_BYTES_MAX = 65535
@@ -38,7 +40,10 @@ EXPIRE_DEFAULT, EXPIRE_NEVER, EXPIRE_AFTER, EXPIRE_AT, EXPIRE_KEEP = 0, 1, 2, 3,
 CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED = 0, 1, 2
 CHANGE_SET, CHANGE_DELETE = 0, 1
 FORMAT_NDJSON, FORMAT_JSON = 0, 1
+NUMBERS_DECIMAL, NUMBERS_MSGPACK = 0, 1
 TTL_NEVER = 2**64 - 1
+WAIT_FOREVER = 2**64 - 1
+COMMIT_KEEP, COMMIT_KEEP_ON_FAILURE, COMMIT_DELETE = 1, 2, 4
 
 
 class Slice(ctypes.Structure):
@@ -58,6 +63,16 @@ class SetOptions(ctypes.Structure):
     ]
 
 
+class LoadOptions(ctypes.Structure):
+    _fields_ = [
+        ("ttl_ms", c_uint64),
+        ("fresh_for_ms", c_uint64),
+        ("early", c_double),
+        ("absent_for_ms", c_uint64),
+        ("lease_ms", c_uint64),
+    ]
+
+
 class Change(ctypes.Structure):
     _fields_ = [
         ("key", Slice),
@@ -66,6 +81,18 @@ class Change(ctypes.Structure):
         ("expiry", c_uint32),
         ("expiry_ms", c_uint64),
     ]
+
+
+class Pair(ctypes.Structure):
+    _fields_ = [("key", Slice), ("value", Slice)]
+
+
+class CreateOptions(ctypes.Structure):
+    _fields_ = [("allow_existing", c_uint32), ("initial", Slice)]
+
+
+class KeyOptions(ctypes.Structure):
+    _fields_ = [("prefix", Slice), ("base", c_uint32), ("width", c_uint32)]
 
 
 class Host(ctypes.Structure):
@@ -106,6 +133,8 @@ class Preloaded(ctypes.Structure):
 Listener = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(Event))
 Logger = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 Loader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
+Release = ctypes.CFUNCTYPE(None, c_void_p)
+Encoder = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 Writer = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 Reader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
 Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, ctypes.POINTER(Preloaded))
@@ -173,8 +202,29 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_set_many": [c_int32, _AT, _AT, c_size_t, _AT],
     "kv_delete_many": [c_int32, _AT, _AT, c_size_t, _AT, _AT],
     "kv_apply": [c_int32, _AT, _AT, c_size_t, _AT],
+    "kv_generate_key": [c_int32, _AT, _AT, _AT, _AT, _AT],
+    "kv_get_and_lock": [c_int32, *_KEY, c_uint64, _AT, _AT],
+    "kv_create_and_lock": [c_int32, *_KEY, c_uint64, _AT, _AT, _AT],
+    "kv_create_generated_and_lock": [c_int32, _AT, _AT, _BYTES, c_size_t, _AT, _AT],
+    "kv_session_key": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_version": [c_int32, _AT, _AT, _AT],
+    "kv_session_value": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_set_value": [c_int32, _AT, _BYTES, c_size_t, _AT],
+    "kv_session_metadata": [c_int32, _AT, _AT, _AT, _AT],
+    "kv_session_set_metadata": [c_int32, _AT, _AT, c_size_t, _AT],
+    "kv_session_set_expiry": [c_int32, _AT, c_uint32, c_uint64, _AT],
+    "kv_session_commit": [c_int32, _AT, c_uint32, _AT, _AT],
+    "kv_session_reload": [c_int32, _AT, _AT],
+    "kv_session_rollback": [c_int32, _AT, _AT],
+    "kv_session_free": [c_int32, _AT],
+    "kv_get_with_metadata": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
     "kv_sink_write": [c_int32, _AT, _BYTES, c_size_t],
+    "kv_sink_fail": [c_int32, _AT, _BYTES, c_size_t],
     "kv_get_or_load": [c_int32, *_KEY, _AT, Loader, _AT, _AT, _AT, _AT],
+    "kv_get_or_load_with": [c_int32, *_KEY, _AT, Loader, _AT, Release, _AT, _AT, _AT],
+    "kv_get_loaded": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
+    "kv_load_behind": [c_int32, *_KEY, _AT, Loader, _AT, Release, _AT],
+    "kv_options_set_tier_encoder": [c_int32, _AT, Encoder, Encoder, c_uint32, _AT, _AT],
     "kv_scan_open": [c_int32, _AT, _AT, _AT, _AT],
     "kv_scan_next": [c_int32, _AT, c_size_t, _AT, _AT, _AT],
     "kv_scan_free": [c_int32, _AT],
@@ -300,3 +350,12 @@ def bytes_at(at: int | None, length: int) -> bytes:
     """A copy of memory of the library."""
     found: bytes = memory[at : at + length] if at and length else b""
     return found
+
+
+def fail(sink: int, error: BaseException) -> None:
+    """Tells the library why a callback fails."""
+    try:
+        reason = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+    except Exception:
+        reason = type(error).__name__.encode()
+    lib.kv_sink_fail(sink, reason, len(reason))

@@ -130,9 +130,27 @@ class LoaderFailedError(StateError):
 
 
 class BusyError(StateError):
-    """Another thread is using this cursor."""
+    """Another thread is using this cursor or session."""
 
     status = _abi.BUSY
+
+
+class KeyLockedError(StateError):
+    """Another session has the key, and the time for which this call would wait for it is over."""
+
+    status = _abi.KEY_LOCKED
+
+
+class ConflictError(StateError):
+    """The key was changed by somebody else while a session had it, so the session's commit changed nothing."""
+
+    status = _abi.CONFLICT
+
+
+class SessionEndedError(StateError):
+    """The session was committed or rolled back."""
+
+    status = _abi.SESSION_ENDED
 
 
 class IoError(StorageError, OSError):

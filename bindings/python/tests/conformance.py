@@ -10,6 +10,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -36,6 +37,12 @@ def word(data: Optional[bytes], absent: str = "absent") -> str:
     if len(data) > 16 and data == data[:1] * len(data):
         return f"@{len(data)}*{data[0]:02X}"
     return "".join(chr(byte) if 33 <= byte <= 126 and byte != 37 else f"%{byte:02X}" for byte in data)
+
+
+def whole(value: bytes, metadata: Dict[str, bytes]) -> str:
+    """A value and its metadata."""
+    pairs = sorted((name.encode(), held) for name, held in metadata.items())
+    return " ".join([word(value), *(f"{word(name)}={word(held)}" for name, held in pairs)])
 
 
 def words(found: List[str]) -> str:
@@ -71,6 +78,14 @@ class Case:
         self.options: Dict[str, str] = {"background": "false"}
         self.versions: Dict[str, int] = {}
         self.store: Optional[libkv.Db[bytes]] = None
+        self.locked: Optional[libkv.Session[bytes]] = None
+        self.generated = b""
+
+    @property
+    def held(self) -> libkv.Session[bytes]:
+        if self.locked is None:
+            raise SystemExit("no session")
+        return self.locked
 
     @property
     def db(self) -> libkv.Db[bytes]:
@@ -200,17 +215,33 @@ class Case:
         self.db.apply(map(change, changes))
         return "ok"
 
-    def do_get_or_load(self, key: str, loaded: str) -> str:
+    def do_get_or_load(self, key: str, loaded: str, **how: Any) -> str:
         def load(key: bytes) -> Optional[bytes]:
             if loaded == "!":
                 raise OSError("it fails")
             return None if loaded == "-" else unword(loaded)
 
         try:
-            return word(self.db.get_or_load(unword(key), load))
+            return word(self.db.get_or_load(unword(key), load, **how))
         except OSError:
             # Here what the loader raises comes through; those who wait get this.
             return "error loader_failed"
+
+    def do_get_or_load_with(self, key: str, loaded: str, *options: str) -> str:
+        how: Dict[str, Any] = {}
+        for option in options:
+            name, figure = option.split(":")
+            name = "expire" if name == "ttl" else name
+            how[name] = float(figure) if name == "early" else int(figure) / 1000
+        return self.do_get_or_load(key, loaded, **how)
+
+    def do_await(self, key: str, answer: str) -> str:
+        deadline = time.monotonic() + 60
+        while self.do_get(key) != answer:
+            if time.monotonic() > deadline:
+                return "late"
+            time.sleep(0.001)
+        return "ok"
 
     def do_scan(self, prefix: str, limit: str) -> str:
         found = self.db.scan(unword(prefix), limit=int(limit) or None, ordered=True)
@@ -224,6 +255,55 @@ class Case:
     def do_import(self, format: str, *lines: str) -> str:
         text = io.BytesIO(b"".join(unword(line) + b"\n" for line in lines))
         return str(self.db.import_(text, format).entries)
+
+    def _take_over(self, locked: libkv.Session[bytes]) -> str:
+        if self.locked is not None:
+            self.locked.rollback()
+        self.locked = locked
+        return "ok"
+
+    def do_lock(self, key: str) -> str:
+        try:
+            return self._take_over(self.db.get_and_lock(unword(key), timeout=0))
+        except KeyError:
+            return "absent"
+
+    def do_create(self, key: str, value: str, which: str) -> str:
+        allow = which == "any"
+        locked = self.db.create_and_lock(unword(key), initial=unword(value), allow_existing=allow, timeout=0)
+        return "not_met" if locked is None else self._take_over(locked)
+
+    def do_session(self) -> str:
+        return whole(self.held.value, self.held.metadata)
+
+    def do_edit(self, value: str, *pairs: str) -> str:
+        self.held.value = unword(value)
+        both = (pair.split("=", 1) for pair in pairs)
+        self.held.metadata = {unword(name).decode(): unword(held) for name, held in both}
+        return "ok"
+
+    def do_commit(self, when: str, how: str) -> str:
+        options: Dict[str, Any] = {} if how == "end" else {how: True}
+        self.held.commit(**options, **({} if when == "keep" else expiry(when)))
+        return "ok"
+
+    def do_reload(self) -> str:
+        self.held.reload()
+        return "ok"
+
+    def do_rollback(self) -> str:
+        self.held.rollback()
+        return "ok"
+
+    def do_get_with_metadata(self, key: str) -> str:
+        found = self.db.get_with_metadata(unword(key))
+        return "absent" if found is None else whole(*found)
+
+    def do_generate(self, prefix: str, base: str, width: str) -> str:
+        key = self.db.generate_key(prefix=unword(prefix), base=int(base), width=int(width))
+        is_later = key.startswith(unword(prefix)) and key > self.generated
+        self.generated = key
+        return "later" if is_later else "earlier"
 
     def do_clear(self) -> str:
         self.db.clear()

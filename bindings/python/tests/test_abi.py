@@ -41,7 +41,11 @@ def test_every_status_and_constant_has_the_value_of_the_header() -> None:
         (_abi.Slice, "kv_slice"),
         (_abi.Event, "kv_event"),
         (_abi.SetOptions, "kv_set_options"),
+        (_abi.LoadOptions, "kv_load_options"),
         (_abi.Change, "kv_change"),
+        (_abi.Pair, "kv_pair"),
+        (_abi.CreateOptions, "kv_create_options"),
+        (_abi.KeyOptions, "kv_key_options"),
         (_abi.Host, "kv_host"),
         (_abi.ScanOptions, "kv_scan_options"),
         (_abi.Entry, "kv_entry"),
@@ -62,7 +66,7 @@ def test_every_failure_has_an_exception_of_its_own() -> None:
     exported = {getattr(libkv, name) for name in libkv.__all__ if name.endswith("Error")}
     assert set(_errors._BY_STATUS.values()) <= exported
     for status, error in _errors._BY_STATUS.items():
-        group = {1: libkv.UsageError, 2: libkv.StateError, 3: libkv.StorageError}.get(status // 10, libkv.Error)
+        group = {1: libkv.UsageError, 2: libkv.StateError, 3: libkv.StorageError, 4: libkv.StateError}.get(status // 10, libkv.Error)
         assert issubclass(error, group), error
 
 

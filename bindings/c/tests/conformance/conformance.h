@@ -18,10 +18,16 @@ typedef struct {
   kv_clock *clock;
   uint64_t clock_ms;
   kv_db *db;
+  kv_session *session;
+  /* The last generated key. */
+  uint8_t generated[KV_KEY_BYTES_MAX];
+  size_t generated_len;
 } script_case;
 
 uint64_t version_of(const script_case *c, const char *word);
 void answer_status(text *answer, kv_status status);
+uint32_t expiry_of(const char *word, uint64_t *ms);
+int use_session(script_case *c, char **words, size_t count, text *answer);
 void operate(script_case *c, char **words, size_t count, text *answer);
 
 #endif

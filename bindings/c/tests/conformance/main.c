@@ -42,6 +42,7 @@ static size_t split(const char *line, char ***words, char **expected) {
 }
 
 static void case_end(script_case *c) {
+  NEED(kv_session_free(c->session) == KV_OK, "the session stays");
   NEED(kv_db_free(c->db) == KV_OK && kv_clock_free(c->clock) == KV_OK, "the case's store stays");
   for (size_t at = 0; at < c->setting_count; at++) free(c->settings[at][0]);
   memset(c, 0, sizeof *c);

@@ -122,6 +122,9 @@ type testCase struct {
 	nowMs    uint64
 	db       *kv.Db
 	versions map[string]uint64
+	session  *kv.Session
+	// The last generated key.
+	generated []byte
 }
 
 func newCase(path string, nowMs uint64) *testCase {

@@ -26,6 +26,10 @@ impl Instant {
         Instant::now().saturating_duration_since(*self)
     }
 
+    pub fn checked_add(&self, time: Duration) -> Option<Instant> {
+        self.0.checked_add(time).map(Instant)
+    }
+
     pub fn saturating_duration_since(&self, earlier: Instant) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,0 +1,74 @@
+//! Plays sessions.
+
+use super::player::Player;
+use super::sequence::{End, When};
+use kv::{CreateOptions, Error, Session, Wait};
+
+impl Player {
+    /// Locks a key, edits its value, and ends as `end` says. Until then everybody sees what was there.
+    pub(super) fn edit(&mut self, key: &[u8], value: &[u8], end: End) {
+        let before = self.oracle.get(key).cloned();
+        let options = CreateOptions::new().allow_existing(true).initial("initial");
+        let mut session = self.db.create_and_lock(key, Wait::No, options).unwrap().unwrap();
+        let found = (session.version(), session.value().to_vec(), session.metadata().clone());
+        let expected = match before {
+            Some(held) => (held.version, held.value, held.metadata),
+            None => (0, b"initial".to_vec(), kv::Metadata::new()),
+        };
+        assert_eq!(found, expected, "operation {}", self.at);
+        let refused = self.db.get_and_lock(key, Wait::No);
+        assert!(matches!(refused, Err(Error::KeyLocked)), "operation {}: {refused:?}", self.at);
+        *session.value_mut() = value.to_vec();
+        self.check(key);
+        match end {
+            End::Rollback => session.rollback(),
+            End::Commit(names) => {
+                for name in 0..names {
+                    session.metadata_mut().insert(format!("name-{name}"), vec![name; usize::from(name)]);
+                }
+                self.commit(session);
+            }
+            End::Delete => {
+                session.delete_on_commit(true);
+                assert_eq!(session.commit().unwrap(), 0, "operation {}", self.at);
+                self.oracle.remove(key);
+            }
+            End::Conflict { removes, again } => {
+                // What is absent already is not changed by being removed.
+                let changes = !removes || self.oracle.get(key).is_some();
+                if removes {
+                    self.db.delete(key).unwrap();
+                    self.oracle.remove(key);
+                } else {
+                    self.db.set(key, b"by somebody else").unwrap();
+                    let deadline_ms = self.deadline_ms(When::Default, None);
+                    self.put_unversioned(key, b"by somebody else", deadline_ms);
+                }
+                if !changes {
+                    self.commit(session);
+                } else {
+                    let failed = session.commit_or_keep().unwrap_err();
+                    assert!(matches!(failed.error, Error::Conflict), "operation {}: {failed}", self.at);
+                    let mut session = failed.session;
+                    self.check(key);
+                    if again {
+                        session.reload().unwrap();
+                        *session.value_mut() = value.to_vec();
+                        self.commit(session);
+                    }
+                }
+            }
+        }
+        self.check(key);
+    }
+
+    fn commit(&mut self, session: Session) {
+        let (key, value, metadata) =
+            (session.key().to_vec(), session.value().to_vec(), session.metadata().clone());
+        let kept_ms = self.oracle.get(&key).map(|held| held.deadline_ms);
+        let version = session.commit().unwrap();
+        let deadline_ms = self.deadline_ms(When::Keep, kept_ms);
+        self.oracle.put(&key, &value, deadline_ms, version);
+        self.oracle.annotate(&key, metadata);
+    }
+}
