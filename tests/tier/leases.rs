@@ -186,6 +186,67 @@ fn leases_are_no_entries() {
     assert_eq!((done.keys, done.copied, db.len()), (1, 1, 1));
 }
 
+/// Loaded for 100 s, and stale after a moment.
+fn stale_at_once() -> LoadOptions {
+    LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1))
+}
+
+#[test]
+fn close_waits_for_no_answer_that_a_refresh_waits_for() {
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).timeout(PATIENCE * 10)).in_memory().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = stale_at_once().lease(PATIENCE);
+    db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
+    db.flush(PATIENCE).unwrap();
+    let stale = Duration::from_secs(100) - Duration::from_millis(1);
+    until("it is stale", || matches!(db.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
+    let (says, runs) = std::sync::mpsc::channel();
+    let (tells, told) = std::sync::mpsc::channel();
+    let held = move || {
+        says.send(()).map_err(|error| error.to_string())?;
+        told.recv().map_err(|error| error.to_string())
+    };
+    db.get_or_load_with(b"k", options, held).unwrap();
+    runs.recv_timeout(PATIENCE).unwrap();
+    redis.hang();
+    tells.send(bytes("2")).unwrap();
+    // From here on it waits until Redis has that, to give its lease back.
+    until("it is loaded anew", || db.get(b"k").unwrap() == bytes("2"));
+    let began = Instant::now();
+    db.close().unwrap();
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    redis.go_on();
+}
+
+#[test]
+fn a_key_that_a_copy_came_for_while_its_loader_ran_is_not_remembered_as_absent() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = stale_at_once().absent_for(PATIENCE * 10);
+    db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
+    db.flush(PATIENCE).unwrap();
+    let _: () =
+        redis::cmd("SET").arg("t:k").arg("there").arg("PX").arg(1500).query(&mut redis.client()).unwrap();
+    let inner = db.clone();
+    let (says, ran) = std::sync::mpsc::channel();
+    let finds_nothing = move || {
+        let done =
+            inner.preload(b"k", 0, |_| ControlFlow::Continue(())).map_err(|error| error.to_string())?;
+        says.send(done.copied).map_err(|error| error.to_string())?;
+        Ok::<_, String>(None)
+    };
+    let stale = Duration::from_secs(100) - Duration::from_millis(1);
+    until("it is stale", || matches!(db.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
+    db.get_or_load_with(b"k", options, finds_nothing).unwrap();
+    assert_eq!(ran.recv_timeout(PATIENCE).unwrap(), 1, "one copy");
+    until("that is done", || loads_under_way(&db) == (0, 0));
+    until("the copy has ended", || db.get(b"k").unwrap().is_none());
+    db.get_or_load_with(b"k", options, brings(&calls, "2")).unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "what was not looked for was taken for absent");
+}
+
 /// The circuit is open, and what is asked of it takes few connections: a hang is nobody's wait but the first ones'.
 #[test]
 fn a_redis_that_hangs_costs_those_who_want_leases_one_wait_and_few_connections() {
@@ -259,65 +320,4 @@ fn a_follower_asks_redis_for_what_is_stale_and_runs_no_loader_whose_value_it_cou
         db.get_or_load_with(b"k", options, brings(&calls, "unwanted")).unwrap() == bytes("later")
     });
     assert_eq!(calls.load(Ordering::SeqCst), 0);
-}
-
-/// Loaded for 100 s, and stale after a moment.
-fn stale_at_once() -> LoadOptions {
-    LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1))
-}
-
-#[test]
-fn close_waits_for_no_answer_that_a_refresh_waits_for() {
-    let redis = Redis::start();
-    let db = with(TierOptions::new(redis.url()).timeout(PATIENCE * 10)).in_memory().unwrap();
-    let calls = Arc::new(AtomicUsize::new(0));
-    let options = stale_at_once().lease(PATIENCE);
-    db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
-    db.flush(PATIENCE).unwrap();
-    let stale = Duration::from_secs(100) - Duration::from_millis(1);
-    until("it is stale", || matches!(db.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
-    let (says, runs) = std::sync::mpsc::channel();
-    let (tells, told) = std::sync::mpsc::channel();
-    let held = move || {
-        says.send(()).map_err(|error| error.to_string())?;
-        told.recv().map_err(|error| error.to_string())
-    };
-    db.get_or_load_with(b"k", options, held).unwrap();
-    runs.recv_timeout(PATIENCE).unwrap();
-    redis.hang();
-    tells.send(bytes("2")).unwrap();
-    // From here on it waits until Redis has that, to give its lease back.
-    until("it is loaded anew", || db.get(b"k").unwrap() == bytes("2"));
-    let began = Instant::now();
-    db.close().unwrap();
-    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-    redis.go_on();
-}
-
-#[test]
-fn a_key_that_a_copy_came_for_while_its_loader_ran_is_not_remembered_as_absent() {
-    let redis = Redis::start();
-    let db = in_memory(&redis);
-    let calls = Arc::new(AtomicUsize::new(0));
-    let options = stale_at_once().absent_for(PATIENCE * 10);
-    db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
-    db.flush(PATIENCE).unwrap();
-    let _: () =
-        redis::cmd("SET").arg("t:k").arg("there").arg("PX").arg(1500).query(&mut redis.client()).unwrap();
-    let inner = db.clone();
-    let (says, ran) = std::sync::mpsc::channel();
-    let finds_nothing = move || {
-        let done =
-            inner.preload(b"k", 0, |_| ControlFlow::Continue(())).map_err(|error| error.to_string())?;
-        says.send(done.copied).map_err(|error| error.to_string())?;
-        Ok::<_, String>(None)
-    };
-    let stale = Duration::from_secs(100) - Duration::from_millis(1);
-    until("it is stale", || matches!(db.ttl(b"k").unwrap(), Some(Ttl::Remaining(left)) if left < stale));
-    db.get_or_load_with(b"k", options, finds_nothing).unwrap();
-    assert_eq!(ran.recv_timeout(PATIENCE).unwrap(), 1, "one copy");
-    until("that is done", || loads_under_way(&db) == (0, 0));
-    until("the copy has ended", || db.get(b"k").unwrap().is_none());
-    db.get_or_load_with(b"k", options, brings(&calls, "2")).unwrap();
-    assert_eq!(calls.load(Ordering::SeqCst), 2, "what was not looked for was taken for absent");
 }
