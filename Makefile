@@ -105,7 +105,7 @@ test-sanitizers: need-cargo ## AddressSanitizer over the concurrency tests, Thre
 
 BUGS := fast
 test-bugs: need-cargo ## seeds each bug of tests/bugs and shows which test catches it
-	@scripts/need.sh patch=patch
+	@scripts/need.sh patch=patch redis-server=redis-server openssl=openssl
 	tests/bugs/run.sh $(BUGS)
 
 # The C library. Both files in one build; the crate itself stays a plain `lib`, so that `cargo test` links neither.

@@ -206,7 +206,8 @@ impl Db {
                         && there <= here.saturating_add(CLOCKS_DIFFER_MS)
                 }
             });
-            if seen.lsn != version || (is_same && lasts_as_long) {
+            // Found lost since, and sent again: then it is no difference.
+            if seen.lsn != version || store.has_unsent(seen) || (is_same && lasts_as_long) {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;

@@ -251,7 +251,7 @@ impl Db {
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| {
-            if seen.live.is_none() || seen.version() != version {
+            if seen.live.is_none() || seen.version() != version || store.has_unsent(seen) {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;

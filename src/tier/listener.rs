@@ -9,7 +9,7 @@
 use super::backoff::Backoff;
 use super::conn::{moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
-use super::mark::{is_own, Mark};
+use super::mark::is_own;
 use super::notices::{self, is_lacking};
 use super::{Ear, Shared};
 use crate::index::Cursor;
@@ -284,7 +284,7 @@ impl Comparison {
         let chosen: Vec<(&[u8], u64)> =
             portion.iter().filter_map(|key| Some((key.as_slice(), sent_version(shared, key)?))).collect();
         let differ = self.ask(shared, &chosen)?;
-        Mark::check_kept(&mut self.conn, &shared.mark_key, known)?;
+        shared.check_kept(&mut self.conn, known)?;
         differ.into_iter().for_each(|key| shared.hear_of(key));
         Ok(self.cursor.is_some() || !self.waiting.is_empty())
     }

@@ -71,19 +71,6 @@ impl Mark {
         Mark::read(conn, key)
     }
 
-    /// Fails if a server that answered meanwhile has lost what this store knew to stand in it before (K3): what it does not hold
-    /// then is not gone. This store still has it, and will send it again.
-    pub(super) fn check_kept(conn: &mut Conn, key: &[u8], known: Option<Mark>) -> Result<(), Failure> {
-        match known {
-            Some(known) if !known.is_kept(Mark::read(conn, key)?) => Err(Mark::lost()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn lost() -> Failure {
-        Failure::new("Redis has lost changes that it had acknowledged")
-    }
-
     /// The mark in an answer.
     pub(super) fn of(answer: &Value) -> Option<Mark> {
         match answer {

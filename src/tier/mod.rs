@@ -34,7 +34,7 @@ use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
 use crate::tier_options::{TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Failure};
+use conn::{moment_after, Conn, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -120,7 +120,7 @@ struct Progress {
     /// One that cannot be told: the connection that sends has found another server.
     missed: Option<Ear>,
     mark: Option<mark::Mark>,
-    /// Somebody waits for it.
+    /// It is to be looked at: somebody waits for that, or found it behind.
     wants_mark: bool,
 }
 
@@ -236,6 +236,25 @@ impl Shared {
         if std::mem::take(&mut progress.wants_mark) {
             self.changed.notify_all();
         }
+    }
+
+    /// Fails if a server that answered meanwhile has lost what this store knew to stand in it before (K3): what it does not hold
+    /// then is not gone. This store still has it, and the thread that sends looks at once what is to be sent again.
+    fn check_kept(&self, conn: &mut Conn, known: Option<mark::Mark>) -> std::result::Result<(), Failure> {
+        match known {
+            Some(known) => self.check_mark(known, mark::Mark::read(conn, &self.mark_key)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The same with the mark that it told.
+    fn check_mark(&self, known: mark::Mark, found: Option<mark::Mark>) -> std::result::Result<(), Failure> {
+        if known.is_kept(found) {
+            return Ok(());
+        }
+        self.progress().wants_mark = true;
+        self.store.log.moved.wake();
+        Err(Failure::new("Redis has lost changes that it had acknowledged"))
     }
 
     fn wants_mark(&self) -> bool {
@@ -411,7 +430,7 @@ impl Tier {
             Fetched::Found { value, .. } => mark::Mark::parse(&value),
             Fetched::Absent => None,
         };
-        Ok((fetched, known.is_some_and(|known| known.is_kept(mark))))
+        Ok((fetched, known.is_some_and(|known| self.shared.check_mark(known, mark).is_ok())))
     }
 
     /// What Redis holds for each of some keys.

@@ -171,8 +171,8 @@ impl Scanning {
             self.conn.receive(replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
             let mut mark = Value::Nil;
             self.conn.receive(1, 0, |_, reply| mark = reply)?;
-            if question.known.is_some_and(|known| !known.is_kept(Mark::of(&mark))) {
-                return Err(Mark::lost());
+            if let Some(known) = question.known {
+                self.shared.check_mark(known, Mark::of(&mark))?;
             }
             // Where Redis refuses, as while a slot moves, each key is asked for by itself, and says why.
             received.values = values(last, count, question.asked_ms);
@@ -218,8 +218,8 @@ impl Scanning {
         }
         self.shared.check_heard(&self.conn).map_err(|failure| tier_error(&failure))?;
         // Before them: so much as may come is not held until it is known.
-        Mark::check_kept(&mut self.conn, &self.shared.mark_key, self.shared.mark())
-            .map_err(|failure| tier_error(&failure))?;
+        let known = self.shared.mark();
+        self.shared.check_kept(&mut self.conn, known).map_err(|failure| tier_error(&failure))?;
         let (mut failed, mut bytes) = (None, 0);
         let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
             let fetched = match outcome {
@@ -268,7 +268,7 @@ impl Scanning {
         if let Some(failure) = failed {
             return Err(failure);
         }
-        Mark::check_kept(&mut self.conn, &self.shared.mark_key, known)?;
+        self.shared.check_kept(&mut self.conn, known)?;
         Ok(absent)
     }
 }

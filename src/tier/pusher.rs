@@ -114,9 +114,13 @@ impl Pusher {
     /// Sees to what does not wait until everything is sent: there may always be more.
     fn attend(&mut self) -> Result<(), Stop> {
         self.decide()?;
+        if self.shared.wants_mark() {
+            // It is looked at by who connects.
+            self.lose_line();
+            self.connect()?;
+        }
         match self.shared.options.fresh {
             Some(_) => self.tend(),
-            None if self.shared.wants_mark() => self.connect(),
             None => Ok(()),
         }
     }

@@ -35,7 +35,7 @@ seed() {
 kind() { if [ "$1" = lib ]; then echo --lib; else echo "--test=$1"; fi; }
 
 # In the copy that all bugs are seeded in.
-cargo_test=(cargo test -q --locked --features testing --manifest-path "$copy/all/Cargo.toml" --target-dir "$target"
+cargo_test=(cargo test -q --locked --features testing,redis-tls --manifest-path "$copy/all/Cargo.toml" --target-dir "$target"
     --config profile.test.package.libkv.opt-level=1 --config profile.test.package.libkv.debug=false)
 
 # run TARGET FILTER: one test of it.

@@ -5,9 +5,11 @@ use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
 use super::{bytes, in_memory, with, PATIENCE};
+use kv::testing::{Hooks, Point};
 use kv::{Db, Error, Expiry, Options, TierOptions, Ttl, WhenDeaf, Writes};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 const STORES: usize = 3;
@@ -246,6 +248,37 @@ fn what_others_decide_is_heard_and_no_old_result_stays() {
             until("the newest is seen", || db.get(b"n").unwrap() == total);
         }
     }
+}
+
+/// It is heard between Redis' answer and what is done with that.
+#[test]
+fn what_others_change_right_after_it_was_decided_leaves_no_old_copy() {
+    let redis = Arc::new(Redis::start());
+    let opened: Arc<OnceLock<Weak<Db>>> = Arc::default();
+    let (of_hook, others) = (Arc::clone(&opened), Arc::downgrade(&redis));
+    let hooks = Hooks::new(move |point| {
+        if std::thread::current().name() != Some("kv-tier-send") || point != Point::Decided {
+            return;
+        }
+        let Some((db, others)) = of_hook.get().and_then(Weak::upgrade).zip(others.upgrade()) else { return };
+        let here = db.pin().unwrap();
+        if here.get(b"probe").unwrap().is_none() {
+            return;
+        }
+        // What is changed later is heard later.
+        others.set("t:n", "theirs");
+        others.set("t:probe", "gone");
+        until("it is heard", || here.get(b"probe").unwrap().is_none());
+    });
+    redis.set("t:n", "5");
+    redis.set("t:probe", "here");
+    let tier = TierOptions::new(redis.url()).fresh(WhenDeaf::Drop).timeout(PATIENCE);
+    let db = Arc::new(with(tier).hooks(hooks).in_memory().unwrap());
+    until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
+    until("the probe is here", || db.get(b"probe").is_ok() && db.len() == 1);
+    opened.set(Arc::downgrade(&db)).unwrap();
+    assert_eq!(db.increment_shared(b"n", 1).unwrap(), 6);
+    assert_eq!(db.get(b"n").unwrap(), bytes("theirs"));
 }
 
 #[test]

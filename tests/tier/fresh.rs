@@ -6,7 +6,7 @@ use super::reads::{change_fives, set_fives};
 use super::server::Redis;
 use super::{bytes, hears, with, PATIENCE};
 use kv::testing::{Hooks, Point};
-use kv::{Db, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use kv::{Db, Encoder, EncoderError, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -72,7 +72,11 @@ fn copies_are_dropped_or_served_while_nothing_is_heard_and_compared_afterwards()
     redis.set("t:theirs", "1");
     redis.set("t:same", "s");
     for db in [&drops, &keeps] {
-        assert_eq!((db.get(b"theirs").unwrap(), db.get(b"same").unwrap()), (bytes("1"), bytes("s")));
+        // What is heard of them may come after the first copies.
+        until("copies are kept", || {
+            assert_eq!((db.get(b"theirs").unwrap(), db.get(b"same").unwrap()), (bytes("1"), bytes("s")));
+            db.len() == 2
+        });
     }
     drops.set(b"ours", b"o").unwrap();
     drops.set_with(b"short", b"t", SetOptions::new().ttl(Duration::from_secs(100))).unwrap();
@@ -191,6 +195,50 @@ fn an_increment_amid_constant_change_elsewhere_is_done_and_does_not_begin_at_zer
         let sums: Vec<i64> = sums.into_iter().map(Result::unwrap).collect();
         assert!(sums.iter().all(|sum| *sum > 1_000_000), "{:?}", sums.iter().min());
     });
+}
+
+/// Passes values on, and is held up by one key.
+struct Holds {
+    is_held: Arc<AtomicBool>,
+    goes_on: Arc<AtomicBool>,
+}
+
+impl Encoder for Holds {
+    fn encode(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, EncoderError> {
+        if key == b"held" {
+            self.is_held.store(true, Ordering::SeqCst);
+            until("it goes on", || self.goes_on.load(Ordering::SeqCst));
+        }
+        Ok(value.to_vec())
+    }
+
+    fn decode(&self, _key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {
+        Ok(string.to_vec())
+    }
+}
+
+#[test]
+fn a_change_that_was_not_sent_outlives_what_is_heard_of_its_key() {
+    let redis = Redis::start();
+    let (is_held, goes_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let holds = Holds { is_held: Arc::clone(&is_held), goes_on: Arc::clone(&goes_on) };
+    let db = with(tier(&redis, WhenDeaf::Drop).encoder(holds)).in_memory().unwrap();
+    until("changes are heard", || hears(&db));
+    redis.set("t:probe", "here");
+    until("the probe is here", || db.get(b"probe").is_ok() && db.len() == 1);
+    db.set(b"held", b"v").unwrap();
+    until("nothing is sent", || is_held.load(Ordering::SeqCst));
+    db.set(b"k", b"ours").unwrap();
+    redis.set("t:k", "theirs");
+    // What is changed later is heard later.
+    redis.set("t:probe", "gone");
+    let local = |key: &[u8]| db.pin().unwrap().get(key).unwrap().map(|value| value.into_vec());
+    until("it is heard", || local(b"probe").is_none());
+    assert_eq!(local(b"k"), bytes("ours"));
+    goes_on.store(true, Ordering::SeqCst);
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:k"), bytes("ours"), "the last to be sent");
+    until("it stays", || db.get(b"k").is_ok_and(|value| value == bytes("ours")));
 }
 
 /// Others change it each time between what Redis says and what is done with that.

@@ -477,6 +477,25 @@ fn a_redis_that_goes_back_to_what_an_earlier_open_left_is_given_what_came_since(
     assert_eq!(redis.get("t:early"), bytes("1"));
 }
 
+/// A copy stands for a key whose change is sent again: it is what others wrote, and may be old.
+#[test]
+fn what_others_have_replaced_is_not_sent_again_as_the_copy_that_stands_for_it() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    db.set(b"k", b"ours").unwrap();
+    flushed(&db);
+    redis.set("t:k", "theirs");
+    db.preload(b"*", 0, |_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert_eq!(db.get(b"k").unwrap(), bytes("theirs"));
+    redis.set("t:k", "newest");
+    // As if it had lost all that this store sent.
+    let marks: Vec<String> = redis.run("KEYS t:__libkv:mark:*");
+    let _: i64 = redis.run(&format!("DEL {}", marks[0]));
+    db.set(b"other", b"v").unwrap();
+    flushed(&db);
+    assert_eq!((redis.get("t:k"), redis.get("t:other")), (bytes("newest"), bytes("v")));
+}
+
 /// As one that restarts with a save of long ago.
 #[test]
 fn a_redis_that_goes_back_by_many_opens_is_given_what_came_since() {
