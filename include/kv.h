@@ -185,6 +185,16 @@
 #define KV_COMMIT_DELETE 4
 
 /**
+ * Whole numbers are written as decimal digits.
+ */
+#define KV_NUMBERS_DECIMAL 0
+
+/**
+ * Whole numbers are written as MessagePack has them.
+ */
+#define KV_NUMBERS_MSGPACK 1
+
+/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -379,7 +389,7 @@ typedef struct kv_scan kv_scan;
 typedef struct kv_session kv_session;
 
 /**
- * Where a loader puts the value. Opaque; valid during the loader's call.
+ * Where a loader or an encoder puts what it brings. Opaque; valid during its call.
  */
 typedef struct kv_sink kv_sink;
 
@@ -568,11 +578,64 @@ typedef struct {
 
 /**
  * Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
- * none; anything else, or KV_OK without a kv_sink_write: it failed.
- * Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
+ * none; anything else, or KV_OK without a kv_sink_write: it failed, and kv_sink_fail may say why.
+ * Called without any lock, in the thread that called kv_get_or_load; of kv_get_or_load_with and kv_load_behind perhaps in a
+ * thread of the store. `key` is valid during the call. It may call the store, but for kv_close and kv_db_free,
  * which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
  */
 typedef int32_t (*kv_loader)(void *userdata, const void *key, size_t key_len, kv_sink *value);
+
+/**
+ * How long what a loader brings is kept and when it is loaded anew. All zero means: for the store's default time to live, and
+ * nothing is loaded anew.
+ */
+typedef struct {
+  /**
+   * How long a loaded value lives, in milliseconds; 0: the store's default. After that it is gone: what expired is never served.
+   */
+  uint64_t ttl_ms;
+  /**
+   * For how long of its life a value counts as fresh; 0: always. From then on until its end it is served as it is, while one
+   * thread of the store loads it anew; if that fails it is served on, and tried again a second later at the earliest. Needs a
+   * time to live that is longer.
+   */
+  uint64_t fresh_for_ms;
+  /**
+   * Lets a value be loaded anew before it is stale (without `fresh_for_ms`: before its end), at a moment drawn anew by each
+   * read: earlier by what loads of this store take lately, times this, times -ln of an even draw. 1 is a good value; 0: off.
+   */
+  double early;
+  /**
+   * For how long it is remembered that a loader found nothing; 0: not at all. A change of the key, or one elsewhere that is
+   * heard, ends it. In memory only, of 65,536 keys and 8 MiB of them at most.
+   */
+  uint64_t absent_for_ms;
+  /**
+   * Lets one process of all that share a tier load a key at a time: for how long it holds a lease in Redis; 0: none is taken.
+   * The others wait for the value, for twice this time at most; then they load it too, as they do when Redis cannot be asked.
+   * Without a tier it has no effect.
+   */
+  uint64_t lease_ms;
+} kv_load_options;
+
+/**
+ * Called once when the library needs `userdata` no more. It may call the store, but for kv_close and kv_db_free, which give
+ * KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef void (*kv_release)(void *userdata);
+
+/**
+ * Puts the string for a value, or the value for a string, with kv_sink_write (of no bytes for an empty one), and returns KV_OK;
+ * anything else, or KV_OK without a kv_sink_write: it fails for this value, and kv_sink_fail may say why. Arguments are valid
+ * during the call. Called by threads of the store that send and ask, several at a time perhaps, and by kv_preload; calls into any
+ * store give KV_IN_CALLBACK, and while it runs nothing else is sent. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_encoder)(void *userdata,
+                              const void *key,
+                              size_t key_len,
+                              const void *data,
+                              size_t len,
+                              kv_sink *to);
 
 /**
  * Which entries a scan gives. All zero means: all, in no order.
@@ -951,6 +1014,28 @@ kv_status kv_options_set_listener(kv_options *options,
 kv_status kv_options_set_logger(kv_options *options,
                                 kv_logger logger,
                                 void *userdata);
+
+/**
+ * Appends bytes to what a loader or an encoder brings.
+ *
+ * Parameters: `sink`: what it was given; `data`, `len`.
+ * Ownership: the bytes are copied.
+ * Threads: that of the callback.
+ * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_sink_write(kv_sink *sink, const void *data, size_t len);
+
+/**
+ * Says why a loader or an encoder fails, for the error of those who wait for it and for the logger. It fails by what it returns.
+ *
+ * Parameters: `sink`: what it was given; `reason`, `reason_len`: text, of which what is not UTF-8 is replaced.
+ * Ownership: the text is copied.
+ * Threads: that of the callback.
+ * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_sink_fail(kv_sink *sink,
+                       const char *reason,
+                       size_t reason_len);
 
 /**
  * Opens the store in a directory, or makes one. Everything that was acknowledged before is there; the time it takes grows
@@ -1631,16 +1716,6 @@ kv_status kv_get_many_made(const kv_db *db,
                            kv_error **error);
 
 /**
- * Appends bytes to the value that a loader brings.
- *
- * Parameters: `sink`: what the loader was given; `data`, `len`.
- * Ownership: the bytes are copied.
- * Threads: the loader's.
- * Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
- */
-kv_status kv_sink_write(kv_sink *sink, const void *data, size_t len);
-
-/**
  * The value of a key; where it has none, what a loader brings, which is then set. One loader runs for a key at a time; others
  * that ask wait for its outcome. A value that was loaded while the key was changed is returned but not set.
  *
@@ -1661,6 +1736,93 @@ kv_status kv_get_or_load(const kv_db *db,
                          uint8_t **value,
                          size_t *value_len,
                          kv_error **error);
+
+/**
+ * The value of a key; where it has none, what a loader brings, as kv_get_or_load; and what stands there is loaded anew before
+ * it ends, in a thread of the store, as `options` say: then `loader` is called after this call has returned. At most four run
+ * so at once, one a key; what one fails with is told the logger and leaves what stands there. One that finds nothing then
+ * removes the entry. kv_close waits for those that run, and releases those that wait.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `loader`, not NULL; `userdata`: passed to it as it is;
+ * `release`: NULL, or what is called with `userdata`; `value`, `value_len`: where the copy's address and length are stored;
+ * `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free. `userdata` is the library's until `release` is called, which it is
+ * exactly once, whatever this call returns: before it returns, or later in a thread of the store, or in that of kv_close; never after
+ * kv_close has returned.
+ * Threads: any; `loader` is called in this thread or in one of the store; see kv_loader.
+ * Errors: KV_NOT_FOUND when the loader found nothing, now or lately; KV_INVALID_OPTION for options that cannot work; as
+ * kv_get_or_load.
+ */
+kv_status kv_get_or_load_with(const kv_db *db,
+                              const void *key,
+                              size_t key_len,
+                              const kv_load_options *options,
+                              kv_loader loader,
+                              void *userdata,
+                              kv_release release,
+                              uint8_t **value,
+                              size_t *value_len,
+                              kv_error **error);
+
+/**
+ * What kv_get_or_load_with would give without calling its loader, for hosts to which it is dear to hand one over.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `value`, `value_len`: where the copy's address and length are
+ * stored; `is_due`: where 1 is stored if the value is to be loaded anew (kv_load_behind), else 0; `error`: NULL, or where a failure
+ * is stored.
+ * Ownership: the caller owns the copy and frees it with kv_free.
+ * Threads: any. Never waits: a tier is not asked.
+ * Errors: KV_NOT_FOUND when it is remembered that a loader found nothing; KV_NOT_MET when nothing is here: kv_get_or_load_with;
+ * KV_INVALID_OPTION for options that cannot work; as kv_get_owned.
+ */
+kv_status kv_get_loaded(const kv_db *db,
+                        const void *key,
+                        size_t key_len,
+                        const kv_load_options *options,
+                        uint8_t **value,
+                        size_t *value_len,
+                        uint32_t *is_due,
+                        kv_error **error);
+
+/**
+ * Has the value of a key loaded anew by a thread of the store, as kv_get_or_load_with does with one that is due. Nothing
+ * happens where the key has no value, a loader for it waits or runs already, one has failed lately, or too many wait.
+ *
+ * Parameters: `db`; `key`, `key_len`; `options`: NULL for the defaults; `loader`, not NULL; `userdata`: passed to it as it is;
+ * `release`: NULL, or what is called with `userdata`; `error`: NULL, or where a failure is stored.
+ * Ownership: of `userdata` as kv_get_or_load_with.
+ * Threads: any. Never waits; `loader` is called in a thread of the store; see kv_loader.
+ * Errors: KV_INVALID_OPTION for options that cannot work; as kv_get.
+ */
+kv_status kv_load_behind(const kv_db *db,
+                         const void *key,
+                         size_t key_len,
+                         const kv_load_options *options,
+                         kv_loader loader,
+                         void *userdata,
+                         kv_release release,
+                         kv_error **error);
+
+/**
+ * Lets functions say what stands in Redis for a value, in place of the option tier_encoder. All stores that share a prefix need
+ * the same. A value that `encode` fails for stands here alone: the logger is told, and its key is removed there. What `decode`
+ * fails for is no value: its reader gets KV_TIER with the reason.
+ *
+ * Parameters: `options`; `encode`, not NULL: puts the string for a value; `decode`, not NULL: puts the value for a string, which
+ * means the same as what `encode` was given; `numbers`: KV_NUMBERS_DECIMAL or KV_NUMBERS_MSGPACK: how values that are whole numbers
+ * are written, for kv_increment and kv_increment_shared; `userdata`: passed to both as it is; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned, and each
+ * kv_preload that ran then.
+ * Threads: see kv_encoder.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE; KV_INVALID_OPTION of a library that was built without the tier.
+ */
+kv_status kv_options_set_tier_encoder(kv_options *options,
+                                      kv_encoder encode,
+                                      kv_encoder decode,
+                                      uint32_t numbers,
+                                      void *userdata,
+                                      kv_error **error);
 
 /**
  * Begins to walk over entries. A key that is there and unchanged throughout appears exactly once; no snapshot: each value is

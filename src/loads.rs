@@ -5,6 +5,7 @@ mod refreshes;
 
 pub(crate) use refreshes::Refreshes;
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use absences::Absences;
 use std::collections::HashMap;
@@ -14,8 +15,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Loads in flight.
-#[derive(Default)]
 pub(crate) struct Loads {
+    /// Without the ratchet (I15), so what is over by it is over.
+    clock: Arc<dyn Clock>,
     /// How many, and one more while absences are remembered: one load of this is all that writers pay.
     count: AtomicUsize,
     flights: Mutex<Flights>,
@@ -31,8 +33,8 @@ struct Flights {
     /// What each waiting thread waits for: finds loaders that wait for each other.
     waits: HashMap<ThreadId, Box<[u8]>>,
     next_id: u64,
-    /// Keys whose value the tier is about to say: how many asked, and whether it was changed since the first of them did.
-    answers: HashMap<Box<[u8]>, (usize, bool)>,
+    /// Keys whose value the tier is about to say: how many asked, and what happened since the first of them did.
+    answers: HashMap<Box<[u8]>, (usize, Overtaken)>,
     /// Outcomes for those who wait, by flight; dropped by the last of them.
     outcomes: HashMap<u64, Outcome>,
     absences: Absences,
@@ -42,8 +44,23 @@ struct Flight {
     id: u64,
     loader: ThreadId,
     waiting: usize,
-    /// The key was written or cleared since the load began.
-    overtaken: bool,
+    overtaken: Overtaken,
+}
+
+/// What became of a key since somebody asked for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overtaken {
+    /// It was changed, here or, as far as that is heard, elsewhere.
+    pub(crate) at_all: bool,
+    /// It was written, deleted or cleared here.
+    pub(crate) here: bool,
+}
+
+impl Overtaken {
+    fn note(&mut self, is_here: bool) {
+        self.at_all = true;
+        self.here |= is_here;
+    }
 }
 
 /// What whoever asks for a key of many is to do.
@@ -87,6 +104,17 @@ struct Outcome {
 }
 
 impl Loads {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Loads {
+        Loads {
+            clock,
+            count: AtomicUsize::default(),
+            flights: Mutex::default(),
+            landed: Condvar::default(),
+            cost_us: AtomicU64::default(),
+            draws: AtomicU64::default(),
+        }
+    }
+
     fn flights(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,7 +147,7 @@ impl Loads {
         let is_loading = flights.by_key.values().any(|flight| flight.loader == me);
         let begin = |key: &&[u8]| match flights.by_key.get(*key) {
             _ if is_loading => Begun::Alone,
-            Some(flight) if flight.overtaken => Begun::Alone,
+            Some(flight) if flight.overtaken.at_all => Begun::Alone,
             Some(_) => Begun::Others,
             None => Begun::Mine(self.depart(&mut flights, me, key)),
         };
@@ -129,7 +157,9 @@ impl Loads {
     fn depart(&self, flights: &mut Flights, me: ThreadId, key: &[u8]) -> Flying<'_> {
         let id = flights.next_id;
         flights.next_id += 1;
-        flights.by_key.insert(key.into(), Flight { id, loader: me, waiting: 0, overtaken: false });
+        flights
+            .by_key
+            .insert(key.into(), Flight { id, loader: me, waiting: 0, overtaken: Overtaken::default() });
         // SeqCst: counted before the loader runs; pairs with `note`.
         self.count.fetch_add(1, Ordering::SeqCst);
         Flying { loads: self, key: key.into(), id, has_landed: false }
@@ -181,15 +211,31 @@ impl Loads {
     /// older than the change. True if there is such a loader: then even a delete that finds nothing must leave a
     /// tombstone, which the loaded value, whose LSN may already be reserved, cannot replace.
     pub(crate) fn note(&self, key: &[u8]) -> bool {
+        self.note_change(key, true)
+    }
+
+    /// The same of a change elsewhere.
+    #[cfg(feature = "redis")]
+    pub(crate) fn note_elsewhere(&self, key: &[u8]) -> bool {
+        self.note_change(key, false)
+    }
+
+    fn note_change(&self, key: &[u8], is_here: bool) -> bool {
         // SeqCst: a load that this misses registers later, so its loader runs after this change was asked for.
         // Partner: `get_or_load`.
         if self.count.load(Ordering::SeqCst) == 0 {
             return false;
         }
         let mut flights = self.flights();
-        self.change_absences(&mut flights, |absences| absences.forget(key));
-        let answer = flights.answers.get_mut(key).map(|(_, overtaken)| *overtaken = true);
-        let flight = flights.by_key.get_mut(key).map(|flight| flight.overtaken = true);
+        if !flights.absences.is_empty() {
+            self.change_absences(&mut flights, |absences| {
+                absences.forget(key);
+                // Once none is left, changes are free of this lock again.
+                absences.drop_ended(self.clock.unix_ms());
+            });
+        }
+        let answer = flights.answers.get_mut(key).map(|(_, overtaken)| overtaken.note(is_here));
+        let flight = flights.by_key.get_mut(key).map(|flight| flight.overtaken.note(is_here));
         answer.or(flight).is_some()
     }
 
@@ -215,7 +261,14 @@ impl Loads {
 
     #[cfg(feature = "redis")]
     pub(crate) fn is_answer_overtaken(&self, key: &[u8]) -> bool {
-        self.flights().answers.get(key).is_none_or(|(_, overtaken)| *overtaken)
+        self.answer_overtaken(key).at_all
+    }
+
+    /// What became of a key since it was `expect`ed. Nobody expects it: all.
+    #[cfg(feature = "redis")]
+    pub(crate) fn answer_overtaken(&self, key: &[u8]) -> Overtaken {
+        let gone = Overtaken { at_all: true, here: true };
+        self.flights().answers.get(key).map_or(gone, |(_, overtaken)| *overtaken)
     }
 
     /// Whether a read of `key` must not wait for its loader: that began before a change which the read comes after, or this
@@ -224,7 +277,7 @@ impl Loads {
     pub(crate) fn is_not_to_be_joined(&self, key: &[u8]) -> bool {
         let me = std::thread::current().id();
         let flights = self.flights();
-        let is_late = flights.by_key.get(key).is_some_and(|flight| flight.overtaken);
+        let is_late = flights.by_key.get(key).is_some_and(|flight| flight.overtaken.at_all);
         is_late || flights.by_key.values().any(|flight| flight.loader == me)
     }
 
@@ -237,7 +290,13 @@ impl Loads {
 
     /// Whether what is being loaded for `key` is older than a change. Nothing is loaded: then too.
     pub(crate) fn is_overtaken(&self, key: &[u8]) -> bool {
-        self.flights().by_key.get(key).is_none_or(|flight| flight.overtaken)
+        self.overtaken(key).at_all
+    }
+
+    /// What became of a key since its load began. Nothing is loaded: all.
+    pub(crate) fn overtaken(&self, key: &[u8]) -> Overtaken {
+        let gone = Overtaken { at_all: true, here: true };
+        self.flights().by_key.get(key).map_or(gone, |flight| flight.overtaken)
     }
 
     fn change_absences<T>(&self, flights: &mut Flights, change: impl FnOnce(&mut Absences) -> T) -> T {
@@ -255,7 +314,7 @@ impl Loads {
     /// Remembers, in the flight of a key, that it is nowhere; unless it was changed since the load began.
     pub(crate) fn remember_absent(&self, key: &[u8], until_ms: u64, now_ms: u64) {
         let mut flights = self.flights();
-        if flights.by_key.get(key).is_some_and(|flight| !flight.overtaken) {
+        if flights.by_key.get(key).is_some_and(|flight| !flight.overtaken.at_all) {
             self.change_absences(&mut flights, |absences| absences.add(key, until_ms, now_ms));
         }
     }
@@ -295,11 +354,21 @@ impl Loads {
 
     /// As `note`, for every key.
     pub(crate) fn note_all(&self) {
+        self.note_all_changes(true);
+    }
+
+    /// As `note_elsewhere`, for every key.
+    #[cfg(feature = "redis")]
+    pub(crate) fn note_all_elsewhere(&self) {
+        self.note_all_changes(false);
+    }
+
+    fn note_all_changes(&self, is_here: bool) {
         if self.count.load(Ordering::SeqCst) > 0 {
             let mut flights = self.flights();
             self.change_absences(&mut flights, Absences::forget_all);
-            flights.by_key.values_mut().for_each(|flight| flight.overtaken = true);
-            flights.answers.values_mut().for_each(|(_, overtaken)| *overtaken = true);
+            flights.by_key.values_mut().for_each(|flight| flight.overtaken.note(is_here));
+            flights.answers.values_mut().for_each(|(_, overtaken)| overtaken.note(is_here));
         }
     }
 }
@@ -330,10 +399,38 @@ pub(crate) fn loader_error(reason: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn changes_take_no_lock_once_no_absence_is_left() {
+        let clock = Arc::new(ManualClock::new(1000));
+        let loads = Loads::new(clock.clone());
+        for n in 0..1000u64 {
+            let key = n.to_be_bytes();
+            loads
+                .fly(
+                    &key,
+                    || Ok(()),
+                    || {
+                        loads.remember_absent(&key, 2000, 1000);
+                        Ok(None)
+                    },
+                )
+                .unwrap();
+        }
+        let is_free = || loads.count.load(Ordering::SeqCst) == 0;
+        loads.note(b"other");
+        assert!(!is_free() && loads.is_known_absent(&0u64.to_be_bytes(), 1999));
+        clock.set(2000);
+        for _ in 0..1000 {
+            loads.note(b"other");
+        }
+        assert!(is_free());
+    }
 
     #[test]
     fn loads_come_earlier_by_a_draw_whose_mean_is_what_a_load_takes() {
-        let loads = Loads::default();
+        let loads = Loads::new(Arc::new(ManualClock::new(0)));
         assert_eq!(loads.draw_early_ms(1e9), 0, "nothing was loaded yet");
         for _ in 0..100 {
             loads.note_cost(Duration::from_secs(1));

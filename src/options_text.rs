@@ -118,13 +118,25 @@ impl Options {
             "background" => self.background(parse(value)?),
             #[cfg(feature = "redis")]
             of_tier => {
-                // The URL may come later than the rest; `open` refuses a tier that has none.
-                let tier = self.tier.clone().unwrap_or_else(|| TierOptions::new(""));
-                self.tier(set_tier(tier, of_tier.strip_prefix("tier_")?, value)?)
+                let tier = set_tier(self.tier_so_far(), of_tier.strip_prefix("tier_")?, value)?;
+                self.tier(tier)
             }
             #[cfg(not(feature = "redis"))]
             _ => return None,
         })
+    }
+
+    /// The URL may come later than the rest; `open` refuses a tier that has none.
+    #[cfg(feature = "redis")]
+    fn tier_so_far(&self) -> TierOptions {
+        self.tier.clone().unwrap_or_else(|| TierOptions::new(""))
+    }
+
+    /// An encoder of a host's.
+    #[cfg(all(feature = "redis", feature = "ffi"))]
+    pub(crate) fn tier_encoder(self, encoder: impl crate::Encoder) -> Options {
+        let tier = self.tier_so_far().encoder(encoder);
+        self.tier(tier)
     }
 }
 

@@ -193,7 +193,7 @@ impl Store {
             stored_time_ms: Arc::default(),
             counters: Counters::default(),
             events,
-            loads: Loads::default(),
+            loads: Loads::new(Arc::clone(&options.clock)),
             locks: Locks::default(),
             options,
             read_only: None,

@@ -1,13 +1,15 @@
 //! The conformance script (tests/conformance), as Rust executes it. `conformance FILE DIR [LINE CLOCK_MS]` runs one file;
 //! without a file, as `cargo test` calls it, all of them.
 
-use kv::{Batch, Condition, CreateOptions, Db, Error, Expiry, Format, KeyOptions, ManualClock, Metadata};
-use kv::{Options, ScanOptions, Session, SetOptions, Ttl, Wait};
+use kv::{
+    Batch, Condition, CreateOptions, Db, Error, Expiry, Format, KeyOptions, LoadOptions, ManualClock,
+    Metadata, Options, ScanOptions, Session, SetOptions, Ttl, Wait,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const CLOCK_MS: u64 = 1_000_000_000_000;
 
@@ -87,6 +89,24 @@ fn expiry(word: &str) -> Expiry {
         Some(("at", ms)) => Expiry::At(UNIX_EPOCH + Duration::from_millis(number(ms))),
         _ => panic!("{word} is no expiry"),
     }
+}
+
+fn load_options(words: &[&str]) -> LoadOptions {
+    words.iter().fold(LoadOptions::new(), |options, word| {
+        let (name, figure) = word.split_once(':').unwrap_or_else(|| panic!("{word} is no option"));
+        let time = || Duration::from_millis(number(figure));
+        match name {
+            "ttl" => options.ttl(time()),
+            "fresh_for" => options.fresh_for(time()),
+            "early" => options.early(number(figure)),
+            "absent_for" => options.absent_for(time()),
+            #[cfg(feature = "redis")]
+            "lease" => options.lease(time()),
+            #[cfg(not(feature = "redis"))]
+            "lease" => options,
+            _ => panic!("{word} is no option"),
+        }
+    })
 }
 
 fn format(word: &str) -> Format {
@@ -463,6 +483,24 @@ impl Case {
                     "-" => Ok(None),
                     loaded => Ok(Some(bytes(loaded))),
                 })?)
+            }
+            ["get_or_load_with", key, loaded, ref options @ ..] => {
+                let loaded = loaded.to_owned();
+                found(db.get_or_load_with(&bytes(key), load_options(options), move || match &*loaded {
+                    "!" => Err("it fails"),
+                    "-" => Ok(None),
+                    loaded => Ok(Some(bytes(loaded))),
+                })?)
+            }
+            ["await", key, answer] => {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                loop {
+                    match found(db.get(&bytes(key))?) == answer {
+                        true => break "ok".to_owned(),
+                        false if Instant::now() > deadline => break "late".to_owned(),
+                        false => std::thread::sleep(Duration::from_millis(1)),
+                    }
+                }
             }
             ["scan", prefix, limit] => {
                 let limit = if limit == "0" { usize::MAX } else { number(limit) };

@@ -320,6 +320,28 @@ fn close_waits_for_the_loader_that_runs_and_drops_those_that_wait() {
 }
 
 #[test]
+fn the_last_handle_that_goes_waits_for_the_loader_that_runs_and_leaves_a_store_that_can_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let bench = Bench { db: Options::new().clock(clock.clone()).open(&path).unwrap(), clock, ..bench() };
+    for n in 0..20 {
+        bench.load(&n.to_string(), options(), Ok(Some("1")));
+    }
+    bench.clock.advance(seconds(10));
+    let held: Vec<_> = (0..20).map(|n| bench.load_held(&n.to_string(), options())).collect();
+    held[0].runs.recv_timeout(seconds(30)).unwrap();
+    let Bench { db, calls, clock, .. } = bench;
+    let dropping = std::thread::spawn(move || {
+        drop(db);
+        Options::new().clock(clock).open(&path).map(|db| db.len())
+    });
+    until("those that wait are dropped", || Arc::strong_count(&calls) <= 5);
+    held.iter().for_each(|held| drop(held.tells.send(Some(b"2".to_vec()))));
+    assert_eq!(dropping.join().unwrap().unwrap(), 20);
+}
+
+#[test]
 fn a_loader_may_close_its_store_or_hold_it_last() {
     let bench = bench();
     bench.load("k", options(), Ok(Some("1")));

@@ -42,7 +42,7 @@ type Event struct {
 	Cause      Cause
 }
 
-// PanicError is what a loader, reader, writer or the progress of a preload panicked with.
+// PanicError is what a loader, reader, writer, encoder or the progress of a preload panicked with.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -66,7 +66,7 @@ func guarded(callback func() error) (err error) {
 	return callback()
 }
 
-// handles are what the library knows a store's listener and logger by.
+// handles are what the library knows a store's listener, logger and encoder by.
 type handles struct {
 	mu   sync.Mutex
 	held []cgo.Handle
@@ -78,7 +78,7 @@ func (h *handles) add(callback any) C.uintptr_t {
 	return C.uintptr_t(handle)
 }
 
-// free is called once no thread of the store is left.
+// free is called once no thread of the store is left, and nobody is in a call, which an encoder may be called from.
 func (h *handles) free() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,6 +106,25 @@ func kvgoLogger(handle C.uintptr_t, line *C.char, length C.size_t) {
 //export kvgoLoader
 func kvgoLoader(handle C.uintptr_t, sink *C.kv_sink) C.kv_status {
 	return cgo.Handle(handle).Value().(*loading).run(sink)
+}
+
+//export kvgoRelease
+func kvgoRelease(handle C.uintptr_t) { cgo.Handle(handle).Delete() }
+
+//export kvgoEncode
+func kvgoEncode(
+	handle C.uintptr_t, key *C.uint8_t, keyLength C.size_t, value *C.uint8_t, length C.size_t, to *C.kv_sink,
+) C.kv_status {
+	encoder := cgo.Handle(handle).Value().(Encoder)
+	return encoder.call(encoder.Encode, key, keyLength, value, length, to)
+}
+
+//export kvgoDecode
+func kvgoDecode(
+	handle C.uintptr_t, key *C.uint8_t, keyLength C.size_t, data *C.uint8_t, length C.size_t, to *C.kv_sink,
+) C.kv_status {
+	encoder := cgo.Handle(handle).Value().(Encoder)
+	return encoder.call(encoder.Decode, key, keyLength, data, length, to)
 }
 
 //export kvgoWriter

@@ -1,9 +1,7 @@
 package kv
 
 // #include "kvgo.h"
-// #cgo nocallback kvgo_close
 // #cgo noescape kvgo_close
-// #cgo nocallback kvgo_db_free
 // #cgo noescape kvgo_db_free
 import "C"
 
@@ -83,7 +81,8 @@ func (f forgotten) free() {
 	f.handles.free()
 }
 
-// Close ends the store: it waits for writes that run, makes all durable and releases the directory. Calls that come later, or
+// Close ends the store: it waits for writes that run and for loaders that threads of the store run, makes all durable and releases the
+// directory. Calls that come later, or
 // run in other goroutines, give [ErrClosed]; what [Db.Pinned] runs goes on. A second Close does nothing. From a callback it
 // gives [ErrInCallback]. [ErrSyncFailed]: what was written could not be made durable; the store is closed all the same.
 func (db *Db) Close() error {
@@ -99,8 +98,6 @@ func (db *Db) Close() error {
 	err := check(C.kvgo_close(native))
 	if err == nil || errors.Is(err, ErrSyncFailed) {
 		db.locks.shut()
-		// kv_close has waited for the threads that call them.
-		db.handles.free()
 		db.native.Store(0)
 	}
 	return err
@@ -134,6 +131,8 @@ func (db *Db) freeIfUnused() {
 		return
 	}
 	db.cleanup.Stop()
+	// kv_close has waited for the threads that call them.
+	db.handles.free()
 	handle := db.handle
 	if C.kvgo_db_free(handle) == C.KV_IN_CALLBACK {
 		// This is a callback of another store, on a thread of its own.

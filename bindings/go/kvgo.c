@@ -35,6 +35,26 @@ static int32_t loader(void *userdata, const void *key, size_t key_len, kv_sink *
   return (int32_t)status;
 }
 
+static void release(void *userdata) {
+  kvgo_enter();
+  kvgoRelease((uintptr_t)userdata);
+  kvgo_leave();
+}
+
+static int32_t encode(void *userdata, const void *key, size_t key_len, const void *data, size_t len, kv_sink *to) {
+  kvgo_enter();
+  kv_status status = kvgoEncode((uintptr_t)userdata, (uint8_t *)key, key_len, (uint8_t *)data, len, to);
+  kvgo_leave();
+  return (int32_t)status;
+}
+
+static int32_t decode(void *userdata, const void *key, size_t key_len, const void *data, size_t len, kv_sink *to) {
+  kvgo_enter();
+  kv_status status = kvgoDecode((uintptr_t)userdata, (uint8_t *)key, key_len, (uint8_t *)data, len, to);
+  kvgo_leave();
+  return (int32_t)status;
+}
+
 static int32_t writer(void *userdata, const void *data, size_t len) {
   kvgo_enter();
   int32_t failed = kvgoWriter((uintptr_t)userdata, (uint8_t *)data, len);
@@ -62,6 +82,25 @@ kv_status kvgo_set_listener(kv_options *options, uintptr_t handle) {
 
 kv_status kvgo_set_logger(kv_options *options, uintptr_t handle) {
   return kv_options_set_logger(options, logger, (void *)handle);
+}
+
+kv_status kvgo_set_tier_encoder(kv_options *options, uint32_t numbers, uintptr_t handle) {
+  return kv_options_set_tier_encoder(options, encode, decode, numbers, (void *)handle, NULL);
+}
+
+kvgo_answer kvgo_get_or_load_with(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                                  uintptr_t handle) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  a.status = kv_get_or_load_with((const kv_db *)store, key, key_len, &options, loader, (void *)handle, release,
+                                 (uint8_t **)&a.data, &a.len, &a.error);
+  return a;
+}
+
+kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                             uintptr_t handle) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  a.status = kv_load_behind((const kv_db *)store, key, key_len, &options, loader, (void *)handle, release, &a.error);
+  return a;
 }
 
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,

@@ -45,6 +45,14 @@ kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
 static inline kv_status kvgo_sink_write(kv_sink *sink, const uint8_t *data, size_t len) {
   return kv_sink_write(sink, data, len);
 }
+static inline kv_status kvgo_sink_fail(kv_sink *sink, const uint8_t *reason, size_t len) {
+  return kv_sink_fail(sink, (const char *)reason, len);
+}
+kv_status kvgo_set_tier_encoder(kv_options *options, uint32_t numbers, uintptr_t handle);
+kvgo_answer kvgo_get_or_load_with(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                                  uintptr_t handle);
+kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
+                             uintptr_t handle);
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
                              uintptr_t handle);
 kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, const uint8_t *prefix, size_t prefix_len,
@@ -141,6 +149,14 @@ static inline kvgo_answer kvgo_compare_and_swap_shared(KVGO_KEY, uint32_t has_ex
   kv_slice slice = {expected, expected_len};
   a.status = kv_compare_and_swap_shared((const kv_db *)store, key, key_len, has_expected ? &slice : NULL, value,
                                         value_len, &a.error);
+  return a;
+}
+static inline kvgo_answer kvgo_get_loaded(KVGO_KEY, kv_load_options options) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  uint32_t is_due = 0;
+  a.status = kv_get_loaded((const kv_db *)store, key, key_len, &options, (uint8_t **)&a.data, &a.len, &is_due,
+                           &a.error);
+  a.number = is_due;
   return a;
 }
 KVGO(verify, (const char *path), kv_verify(path, &a.number, (char **)&a.data, &a.error))

@@ -3,6 +3,8 @@ package kv
 // #include "kvgo.h"
 // #cgo noescape kvgo_sink_write
 // #cgo nocallback kvgo_sink_write
+// #cgo noescape kvgo_sink_fail
+// #cgo nocallback kvgo_sink_fail
 import "C"
 
 import (
@@ -50,17 +52,24 @@ func (db *Db) GetOrLoad(ctx context.Context, key []byte, expiry Expiry, load Loa
 			return value, err
 		}
 	}
+	return db.fly(ctx, key, func(ctx context.Context, key []byte) ([]byte, error) {
+		return db.load(ctx, key, expiry, load)
+	})
+}
+
+// fly lets one goroutine a key load; others that come meanwhile wait for its outcome.
+func (db *Db) fly(ctx context.Context, key []byte, load Loader) ([]byte, error) {
 	loadCtx := context.WithoutCancel(ctx)
 	if isInside() {
 		// The library knows by the thread who asks for a key that waits for himself.
-		return db.load(loadCtx, key, expiry, load)
+		return load(loadCtx, key)
 	}
 	f, isNew := db.loads.join(key)
 	if isNew {
 		key := append([]byte{}, key...)
 		go func() {
 			defer db.loads.land(key, f)
-			f.value, f.err = db.load(loadCtx, key, expiry, load)
+			f.value, f.err = load(loadCtx, key)
 		}()
 	}
 	select {
@@ -112,9 +121,13 @@ func (db *Db) load(ctx context.Context, key []byte, expiry Expiry, load Loader) 
 	defer handle.Delete()
 	value, err := owned(C.kvgo_get_or_load(native, data(key), size(key), expiry.kind, expiry.ms, C.uintptr_t(handle)))
 	if l.err != nil {
-		return nil, &Error{ErrLoaderFailed, fmt.Sprintf("the loader failed: %v", l.err), l.err}
+		return nil, l.failure()
 	}
 	return value, err
+}
+
+func (l *loading) failure() error {
+	return &Error{ErrLoaderFailed, fmt.Sprintf("the loader failed: %v", l.err), l.err}
 }
 
 // run is called by the library.
@@ -124,14 +137,25 @@ func (l *loading) run(sink *C.kv_sink) C.kv_status {
 		if err != nil {
 			return err
 		}
-		return checkStatus(C.kvgo_sink_write(sink, data(value), size(value)))
+		return write(sink, value)
 	})
 	if errors.Is(l.err, ErrNotFound) {
 		l.err = nil
 		return C.KV_NOT_FOUND
 	}
 	if l.err != nil {
+		fail(sink, l.err)
 		return C.KV_LOADER_FAILED
 	}
 	return C.KV_OK
+}
+
+func write(sink *C.kv_sink, bytes []byte) error {
+	return checkStatus(C.kvgo_sink_write(sink, data(bytes), size(bytes)))
+}
+
+// fail tells the library why a callback fails. Without a reason it fails too.
+func fail(sink *C.kv_sink, err error) {
+	reason := []byte(err.Error())
+	C.kvgo_sink_fail(sink, data(reason), size(reason))
 }

@@ -161,17 +161,33 @@ func (s *Store[T]) Delete(key []byte) (bool, error) { return s.db.Delete(key) }
 func (s *Store[T]) GetOrLoad(
 	ctx context.Context, key []byte, expiry Expiry, load func(ctx context.Context, key []byte) (T, error),
 ) (value T, err error) {
-	bytes, err := s.db.GetOrLoad(ctx, key, expiry, func(ctx context.Context, key []byte) ([]byte, error) {
+	bytes, err := s.db.GetOrLoad(ctx, key, expiry, s.encoding(load))
+	if err != nil {
+		return value, err
+	}
+	return s.decode(key, bytes)
+}
+
+// GetOrLoadWith is GetOrLoad, and loads anew what stands there before it ends, as [Db.GetOrLoadWith] does.
+func (s *Store[T]) GetOrLoadWith(
+	ctx context.Context, key []byte, options LoadOptions, load func(ctx context.Context, key []byte) (T, error),
+) (value T, err error) {
+	bytes, err := s.db.GetOrLoadWith(ctx, key, options, s.encoding(load))
+	if err != nil {
+		return value, err
+	}
+	return s.decode(key, bytes)
+}
+
+// encoding is a loader of bytes.
+func (s *Store[T]) encoding(load func(ctx context.Context, key []byte) (T, error)) Loader {
+	return func(ctx context.Context, key []byte) ([]byte, error) {
 		value, err := load(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		return s.codec.Append(nil, value)
-	})
-	if err != nil {
-		return value, err
 	}
-	return s.decode(key, bytes)
 }
 
 // TypedEntry is what a scan of a [Store] found.

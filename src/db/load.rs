@@ -12,7 +12,6 @@ use crate::options::check_key;
 use crate::reclaim;
 use crate::store::{New, Seen, Step, Store};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// For how long a key is left alone whose refresh has failed.
@@ -26,6 +25,20 @@ struct Standing {
     value: Vec<u8>,
     version: u64,
     expire_at_ms: u64,
+}
+
+/// What is here of a key without its loader.
+#[cfg(feature = "ffi")]
+pub(crate) enum Loaded {
+    Here {
+        value: Vec<u8>,
+        /// It is to be loaded anew.
+        is_due: bool,
+    },
+    /// It is remembered that there is none.
+    Absent,
+    /// The loader has to say, or somebody else.
+    Wanted,
 }
 
 impl Db {
@@ -63,7 +76,7 @@ impl Db {
     /// As [`Db::get_or_load`], and what stands there is loaded anew before it ends, in a thread of the store, as `options` say. So
     /// `loader` may be called after this call has returned. At most four run so at once, one a key; a panic or an error of one is
     /// told the logger and leaves what stands there. One that finds nothing then removes the entry. `close` waits for those that
-    /// run.
+    /// run, and so does the last handle that goes.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]; as [`Db::get_or_load`].
@@ -72,6 +85,16 @@ impl Db {
         key: &[u8],
         options: LoadOptions,
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>> {
+        self.get_or_load_keyed(key, options, |_key| loader())
+    }
+
+    /// The same, with a loader that is given the key.
+    pub(crate) fn get_or_load_keyed<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        options: LoadOptions,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) -> Result<Option<Vec<u8>>> {
         check_key(key)?;
         let store = self.open_store()?;
@@ -88,8 +111,44 @@ impl Db {
         let may_wait = || refuse_pinned("get_or_load_with");
         store.loads.fly(key, may_wait, || match self.find_loaded(key)? {
             Some(value) => Ok(Some(value)),
-            None => self.load_first(key, plan, loader),
+            None => self.load_first(key, plan, || loader(key)),
         })
+    }
+
+    /// What `get_or_load_with` gives without its loader: for hosts to which it is dear to hand one over. Never waits.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn get_loaded(&self, key: &[u8], options: LoadOptions) -> Result<Loaded> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let plan = options.plan(store)?;
+        Ok(match self.standing(key)? {
+            Some(Standing { value, expire_at_ms, .. }) => {
+                Loaded::Here { value, is_due: plan.is_due(store, expire_at_ms) }
+            }
+            None if store.loads.is_known_absent(key, store.clock.now_ms()) => Loaded::Absent,
+            None => Loaded::Wanted,
+        })
+    }
+
+    /// Has what stands for a key loaded anew, as `get_or_load_with` does with what is due. Nothing stands there: does nothing.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn load_behind<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        options: LoadOptions,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
+    ) -> Result<()> {
+        check_key(key)?;
+        let store = self.open_store()?;
+        let plan = options.plan(store)?;
+        let standing = {
+            let guard = crossbeam_epoch::pin();
+            store.look(key, &guard).live.map(|view| (view.lsn, view.expire_at_ms))
+        };
+        if let Some(standing) = standing {
+            self.refresh_behind(key, plan, standing, loader);
+        }
+        Ok(())
     }
 
     fn standing(&self, key: &[u8]) -> Result<Option<Standing>> {
@@ -140,7 +199,9 @@ impl Db {
     fn remember_absent(&self, key: &[u8], plan: Plan) {
         let store = &self.shared.store;
         let now_ms = store.clock.now_ms();
-        if let Some(until_ms) = plan.absent_until_ms(now_ms) {
+        let Some(until_ms) = plan.absent_until_ms(now_ms) else { return };
+        // A copy may have come meanwhile, which is no change of the key.
+        if self.version_here(store, key) == 0 {
             store.loads.remember_absent(key, until_ms, now_ms);
         }
     }
@@ -161,16 +222,14 @@ impl Db {
         key: &[u8],
         plan: Plan,
         standing: (u64, u64),
-        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E> + Send + 'static,
+        loader: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E> + Send + 'static,
     ) {
         let key_of_job: Box<[u8]> = key.into();
-        // Not the store itself: a refresh that waits must not keep it open.
-        let shared = Arc::downgrade(&self.shared);
+        let db = self.within();
         let now_ms = self.shared.store.clock.now_ms();
-        self.shared.refreshes.run(key, now_ms, move || {
-            let db = Db { shared: shared.upgrade()? };
-            db.refresh(&key_of_job, plan, standing, loader)
-        });
+        self.shared
+            .refreshes
+            .run(key, now_ms, move || db.refresh(&key_of_job, plan, standing, || loader(&key_of_job)));
     }
 
     /// Loads an entry anew. Gives the time before which that is not tried again.
@@ -187,17 +246,19 @@ impl Db {
             return None;
         }
         #[cfg(feature = "redis")]
-        let lease = {
-            if self.refresh_from_tier(key, version, |there_ms| plan.is_newer(store, _expire_at_ms, there_ms))
-            {
-                return None;
-            }
-            match plan.lease().map(|time| self.try_lease(key, time)) {
-                Some(Ok(None)) => return rest(REST_WHILE_LEASED_MS),
-                Some(Ok(lease)) => lease,
-                // As without: a lease only saves work.
-                Some(Err(_)) | None => None,
-            }
+        if self.refresh_from_tier(key, version, |there_ms| plan.is_newer(store, _expire_at_ms, there_ms)) {
+            return None;
+        }
+        // What a follower's loader brings could not be set.
+        if self.writable_store().is_err() {
+            return rest(REST_MS);
+        }
+        #[cfg(feature = "redis")]
+        let lease = match plan.lease().map(|time| self.try_lease(key, time)) {
+            Some(Ok(None)) => return rest(REST_WHILE_LEASED_MS),
+            Some(Ok(lease)) => lease,
+            // As without: a lease only saves work.
+            Some(Err(_)) | None => None,
         };
         let mut has_begun = false;
         // Somebody loads it already: it went meanwhile.

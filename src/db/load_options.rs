@@ -58,7 +58,8 @@ impl LoadOptions {
     }
 
     /// For how long it is remembered that a loader found nothing. A change of the key, or one elsewhere that is heard, ends it. In
-    /// memory only, of 65,536 keys at most; while any are remembered each write takes a short lock.
+    /// memory only, of 65,536 keys and 8 MiB of them at most: beyond that those are forgotten whose time is over first. While any are
+    /// remembered each write takes a short lock.
     pub fn absent_for(mut self, time: Duration) -> Self {
         self.absent_for = Some(time);
         self

@@ -78,7 +78,9 @@ impl Db {
         let names: Vec<&[u8]> = asked.iter().map(|(key, _)| *key).collect();
         for ((key, flying), fetched) in asked.into_iter().zip(tier.fetch_many(&names)) {
             let value = match (&flying, fetched) {
-                (Some(_), Ok(fetched)) => self.take_answer(tier, key, fetched, Keeps::Heard),
+                (Some(_), Ok(fetched)) => {
+                    self.take_answer(tier, key, fetched, Keeps::Heard, || store.loads.overtaken(key))
+                }
                 (None, Ok(Fetched::Found { value, .. })) => Ok(Some(value)),
                 (None, Ok(Fetched::Absent)) => Ok(None),
                 (_, Err(error)) => Err(error),

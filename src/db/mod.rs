@@ -21,6 +21,8 @@ mod write;
 
 pub use batch::Batch;
 pub use generate::KeyOptions;
+#[cfg(feature = "ffi")]
+pub(crate) use load::Loaded;
 pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
@@ -54,6 +56,17 @@ use std::thread::JoinHandle;
 #[derive(Clone)]
 pub struct Db {
     shared: Arc<Shared>,
+    /// `None` in a thread of the store: what runs there does not keep it open.
+    _life: Option<Arc<Life>>,
+}
+
+/// What the handles of a store have in common: it ends with the last of them.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.end(Ending::Close);
+    }
 }
 
 pub(crate) struct Shared {
@@ -171,7 +184,13 @@ impl Db {
             // Dropped on an error, `shared` ends the other threads.
             shared.tier = Tier::start(&shared.store, &shared.inbox)?;
         }
-        Ok(Db { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared })
+    }
+
+    /// A handle for a thread of the store, which does not keep it open.
+    fn within(&self) -> Db {
+        Db { shared: Arc::clone(&self.shared), _life: None }
     }
 
     /// The store, for calls that change it.
@@ -348,7 +367,8 @@ impl Db {
         &self.shared.damage
     }
 
-    /// Ends the store: waits for writes that run, makes all durable, and releases the directory. Later writes give
+    /// Ends the store: waits for writes that run, and for loaders that a thread of the store runs
+    /// ([`Db::get_or_load_with`]), makes all durable, and releases the directory. Later writes give
     /// [`Error::Closed`]; reads that already hold a [`Pin`] go on. Idempotent. The last handle that goes does the same, but
     /// cannot report an error.
     ///
@@ -393,8 +413,14 @@ impl Shared {
         }
         // First of all: a loader that is waited for next may wait for a session.
         self.store.locks.shut();
+        self.refreshes.shut();
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.tier {
+            // Before those are waited for who wait for an answer of Redis'.
+            tier.begin_stop();
+        }
         // Before the lock: a loader may close the store.
-        self.refreshes.shut().into_iter().for_each(|thread| join(Some(thread)));
+        self.refreshes.wait();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {

@@ -4,10 +4,12 @@ use super::read::refuse_pinned;
 use super::write::{deadline_ms, Expiry, Stored};
 use super::Db;
 use crate::error::{Error, Result};
+use crate::loads::Overtaken;
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use crate::tier::{forget_copy, Act, Change, Decided, Fetched, Tier, TierStats, REDIS_VALUE_BYTES_MAX};
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 /// Whether a change of this store says that a key is gone, and the tier was not told yet: then only the store knows.
 pub(super) fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
@@ -15,20 +17,19 @@ pub(super) fn is_gone_unsent(store: &Store, seen: &Seen<'_>) -> bool {
 }
 
 fn gone_each_time() -> Error {
-    Error::Tier { reason: "others change the key too often, or its value is too long for this store".into() }
+    Error::Tier {
+        reason: "others change the key whenever it was asked for: nothing was decided in time".into(),
+    }
 }
 
 /// Which copies are kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keeps {
+#[derive(Clone, Copy)]
+pub(super) enum Keeps<'a> {
     /// Those that cannot grow old unnoticed, where that is not wanted.
     Heard,
-    /// Every one: whoever asks for it drops it soon.
-    All,
+    /// Every one that no change made here has overtaken, for who decides on it: the cell says whether it is to be dropped then.
+    ToDecide(&'a Cell<bool>),
 }
-
-/// Attempts to have a copy that stays until a change is decided on it.
-const COPIES_MAX: usize = 32;
 
 impl Db {
     /// What Redis holds for a key that this store has not; a copy of it is kept. One thread asks for a key at a time, and what
@@ -43,7 +44,7 @@ impl Db {
     }
 
     #[cold]
-    pub(super) fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         {
             let guard = crossbeam_epoch::pin();
@@ -55,7 +56,17 @@ impl Db {
                 return Ok(Some(store.value_seen(&seen)?.into_owned()));
             }
         }
-        if self.shared.store.loads.is_not_to_be_joined(key) {
+        let loads = &store.loads;
+        if loads.is_not_to_be_joined(key) {
+            if let Keeps::ToDecide(_) = keeps {
+                loads.expect(key);
+                let asked = tier.fetch(key);
+                let asked = asked.and_then(|said| {
+                    self.take_answer(tier, key, said, keeps, || loads.answer_overtaken(key))
+                });
+                loads.expect_no_more(key);
+                return asked;
+            }
             return Ok(match tier.fetch(key)? {
                 Fetched::Found { value, .. } => Some(value),
                 Fetched::Absent => None,
@@ -63,7 +74,7 @@ impl Db {
         }
         // A loader may be waiting for this thread's pin.
         let may_wait = || refuse_pinned("a read that falls through");
-        self.shared.store.loads.fly(key, may_wait, || match self.get_local(key)? {
+        loads.fly(key, may_wait, || match self.get_local(key)? {
             Some(value) => Ok(Some(value)),
             None => self.load_from(tier, key, keeps),
         })
@@ -79,7 +90,7 @@ impl Db {
         }
     }
 
-    fn load_from(&self, tier: &Tier, key: &[u8], keeps: Keeps) -> Result<Option<Vec<u8>>> {
+    fn load_from(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
         let is_gone = {
             let guard = crossbeam_epoch::pin();
@@ -88,28 +99,39 @@ impl Db {
         if is_gone {
             return Ok(None);
         }
-        self.take_answer(tier, key, tier.fetch(key)?, keeps)
+        self.take_answer(tier, key, tier.fetch(key)?, keeps, || store.loads.overtaken(key))
     }
 
-    /// The value that the tier has told of, of which a copy is kept.
+    /// The value that the tier has told of, of which a copy is kept. `overtaken` says what became of the key since it was asked.
     pub(super) fn take_answer(
         &self,
         tier: &Tier,
         key: &[u8],
         fetched: Fetched,
-        keeps: Keeps,
+        keeps: Keeps<'_>,
+        overtaken: impl Fn() -> Overtaken,
     ) -> Result<Option<Vec<u8>>> {
         let store = self.open_store()?;
-        let Fetched::Found { value, expire_at_ms, .. } = fetched else { return Ok(None) };
+        let Fetched::Found { value, expire_at_ms, is_heard, .. } = fetched else { return Ok(None) };
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }
-        if keeps == Keeps::Heard && !tier.keeps_copies() {
-            return Ok(Some(value));
-        }
-        if let Err(error) = self.keep_copy(store, key, &value, expire_at_ms) {
-            // It was asked for and is here; that it cannot be kept costs the next caller a question.
-            tier.note(format!("tier: a copy is not kept: {error}"));
+        let may_stay = is_heard && tier.keeps_copies();
+        match keeps {
+            Keeps::Heard if !may_stay => {}
+            Keeps::Heard => {
+                let kept = self.keep_copy(store, key, &value, expire_at_ms, || !overtaken().at_all);
+                if let Err(error) = kept {
+                    // It was asked for and is here; that it cannot be kept costs the next caller a question.
+                    tier.note(format!("tier: a copy is not kept: {error}"));
+                }
+            }
+            Keeps::ToDecide(is_to_go) => {
+                // What others have changed meanwhile is no reason to ask again: they could always do so before this is sent.
+                self.keep_copy(store, key, &value, expire_at_ms, || !overtaken().here)?;
+                // Asked when it is kept: what is heard later drops it.
+                is_to_go.set(!may_stay || overtaken().at_all);
+            }
         }
         Ok(Some(value))
     }
@@ -125,19 +147,23 @@ impl Db {
         let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else {
             return use_copy(false)?.map_or_else(|| Err(gone_each_time()), Ok);
         };
-        for _ in 0..COPIES_MAX {
+        let until = Instant::now().checked_add(tier.options().timeout);
+        loop {
             let is_here = self.peek(key)?.is_some();
-            let is_copied = !is_here && self.read_through(tier, key, Keeps::All)?.is_some();
+            let is_to_go = Cell::new(false);
+            let is_there = is_here || self.read_through(tier, key, Keeps::ToDecide(&is_to_go))?.is_some();
             // What stands here may be a copy too, and go before it is used.
-            let used = use_copy(is_here || is_copied)?;
-            if is_copied && !tier.keeps_copies() {
+            let used = use_copy(is_there);
+            if is_to_go.get() {
                 forget_copy(&self.shared.store, key)?;
             }
-            if let Some(used) = used {
+            if let Some(used) = used? {
                 return Ok(used);
             }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Err(gone_each_time());
+            }
         }
-        Err(gone_each_time())
     }
 
     /// As `with_copy`, for who only reads.
@@ -156,8 +182,15 @@ impl Db {
         }
     }
 
-    /// Keeps what the tier holds, unless the key was changed since it was asked.
-    fn keep_copy(&self, store: &Store, key: &[u8], value: &[u8], expire_at_ms: u64) -> Result<()> {
+    /// Keeps what the tier holds, if that `is_current`, and nothing stands here.
+    fn keep_copy(
+        &self,
+        store: &Store,
+        key: &[u8],
+        value: &[u8],
+        expire_at_ms: u64,
+        is_current: impl Fn() -> bool,
+    ) -> Result<()> {
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| {
@@ -169,20 +202,31 @@ impl Db {
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
-        let is_current = || !self.shared.store.loads.is_overtaken(key);
         store.write_given(key, &stored.bytes, decide, is_current).map(drop)
     }
 
-    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did.
+    /// Takes what Redis holds in place of an entry of this version, if by its deadline it was loaded later; whether it did. One that
+    /// this store wrote is given up only for what a Redis says that has lost nothing of it.
     pub(super) fn refresh_from_tier(&self, key: &[u8], version: u64, is_newer: impl Fn(u64) -> bool) -> bool {
         let store = &*self.shared.store;
         let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else { return false };
         store.loads.expect(key);
         let is_kept = || -> Result<bool> {
-            let is_unsent = store.has_unsent(&store.look(key, &crossbeam_epoch::pin()));
-            match tier.fetch(key)? {
-                Fetched::Found { value, expire_at_ms, .. }
-                    if !is_unsent && is_newer(expire_at_ms) && tier.keeps_copies() =>
+            let is_copy = {
+                let guard = crossbeam_epoch::pin();
+                let seen = store.look(key, &guard);
+                if store.has_unsent(&seen) || seen.version() != version {
+                    return Ok(false);
+                }
+                seen.is_from_tier()
+            };
+            let (fetched, is_kept) = match is_copy {
+                true => (tier.fetch(key)?, true),
+                false => tier.fetch_kept(key)?,
+            };
+            match fetched {
+                Fetched::Found { value, expire_at_ms, is_heard: true, .. }
+                    if is_kept && is_newer(expire_at_ms) && tier.keeps_copies() =>
                 {
                     self.keep_over(store, key, version, &value, expire_at_ms)
                 }

@@ -39,7 +39,7 @@ pub type kv_logger =
 
 /// The host's pointer, carried between threads.
 #[derive(Clone, Copy)]
-struct Userdata(*mut c_void);
+pub(super) struct Userdata(pub(super) *mut c_void);
 
 // SAFETY: A4: the host lets any thread use it.
 unsafe impl Send for Userdata {}
@@ -52,7 +52,8 @@ pub(super) enum Within {
     Nothing,
     /// A listener, loader, reader or writer.
     Callback,
-    Logger,
+    /// A logger or an encoder.
+    Barred,
 }
 
 thread_local! {
@@ -72,11 +73,11 @@ pub(super) fn within<T>(what: Within, call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Refuses calls from a logger: it may run in the thread that the call would wait for.
+/// Refuses calls from what may run in the thread that the call would wait for.
 #[inline]
-pub(super) fn refuse_in_logger() -> Result<(), Failure> {
-    if WITHIN.get() == Within::Logger {
-        return Err(Failure::new(KV_IN_CALLBACK, "a logger must not call the store"));
+pub(super) fn refuse_where_barred() -> Result<(), Failure> {
+    if WITHIN.get() == Within::Barred {
+        return Err(Failure::new(KV_IN_CALLBACK, "a logger or an encoder must not call a store"));
     }
     Ok(())
 }
@@ -111,7 +112,7 @@ fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
 fn say(logger: LoggerFn, userdata: Userdata, line: &str) {
     let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
     // SAFETY: A4.
-    within(Within::Logger, || unsafe { logger(userdata.0, line.as_ptr(), line.as_bytes().len()) });
+    within(Within::Barred, || unsafe { logger(userdata.0, line.as_ptr(), line.as_bytes().len()) });
 }
 
 /// Lets a function hear of each entry that is deleted, expires or is evicted.

@@ -1,7 +1,7 @@
 //! Opening and closing.
 
 use super::args::{self, Out};
-use super::callbacks::{refuse_in_callback, refuse_in_logger};
+use super::callbacks::{refuse_in_callback, refuse_where_barred};
 use super::error::{kv_error, place, Failure};
 use super::handle::{self, Handle, Kind};
 use super::options::{kv_options, read};
@@ -27,7 +27,7 @@ impl Kind for kv_db {
 pub(super) unsafe fn db_of<'call>(db: *const kv_db) -> Result<&'call Db, Failure> {
     // SAFETY: A2.
     let db = unsafe { Handle::of(db)? };
-    refuse_in_logger()?;
+    refuse_where_barred()?;
     Ok(db)
 }
 
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn kv_open(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let out = Out::new(db, "db")?;
         args::distinct([out.range(), place(error).range()])?;
         let opened = read(options)?.open(args::path(path)?)?;
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn kv_open_in_memory(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let out = Out::new(db, "db")?;
         args::distinct([out.range(), place(error).range()])?;
         out.put(handle::give(read(options)?.in_memory()?));

@@ -1,29 +1,18 @@
 //! One loader per key.
 
 use super::args::{self, Out};
-use super::callbacks::{within, Within};
+use super::callbacks::Within;
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
-use super::handle::Kind;
+use super::sink::{self, kv_sink};
 use super::status::*;
 use super::types::kv_set_options;
-use std::cell::RefCell;
 use std::ffi::c_void;
 
-/// Where a loader puts the value. Opaque; valid during the loader's call.
-pub struct kv_sink {
-    _opaque: [u8; 0],
-}
-
-impl Kind for kv_sink {
-    const MAGIC: u64 = 0x6b76_7369_6e6b_7306;
-    /// `None` until something is written: a host whose callback is cut off may answer 0, and brought nothing.
-    type Inner = RefCell<Option<Vec<u8>>>;
-}
-
 /// Brings the value of a key, with kv_sink_write (of no bytes for an empty value), and returns KV_OK; KV_NOT_FOUND: there is
-/// none; anything else, or KV_OK without a kv_sink_write: it failed.
-/// Called in the thread that called kv_get_or_load, without any lock; it may call the store, but for kv_close and kv_db_free,
+/// none; anything else, or KV_OK without a kv_sink_write: it failed, and kv_sink_fail may say why.
+/// Called without any lock, in the thread that called kv_get_or_load; of kv_get_or_load_with and kv_load_behind perhaps in a
+/// thread of the store. `key` is valid during the call. It may call the store, but for kv_close and kv_db_free,
 /// which give KV_IN_CALLBACK. It must return: not throw, not longjmp.
 pub type kv_loader = Option<
     unsafe extern "C-unwind" fn(
@@ -34,31 +23,11 @@ pub type kv_loader = Option<
     ) -> i32,
 >;
 
-/// Appends bytes to the value that a loader brings.
-///
-/// Parameters: `sink`: what the loader was given; `data`, `len`.
-/// Ownership: the bytes are copied.
-/// Threads: the loader's.
-/// Errors: KV_VALUE_TOO_LONG, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
-#[no_mangle]
-pub unsafe extern "C" fn kv_sink_write(sink: *mut kv_sink, data: *const c_void, len: usize) -> kv_status {
-    call!(std::ptr::null_mut(), {
-        let bytes = args::value(data, len)?;
-        super::handle::Handle::of(sink)?.borrow_mut().get_or_insert_with(Vec::new).extend_from_slice(bytes);
-        Ok(KV_OK)
-    })
-}
+pub(super) type LoaderFn =
+    unsafe extern "C-unwind" fn(*mut c_void, *const c_void, usize, *mut kv_sink) -> i32;
 
-fn load(loader: impl FnOnce(*mut kv_sink) -> i32) -> Result<Option<Vec<u8>>, String> {
-    let sink = super::handle::give::<kv_sink>(RefCell::default());
-    let status = within(Within::Callback, || loader(sink));
-    // SAFETY: A2: just given, and the loader must not keep it.
-    let value = unsafe { super::handle::take(sink) }.into_inner();
-    match status {
-        0 => value.map(Some).ok_or_else(|| "it wrote no value".into()),
-        1 => Ok(None),
-        other => Err(format!("it returned status {other}")),
-    }
+pub(super) fn load(loader: impl FnOnce(*mut kv_sink) -> i32) -> Result<Option<Vec<u8>>, String> {
+    sink::filled(Within::Callback, loader)
 }
 
 /// The value of a key; where it has none, what a loader brings, which is then set. One loader runs for a key at a time; others

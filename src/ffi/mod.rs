@@ -9,7 +9,8 @@
 //! - **A2** A handle came from this library and its `_free` or `_release` was not called. It begins with a magic word, so a
 //!   handle of another kind is told apart and refused.
 //! - **A3** Outputs are written only when the call succeeds; `error` only when it fails.
-//! - **A4** A callback and its `userdata` may be used from any thread until the store is closed.
+//! - **A4** A callback and its `userdata` may be used from any thread until the store is closed, or the
+//!   userdata was released.
 //!
 //! No panic leaves: every export runs inside [`call!`].
 
@@ -40,6 +41,8 @@ pub mod options;
 
 pub mod callbacks;
 
+pub mod sink;
+
 pub mod db;
 
 pub mod read;
@@ -59,6 +62,10 @@ pub mod session;
 pub mod host;
 
 pub mod load;
+
+pub mod load_with;
+
+pub mod encoder;
 
 pub mod scan;
 

@@ -1,7 +1,7 @@
 //! Reading in place.
 
 use super::args::{self, Out};
-use super::callbacks::refuse_in_logger;
+use super::callbacks::refuse_where_barred;
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::handle::{self, Handle, Kind};
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn kv_pin_get(
     call!(error, {
         let pinned: &Pinned = Handle::of(pin)?;
         pinned.check_thread()?;
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
         args::distinct([to.range(), len.range(), place(error).range()])?;
         let Some(value) = pinned.pin.get(args::key(key, key_len)?)? else { return Ok(KV_NOT_FOUND) };

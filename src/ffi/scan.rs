@@ -1,7 +1,7 @@
 //! Walking over many entries.
 
 use super::args::{self, Out};
-use super::callbacks::{refuse_in_logger, slice};
+use super::callbacks::{refuse_where_barred, slice};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::handle::{self, Handle, Kind};
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn kv_scan_next(
 ) -> kv_status {
     call!(error, {
         let cursor = Handle::of(scan)?;
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let (to, len) = (Out::new(entries, "entries")?, Out::new(count, "count")?);
         args::distinct([to.range(), len.range(), place(error).range()])?;
         if entries_max == 0 {

@@ -2,7 +2,7 @@
 
 use super::args::{self, Out};
 use super::batch::kv_pair;
-use super::callbacks::{refuse_in_logger, slice};
+use super::callbacks::{refuse_where_barred, slice};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::generate::{key_options_of, kv_key_options};
@@ -65,7 +65,7 @@ type Held<'call> = MutexGuard<'call, Option<Session>>;
 unsafe fn held<'call>(session: *const kv_session) -> Result<Held<'call>, Failure> {
     // SAFETY: A2.
     let session = unsafe { Handle::of(session)? };
-    refuse_in_logger()?;
+    refuse_where_barred()?;
     match session.try_lock() {
         Ok(session) => Ok(session),
         Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),

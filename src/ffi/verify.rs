@@ -1,7 +1,7 @@
 //! Stores that are looked over, or saved, without being opened.
 
 use super::args::{self, Out};
-use super::callbacks::refuse_in_logger;
+use super::callbacks::refuse_where_barred;
 use super::error::{kv_error, place};
 use super::stats::text_for;
 use super::status::*;
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn kv_verify(
         let damaged = Out::new(damaged, "damaged")?;
         let text = Out::optional(report, "report")?;
         args::distinct([damaged.range(), text.range(), place(error).range()])?;
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let found = crate::db::verify(args::path(path)?)?;
         text_for(&text, || found.to_json())?;
         damaged.put(found.damage.len() as u64);
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn kv_salvage(
         let entries = Out::optional(entries, "entries")?;
         let text = Out::optional(report, "report")?;
         args::distinct([entries.range(), text.range(), place(error).range()])?;
-        refuse_in_logger()?;
+        refuse_where_barred()?;
         let done = crate::db::salvage(args::path(from)?, args::path(to)?)?;
         text_for(&text, || done.to_json())?;
         entries.put(done.entries);

@@ -22,6 +22,8 @@ type Job = Box<dyn FnOnce() -> Option<u64> + Send>;
 pub(crate) struct Refreshes {
     state: Mutex<State>,
     come: Condvar,
+    /// A thread has ended, or ends the store.
+    gone: Condvar,
 }
 
 #[derive(Default)]
@@ -35,6 +37,8 @@ struct State {
     /// Threads that have not ended, and those of them that wait for work.
     alive: usize,
     idle: usize,
+    /// Threads whose loader ends the store, and may wait for no loader then.
+    ending: usize,
     is_shut: bool,
 }
 
@@ -83,8 +87,9 @@ impl Refreshes {
         loop {
             if let Some((key, job)) = state.waiting.pop_front() {
                 drop(state);
+                let mut rest = None;
                 // What a loader does was caught already; what it owns may panic when it is dropped.
-                let rest = catch_unwind(AssertUnwindSafe(job)).unwrap_or_default();
+                caught(|| rest = job());
                 state = self.state();
                 state.keys.remove(&key);
                 if let Some(until_ms) = rest {
@@ -110,18 +115,130 @@ impl Refreshes {
             }
         }
         state.alive -= 1;
+        drop(state);
+        self.gone.notify_all();
     }
 
-    /// Takes no more, and gives the threads to wait for: each ends with the loader that it runs.
-    pub(crate) fn shut(&self) -> Vec<JoinHandle<()>> {
-        let (left, threads) = {
+    /// Takes no more, and drops what waits.
+    pub(crate) fn shut(&self) {
+        let left = {
             let mut state = self.state();
             state.is_shut = true;
-            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.threads))
+            std::mem::take(&mut state.waiting)
         };
         self.come.notify_all();
-        // Loaders are the caller's code, also when they are dropped.
-        drop(left);
-        threads
+        for (_, job) in left {
+            // What a loader owns may panic when it is dropped.
+            caught(|| drop(job));
+        }
+    }
+
+    /// After `shut`: waits for the loaders that run, also when others wait for them; a loader does not for those that wait here too.
+    pub(crate) fn wait(&self) {
+        let me = std::thread::current().id();
+        let mut state = self.state();
+        if state.threads.iter().any(|thread| thread.thread().id() == me) {
+            state.ending += 1;
+            self.gone.notify_all();
+            while state.alive > state.ending {
+                state = self.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.ending -= 1;
+            return;
+        }
+        while state.alive > 0 {
+            state = self.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        // Nothing but their last steps is left.
+        let threads = std::mem::take(&mut state.threads);
+        drop(state);
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// Runs the caller's code, whatever it does.
+fn caught(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        // It may panic when it is dropped, too.
+        std::mem::forget(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                std::panic::panic_any(PanicsWhenDropped);
+            }
+        }
+    }
+
+    #[test]
+    fn what_panics_when_it_is_dropped_keeps_nothing_from_being_dropped() {
+        let refreshes = Arc::new(Refreshes::default());
+        let (tells, told) = channel::<()>();
+        let told = Arc::new(Mutex::new(told));
+        for n in 0..THREADS_MAX {
+            let told = (Arc::clone(&told), PanicsWhenDropped);
+            refreshes.run(&[n as u8], 0, move || {
+                let _ = told.0.lock().unwrap().recv();
+                None
+            });
+        }
+        let (holds, dropped) = channel::<()>();
+        for n in 0..10u8 {
+            let holds = (holds.clone(), PanicsWhenDropped);
+            refreshes.run(&[100, n], 0, move || {
+                let _ = &holds;
+                None
+            });
+        }
+        drop(holds);
+        refreshes.shut();
+        assert!(dropped.recv().is_err(), "all are dropped");
+        drop(tells);
+        refreshes.wait();
+        assert_eq!(refreshes.state().alive, 0);
+    }
+
+    #[test]
+    fn all_who_end_the_store_wait_for_its_loaders_and_loaders_that_do_not_for_each_other() {
+        let refreshes = Arc::new(Refreshes::default());
+        let (says, ended) = channel();
+        let (tells, told) = channel::<()>();
+        for n in 0..2u8 {
+            let (inner, says) = (Arc::clone(&refreshes), says.clone());
+            refreshes.run(&[n], 0, move || {
+                inner.shut();
+                inner.wait();
+                let _ = says.send("loader");
+                None
+            });
+        }
+        refreshes.run(b"k", 0, move || {
+            let _ = told.recv();
+            None
+        });
+        let enders: Vec<_> = (0..3)
+            .map(|_| {
+                let (refreshes, says) = (Arc::clone(&refreshes), says.clone());
+                std::thread::spawn(move || {
+                    refreshes.shut();
+                    refreshes.wait();
+                    let _ = says.send("ender");
+                })
+            })
+            .collect();
+        drop(tells);
+        enders.into_iter().for_each(|thread| thread.join().unwrap());
+        let said: Vec<_> = ended.try_iter().collect();
+        assert!(said.iter().filter(|who| **who == "ender").count() == 3, "{said:?}");
+        assert_eq!(refreshes.state().alive, 0);
     }
 }

@@ -7,7 +7,10 @@
 //! ```text
 //! slot 0 at 0, slot 1 at 512:
 //!  0 u8[8] magic   8 u64 turn   16 u64 lsn   24 u64 marked lsn   32 u64 session   40 u32 crc
+//! 44 {u64 session, u64 lsn}[24] opens before, newest first; session 0: none   428 u32 crc of all before
 //! ```
+//!
+//! What stands from 44 on came later: a slot without it, or in which it is torn, is whole, and knows no earlier opens.
 
 use super::bytes::{Reader, Writer};
 use super::manifest::COUNT_MAX;
@@ -20,6 +23,8 @@ pub(crate) const SENT: &str = "SENT";
 const MAGIC: [u8; 8] = *b"libkvsnt";
 const SLOT_BYTES: u64 = 512;
 const FILE_BYTES: u64 = 2 * SLOT_BYTES;
+/// Opens that are known again by what they said in Redis.
+const OPENS_MAX: usize = 24;
 
 /// What the tier has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +35,35 @@ pub(crate) struct Sent {
     pub(crate) marked_lsn: u64,
     /// Who said it: drawn anew by each open of the store.
     pub(crate) session: u64,
+    /// Earlier ones, newest first.
+    before: [Earlier; OPENS_MAX],
+}
+
+/// An earlier open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Earlier {
+    /// 0: none.
+    session: u64,
+    /// Where the log that it left ended.
+    end_lsn: u64,
+}
+
+impl Sent {
+    /// The same, said from here on by an open with this session, which found the log up to `opened_lsn`.
+    pub(crate) fn said_by(self, session: u64, opened_lsn: u64) -> Sent {
+        let mut before = self.before;
+        if let (true, [.., last]) = (self.session != 0, &mut before) {
+            *last = Earlier { session: self.session, end_lsn: opened_lsn };
+            before.rotate_right(1);
+        }
+        Sent { session, before, ..self }
+    }
+
+    /// Whether an earlier open of this log can have said that Redis has it up to `lsn`. A copy of a store knows the opens before it
+    /// was made, and what the original does later lies beyond.
+    pub(crate) fn was_said_before(&self, session: u64, lsn: u64) -> bool {
+        self.before.iter().any(|open| session != 0 && open.session == session && lsn <= open.end_lsn)
+    }
 }
 
 /// The file; nothing in memory.
@@ -77,6 +111,11 @@ impl SentFile {
         for field in [turn, sent.lsn, sent.marked_lsn, sent.session] {
             slot.u64(field);
         }
+        let mut slot = Writer(slot.finish());
+        for open in &sent.before {
+            slot.u64(open.session);
+            slot.u64(open.end_lsn);
+        }
         file.write_at(turn % 2 * SLOT_BYTES, &slot.finish())
             .map_err(|e| Error::io("write", &self.path, e))?;
         self.turn = turn;
@@ -119,7 +158,20 @@ fn decode(slot: &[u8]) -> Option<(u64, Sent)> {
     let magic: [u8; 8] = slot.array()?;
     let mut next = || slot.array().map(u64::from_le_bytes);
     let (turn, lsn, marked_lsn, session) = (next()?, next()?, next()?, next()?);
-    (magic == MAGIC && slot.checksum_is_good()?).then_some((turn, Sent { lsn, marked_lsn, session }))
+    if magic != MAGIC || !slot.checksum_is_good()? {
+        return None;
+    }
+    let before = decode_before(&mut slot).unwrap_or_default();
+    Some((turn, Sent { lsn, marked_lsn, session, before }))
+}
+
+fn decode_before(slot: &mut Reader<'_>) -> Option<[Earlier; OPENS_MAX]> {
+    let mut before = [Earlier::default(); OPENS_MAX];
+    for open in &mut before {
+        let mut next = || slot.array().map(u64::from_le_bytes);
+        *open = Earlier { session: next()?, end_lsn: next()? };
+    }
+    slot.checksum_is_good()?.then_some(before)
 }
 
 #[cfg(test)]
@@ -128,7 +180,7 @@ mod tests {
     use crate::io::OsDisk;
 
     fn sent(lsn: u64) -> Sent {
-        Sent { lsn, marked_lsn: lsn / 2, session: 7 }
+        Sent { lsn, marked_lsn: lsn / 2, session: 7, ..Sent::default() }.said_by(8, 1).said_by(9, 2)
     }
 
     #[test]
@@ -150,6 +202,26 @@ mod tests {
             std::fs::write(&path, &torn).unwrap();
             assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), sent(20), "byte {at}");
         }
+        // Nor does what stands behind it, which older versions have not written.
+        for at in 512 + 44..512 + 432 {
+            let mut torn = whole.clone();
+            torn[at] ^= 1;
+            std::fs::write(&path, &torn).unwrap();
+            let found = SentFile::peek(&OsDisk, dir.path()).unwrap();
+            assert_eq!(found, Sent { before: Default::default(), ..sent(30) }, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_many_opens_said_is_known_as_theirs_up_to_where_their_log_ended() {
+        let mut sent = Sent::default();
+        for session in 1..=100 {
+            sent = sent.said_by(session, 10 * session);
+        }
+        let known: Vec<u64> = (0..200).filter(|session| sent.was_said_before(*session, 0)).collect();
+        assert_eq!(known, (100 - OPENS_MAX as u64..100).collect::<Vec<_>>());
+        // The next one found the log up to there.
+        assert!(sent.was_said_before(99, 1000) && !sent.was_said_before(99, 1001));
     }
 
     #[test]

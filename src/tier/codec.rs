@@ -87,9 +87,9 @@ impl Codec {
     /// The same of what was asked for.
     pub(super) fn decode(&self, key: &[u8], fetched: Fetched) -> Outcome {
         match fetched {
-            Fetched::Found { value, expire_at_ms, is_encoded: true } => {
+            Fetched::Found { value, expire_at_ms, is_encoded: true, is_heard } => {
                 let value = self.decode_string(key, value)?;
-                Ok(Fetched::Found { value, expire_at_ms, is_encoded: false })
+                Ok(Fetched::Found { value, expire_at_ms, is_encoded: false, is_heard })
             }
             fetched => Ok(fetched),
         }
@@ -130,44 +130,38 @@ pub(super) fn no_value(failure: Failure) -> Failure {
     }
 }
 
-/// Asks for keys that hold no strings as hashes.
+/// Asks for keys that hold no strings as hashes. Those that come after a failure are not answered.
 pub(super) fn ask_hashes(
     conn: &mut Conn,
     shared: &Shared,
     keys: &[(usize, &[u8])],
     mut take: impl FnMut(usize, Outcome),
 ) -> Result<(), Failure> {
-    const REPLIES: usize = 4;
     let Some(hashes) = shared.codec.hashes.filter(|_| !keys.is_empty()) else { return Ok(()) };
     let mut commands = Vec::new();
+    // Those of MULTI, PTTL, HGETALL and EXEC.
+    let replies = 4 + usize::from(conn.is_asking());
     for (_, key) in keys {
         let name = [&shared.options.prefix[..], key].concat();
+        if conn.is_asking() {
+            encode(&mut commands, &[b"ASKING"]);
+        }
         encode(&mut commands, &[b"MULTI"]);
         encode(&mut commands, &[b"PTTL", &name]);
         encode(&mut commands, &[b"HGETALL", &name]);
         encode(&mut commands, &[b"EXEC"]);
     }
     let now_ms = shared.store.clock.now_ms();
-    let (mut answered, mut refused) = (0, None);
-    let asked =
-        conn.exchange(&commands, keys.len() * REPLIES, shared.codec.string_bytes_max(), |number, reply| {
-            if number % REPLIES != REPLIES - 1 {
-                if matches!(reply, Value::ServerError(_)) {
-                    refused.get_or_insert_with(|| Failure::unexpected("HGETALL", &reply));
-                }
-                return;
+    let mut refused = None;
+    conn.exchange(&commands, keys.len() * replies, shared.codec.string_bytes_max(), |number, reply| {
+        if number % replies != replies - 1 {
+            if matches!(reply, Value::ServerError(_)) {
+                refused.get_or_insert_with(|| Failure::unexpected("HGETALL", &reply));
             }
-            answered = number / REPLIES + 1;
-            if let Some((number, _)) = keys.get(number / REPLIES) {
-                take(*number, refused.take().map_or_else(|| hash(hashes, reply, now_ms), Err));
-            }
-        });
-    if let Err(failure) = &asked {
-        for (number, _) in keys.iter().skip(answered) {
-            take(*number, Err(failure.clone()));
+        } else if let Some((number, _)) = keys.get(number / replies) {
+            take(*number, refused.take().map_or_else(|| hash(hashes, reply, now_ms), Err));
         }
-    }
-    asked
+    })
 }
 
 fn hash(hashes: Hashes, reply: Value, now_ms: u64) -> Outcome {
@@ -189,5 +183,6 @@ fn hash(hashes: Hashes, reply: Value, now_ms: u64) -> Outcome {
     }
     let value =
         hashes.value(pairs).map_err(|reason| Failure::new(format!("{OF_VALUE} is a hash: {reason}")))?;
-    Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: false })
+    let expire_at_ms = left_of(ttl_ms, now_ms);
+    Ok(Fetched::Found { value, expire_at_ms, is_encoded: false, is_heard: true })
 }

@@ -228,6 +228,8 @@ pub(super) struct Conn {
     stream: Stream,
     parser: Parser,
     timeout: Duration,
+    /// By when it is to be ready.
+    ready_by: Option<Instant>,
     /// The store ends: nobody waits for an answer any more.
     stopping: Arc<AtomicBool>,
     server: ServerId,
@@ -240,32 +242,45 @@ pub(super) struct Conn {
 impl Conn {
     fn over(stream: Stream, timeout: Duration, stopping: Arc<AtomicBool>) -> Conn {
         let server = ServerId::default();
-        Conn { stream, parser: Parser::new(), timeout, stopping, server, is_replica: false, is_asking: false }
+        Conn {
+            stream,
+            parser: Parser::new(),
+            timeout,
+            ready_by: None,
+            stopping,
+            server,
+            is_replica: false,
+            is_asking: false,
+        }
     }
 
-    /// Connects, authenticates and chooses the database.
+    /// Connects, authenticates and chooses the database, by a moment that holds for what is asked next too, until it is `ready`.
     pub(super) fn open(
         peer: Peer<'_>,
         login: &Login<'_>,
-        timeout: Duration,
+        (timeout, ready_by): (Duration, Instant),
         stopping: &Arc<AtomicBool>,
     ) -> Result<Conn, Failure> {
         // Acquire: pairs with the Release in `Tier::stop`.
         if stopping.load(Ordering::Acquire) {
             return Err(Failure::new("the store is closed"));
         }
+        let connect = |host: &str, port| {
+            connect(host, port, timeout.min(ready_by.saturating_duration_since(Instant::now())))
+        };
         let stream = match peer {
             Peer::Unix(path) => Stream::Unix(connect_unix(path)?),
-            Peer::Net(Address { host, port }, Way::Plain) => Stream::Tcp(connect(host, *port, timeout)?),
+            Peer::Net(Address { host, port }, Way::Plain) => Stream::Tcp(connect(host, *port)?),
             // Hands are shaken with the first exchange, under its deadline.
             #[cfg(feature = "redis-tls")]
             Peer::Net(Address { host, port }, Way::Tls(tls)) => {
                 let session = tls.session(host).map_err(Failure::new)?;
-                let socket = connect(host, *port, timeout)?;
+                let socket = connect(host, *port)?;
                 Stream::Tls(Box::new(rustls::StreamOwned::new(session, socket)))
             }
         };
         let mut conn = Conn::over(stream, timeout, Arc::clone(stopping));
+        conn.ready_by = Some(ready_by);
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = login.password {
             let user = login.username.unwrap_or("default");
@@ -273,8 +288,7 @@ impl Conn {
         }
         let greeting = conn.ask(&hello)?;
         let Value::Map(facts) = &greeting else { return Err(Failure::unexpected("HELLO", &greeting)) };
-        let is = |value: &Value, text: &[u8]| matches!(value, Value::BulkString(found) if found == text);
-        conn.is_replica = facts.iter().any(|(name, fact)| is(name, b"role") && is(fact, b"replica"));
+        conn.is_replica = says_replica(facts);
         if login.database != 0 {
             conn.ask_ok(&[b"SELECT", login.database.to_string().as_bytes()])?;
         }
@@ -285,8 +299,9 @@ impl Conn {
         self.is_replica
     }
 
-    pub(super) fn known_as(self, server: ServerId) -> Conn {
-        Conn { server, ..self }
+    /// It was found, as this server, and has its time for each exchange from here on.
+    pub(super) fn ready(self, server: ServerId) -> Conn {
+        Conn { server, ready_by: None, ..self }
     }
 
     pub(super) fn server(&self) -> ServerId {
@@ -388,7 +403,8 @@ impl Conn {
     }
 
     fn deadline(&self, bytes: usize) -> Instant {
-        moment_after(self.timeout.saturating_add(line_time(bytes)))
+        let until = moment_after(self.timeout.saturating_add(line_time(bytes)));
+        self.ready_by.map_or(until, |ready_by| until.min(ready_by))
     }
 
     fn line(&mut self, until: Instant, bytes_left: usize) -> (Bounded<'_>, &mut Parser) {
@@ -408,6 +424,12 @@ impl Conn {
             false => unreadable(&error),
         })
     }
+}
+
+/// Whether a server that greets so follows another one.
+pub(super) fn says_replica(facts: &[(Value, Value)]) -> bool {
+    let is = |value: &Value, text: &[u8]| matches!(value, Value::BulkString(found) if found == text);
+    facts.iter().any(|(name, fact)| is(name, b"role") && is(fact, b"replica"))
 }
 
 fn unreadable(error: &RedisError) -> Failure {

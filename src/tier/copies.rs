@@ -9,7 +9,7 @@ use crate::store::{New, Seen, Step, Store};
 /// told the tier yet: then it may be the newer one.
 pub(super) fn forget(store: &Store, key: &[u8]) -> Result<bool> {
     // Before the look: a load that began earlier leaves nothing (as a delete does, `Loads::note`).
-    let is_loading = store.loads.note(key);
+    let is_loading = store.loads.note_elsewhere(key);
     let (_, is_done) = store.write(key, |seen| {
         if store.has_unsent(seen) {
             return Ok(Step::Leave(false));
@@ -97,7 +97,7 @@ impl Shared {
 
     /// What is being loaded now leaves no copy; `false` if the store ends.
     pub(super) fn settle_loads(&self) -> bool {
-        self.store.loads.note_all();
+        self.store.loads.note_all_elsewhere();
         // Whoever found itself not overtaken holds a guard until its copy can be found.
         self.wait_grace()
     }

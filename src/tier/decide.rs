@@ -397,7 +397,10 @@ impl<'s> Attempt<'s> {
 
     /// It was executed, as was found later: what happened since is not known.
     pub(super) fn turn_out_executed(&self) {
-        self.held.keys().for_each(|key| self.drop_old(key));
+        for key in self.held.keys() {
+            self.store.loads.note(key);
+            self.drop_old(key);
+        }
         self.answer();
     }
 

@@ -4,6 +4,8 @@
 use super::backoff::Backoff;
 use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
+use super::listener::HEARTBEAT;
+use super::mark::is_own;
 use super::servers::ServerId;
 use super::Shared;
 use redis::Value;
@@ -25,6 +27,8 @@ pub(crate) enum Fetched {
         expire_at_ms: u64,
         /// It is as Redis holds it: the encoder has not seen it (`Codec::decode`).
         is_encoded: bool,
+        /// Who changes it is heard: else no copy stays (C3).
+        is_heard: bool,
     },
 }
 
@@ -52,8 +56,9 @@ impl Slot {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The first answer counts: what fails later is not this caller's.
     fn put(&self, outcome: Outcome) {
-        *self.outcome() = Some(outcome);
+        self.outcome().get_or_insert(outcome);
         self.come.notify_one();
     }
 
@@ -146,6 +151,11 @@ impl Fetches {
         Ok(slots.iter().map(wait).collect())
     }
 
+    /// Fails at once where nobody is to wait for an answer now.
+    pub(super) fn check_open(&self) -> Result<(), Failure> {
+        self.open_queue().map(drop)
+    }
+
     /// The queue, unless nobody is to wait for an answer now.
     fn open_queue(&self) -> Result<MutexGuard<'_, Queue>, Failure> {
         let queue = self.queue();
@@ -179,12 +189,15 @@ impl Fetches {
 pub(super) struct Fetcher {
     shared: Arc<Shared>,
     conn: Option<Conn>,
+    /// When its server was last known to be the one to ask.
+    confirmed: Instant,
     backoff: Backoff,
 }
 
 impl Fetcher {
     pub(super) fn new(shared: Arc<Shared>) -> Fetcher {
-        Fetcher { conn: None, backoff: Backoff::new(shared.options.backoff_max), shared }
+        let backoff = Backoff::new(shared.options.backoff_max);
+        Fetcher { conn: None, confirmed: Instant::now(), backoff, shared }
     }
 
     pub(super) fn run(mut self) {
@@ -221,9 +234,10 @@ impl Fetcher {
     }
 
     fn ask(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
-        let mut left = wanted;
-        if let Some(conn) = self.conn.take() {
-            let began = Instant::now();
+        let mut left: Vec<&Wanted> = wanted.iter().collect();
+        let kept = self.conn.take().filter(|conn| self.shared.servers.is_current(conn));
+        let began = Instant::now();
+        if let Some(conn) = kept.and_then(|conn| self.confirm(conn)) {
             match self.ask_on(conn, &mut left) {
                 // One that the server had closed meanwhile says nothing about the server.
                 Err(_) if began.elapsed() < self.shared.options.timeout / 2 => {}
@@ -231,35 +245,41 @@ impl Fetcher {
             }
         }
         let conn = self.shared.connect()?;
+        self.confirmed = Instant::now();
         self.ask_on(conn, &mut left)
     }
 
-    /// Asks for what is `left`, which becomes less with each answer.
-    fn ask_on(&mut self, mut conn: Conn, left: &mut &[Wanted]) -> Result<(), Failure> {
+    /// A connection that stands, if its server is still the one to ask: nothing else tells who only asks.
+    fn confirm(&mut self, mut conn: Conn) -> Option<Conn> {
+        let servers = &self.shared.servers;
+        if servers.are_demoted() && self.confirmed.elapsed() >= HEARTBEAT {
+            let answer = conn.ask(&servers.sign_of_life()).ok()?;
+            servers.check_life(&answer).ok()?;
+            self.confirmed = Instant::now();
+        }
+        Some(conn)
+    }
+
+    /// Asks for what is `left`, which becomes less with each answer; answers come in any order.
+    fn ask_on(&mut self, mut conn: Conn, left: &mut Vec<&Wanted>) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        let wanted = *left;
-        let keys: Vec<&[u8]> = wanted.iter().map(|one| one.key.as_slice()).collect();
+        let keys: Vec<&[u8]> = left.iter().map(|one| one.key.as_slice()).collect();
+        let mut open: Vec<Option<&Wanted>> = left.iter().copied().map(Some).collect();
         let is_heard = shared.is_heard(&conn);
         let mut moved = None;
         let mut given_away: Vec<(&Wanted, Failure)> = Vec::new();
         let asked = ask_all(&mut conn, &shared, &keys, |number, outcome| {
-            let Some(one) = wanted.get(number).filter(|_| moved.is_none()) else { return };
-            // What comes late, as hashes do, is not asked again.
-            let is_next = number + left.len() >= wanted.len();
+            let Some(place) = open.get_mut(number) else { return };
             match outcome {
-                Err(failure) if is_next && failure.is("MOVED") && shared.servers.is_cluster() => {
-                    moved = Some(failure);
-                    return;
-                }
+                // It is asked for again, of the node that has it.
+                Err(failure) if failure.is("MOVED") && shared.servers.is_cluster() => moved = Some(failure),
                 Err(failure) if failure.is("ASK") && shared.servers.is_cluster() => {
-                    given_away.push((one, failure));
+                    given_away.extend(place.take().map(|one| (one, failure)));
                 }
-                outcome => shared.answer(one, outcome, is_heard),
-            }
-            if is_next {
-                *left = wanted.get(number + 1..).unwrap_or_default();
+                outcome => shared.answer_open(place, outcome, is_heard),
             }
         });
+        *left = open.into_iter().flatten().collect();
         self.ask_taker(conn.server(), &given_away);
         asked?;
         if let Some(failure) = moved {
@@ -274,32 +294,35 @@ impl Fetcher {
         let Some((_, failure)) = given_away.first() else { return };
         let shared = Arc::clone(&self.shared);
         let moved = failure.moved.as_deref().unwrap_or_default();
-        let mut left = given_away;
+        let mut open: Vec<Option<&Wanted>> = given_away.iter().map(|(one, _)| Some(*one)).collect();
         let asked = shared.connect_taker(from, moved).and_then(|mut conn| {
             let is_heard = shared.is_heard(&conn);
             let keys: Vec<&[u8]> = given_away.iter().map(|(one, _)| one.key.as_slice()).collect();
             ask_all(&mut conn, &shared, &keys, |number, outcome| {
-                if let Some((one, _)) = given_away.get(number) {
-                    shared.answer(one, outcome, is_heard);
+                if let Some(place) = open.get_mut(number) {
+                    shared.answer_open(place, outcome, is_heard);
                 }
-                left = given_away.get(number + 1..).unwrap_or_default();
             })
         });
         if let Err(failure) = asked {
-            left.iter().for_each(|(one, _)| one.slot.put(Err(failure.clone())));
+            open.iter().flatten().for_each(|one| one.slot.put(Err(failure.clone())));
         }
     }
 }
 
 impl Shared {
-    /// Answers a caller. What is said where nothing is heard leaves no copy (C3).
-    fn answer(&self, wanted: &Wanted, outcome: Outcome, is_heard: bool) {
-        if !is_heard {
-            self.store.loads.note(&wanted.key);
+    /// Answers a caller, if he was not yet, with what was said on a connection that `is_heard` or not.
+    fn answer_open(&self, open: &mut Option<&Wanted>, outcome: Outcome, is_heard: bool) {
+        let Some(wanted) = open.take() else { return };
+        if is_own(&wanted.key) {
+            return wanted.slot.put(outcome);
         }
         // Relaxed: a figure.
         self.figures.fetches.fetch_add(1, Ordering::Relaxed);
-        let decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));
+        let mut decoded = outcome.and_then(|fetched| self.codec.decode(&wanted.key, fetched));
+        if let Ok(Fetched::Found { is_heard: told, .. }) = &mut decoded {
+            *told = is_heard;
+        }
         wanted.slot.put(decoded);
     }
 }
@@ -354,7 +377,8 @@ fn fetched(reply: Value, now_ms: u64) -> Outcome {
     let Value::Array(results) = reply else { return Err(Failure::unexpected("GET", &reply)) };
     match <[Value; 2]>::try_from(results) {
         Ok([Value::Int(ttl_ms), Value::BulkString(value)]) => {
-            Ok(Fetched::Found { value, expire_at_ms: left_of(ttl_ms, now_ms), is_encoded: true })
+            let expire_at_ms = left_of(ttl_ms, now_ms);
+            Ok(Fetched::Found { value, expire_at_ms, is_encoded: true, is_heard: true })
         }
         Ok([Value::Int(_), Value::Nil]) => Ok(Fetched::Absent),
         Ok([_, other]) => Err(Failure::unexpected("GET", &other)),

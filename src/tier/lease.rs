@@ -7,11 +7,84 @@ use super::{tier_error, Shared, Tier};
 use crate::error::{Error, Result};
 use crate::io::random_u64;
 use redis::Value;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Connections for leases. Who finds them all at work waits for one.
+const CONNS_MAX: usize = 4;
 /// Longest pause between two looks for the value that a holder brings.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(100);
+
+/// Connections for leases, lent to who asks.
+pub(super) struct Conns {
+    pool: Mutex<Pool>,
+    free: Condvar,
+}
+
+struct Pool {
+    idle: Vec<Conn>,
+    /// Lent, or being made.
+    lent: usize,
+    /// The circuit is open until then, and why.
+    refused: Option<(Instant, Failure)>,
+    backoff: Backoff,
+}
+
+impl Conns {
+    pub(super) fn new(backoff_max: Duration) -> Conns {
+        let (idle, backoff) = (Vec::new(), Backoff::new(backoff_max));
+        Conns { pool: Mutex::new(Pool { idle, lent: 0, refused: None, backoff }), free: Condvar::new() }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to one connection, and perhaps one that stands.
+    fn lend(&self, shared: &Shared) -> std::result::Result<Option<Conn>, Failure> {
+        let until = moment_after(shared.options.timeout);
+        let mut pool = self.pool();
+        loop {
+            if let Some((_, why)) = pool.refused.as_ref().filter(|(at, _)| Instant::now() < *at) {
+                return Err(why.clone());
+            }
+            if pool.lent < CONNS_MAX {
+                pool.lent += 1;
+                return Ok(pool.idle.pop());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || shared.is_stopping() {
+                return Err(Failure::new("no answer in time"));
+            }
+            pool = self.free.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes it back; a failure opens the circuit.
+    fn take_back(&self, used: std::result::Result<Conn, Failure>) -> std::result::Result<(), Failure> {
+        let mut pool = self.pool();
+        pool.lent -= 1;
+        let used = match used {
+            Ok(conn) => {
+                pool.idle.push(conn);
+                pool.refused = None;
+                pool.backoff.reset();
+                Ok(())
+            }
+            Err(failure) => {
+                // A server that refuses something answers. Otherwise all lead to the one that does not.
+                if failure.code.is_none() {
+                    pool.idle.clear();
+                    pool.refused = Some((moment_after(pool.backoff.pause()), failure.clone()));
+                }
+                Err(failure)
+            }
+        };
+        drop(pool);
+        self.free.notify_all();
+        used
+    }
+}
 
 /// A lease of a key, given back when it goes.
 pub(crate) struct Lease {
@@ -89,26 +162,30 @@ impl Tier {
 }
 
 impl Shared {
-    /// Does something on the connection for leases; twice where the server had closed it meanwhile.
+    /// Does something on a connection for leases; twice where the server had closed it meanwhile. At once where Redis is known
+    /// not to answer, and else within the timeout for a connection and that of the question.
     fn ask_of_lease(
         &self,
-        mut ask: impl FnMut(&mut Conn) -> std::result::Result<(), Failure>,
+        ask: impl FnMut(&mut Conn) -> std::result::Result<(), Failure>,
     ) -> std::result::Result<(), Failure> {
-        let lent = || self.lease_conn.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lent().take();
-        if let Some(mut conn) = kept {
+        self.fetches.check_open()?;
+        let kept = self.leases.lend(self)?;
+        self.leases.take_back(self.ask_on_lent(kept, ask))
+    }
+
+    fn ask_on_lent(
+        &self,
+        kept: Option<Conn>,
+        mut ask: impl FnMut(&mut Conn) -> std::result::Result<(), Failure>,
+    ) -> std::result::Result<Conn, Failure> {
+        if let Some(mut conn) = kept.filter(|conn| self.servers.is_current(conn)) {
             match ask(&mut conn) {
                 Err(failure) if failure.is_cut => {}
-                asked => {
-                    *lent() = asked.is_ok().then_some(conn);
-                    return asked;
-                }
+                asked => return asked.map(|()| conn),
             }
         }
         let mut conn = self.connect()?;
-        let asked = ask(&mut conn);
-        *lent() = asked.is_ok().then_some(conn);
-        asked
+        ask(&mut conn).map(|()| conn)
     }
 }
 

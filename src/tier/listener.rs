@@ -104,6 +104,9 @@ impl Listener {
             if matches!(way, Way::Tracking(ear) if !shared.is_told(ear)) {
                 return Err(Failure::new("the connection that sends was lost"));
             }
+            if !shared.servers.is_current(&conn) {
+                return Err(Failure::new("another server was found"));
+            }
             let left = shared.options.resync_every.map(|every| every.saturating_sub(compared.elapsed()));
             if comparison.is_none() && left.is_some_and(|left| left.is_zero()) {
                 comparison = Some(Comparison::of_all(&shared)?);
@@ -126,9 +129,10 @@ impl Listener {
                     }
                 }
                 Some(Value::Push { .. }) | None => {}
-                // What answers a sign of life.
-                Some(Value::ServerError(error)) => return Err(Failure::new(error.to_string())),
-                Some(_) => asked = None,
+                Some(answer) => {
+                    shared.servers.check_life(&answer)?;
+                    asked = None;
+                }
             }
             if asked.is_some_and(|at: Instant| at.elapsed() > shared.options.timeout) {
                 return Err(Failure::new("no answer in time"));
@@ -228,7 +232,7 @@ impl Listener {
                 }
             }
             _ => {
-                self.shared.store.loads.note_all();
+                self.shared.store.loads.note_all_elsewhere();
                 self.shared.drop_all();
             }
         }
@@ -325,7 +329,7 @@ fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
     match there {
         // What Redis cannot have stands here alone.
         Fetched::Absent => !is_copy && shared.codec.encode(key, &here).is_err(),
-        Fetched::Found { value, expire_at_ms, is_encoded } => {
+        Fetched::Found { value, expire_at_ms, is_encoded, .. } => {
             let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= *expire_at_ms);
             lasts && shared.codec.is_same(key, &here, value, *is_encoded)
         }

@@ -54,7 +54,7 @@ impl Mark {
         format!("1 {:016x} {} {}", self.session, self.lsn, self.batch).into_bytes()
     }
 
-    fn parse(text: &[u8]) -> Option<Mark> {
+    pub(super) fn parse(text: &[u8]) -> Option<Mark> {
         let mut words = std::str::from_utf8(text).ok()?.split(' ');
         let version = words.next()?;
         let mark = Mark {
@@ -74,14 +74,29 @@ impl Mark {
     /// Fails if a server that answered meanwhile has lost what this store knew to stand in it before (K3): what it does not hold
     /// then is not gone. This store still has it, and will send it again.
     pub(super) fn check_kept(conn: &mut Conn, key: &[u8], known: Option<Mark>) -> Result<(), Failure> {
-        let Some(known) = known else { return Ok(()) };
-        let is_behind = |found: Mark| {
-            found.session != known.session || (found.batch, found.lsn) < (known.batch, known.lsn)
-        };
-        if Mark::read(conn, key)?.is_none_or(is_behind) {
-            return Err(Failure::new("Redis has lost changes that it had acknowledged"));
+        match known {
+            Some(known) if !known.is_kept(Mark::read(conn, key)?) => Err(Mark::lost()),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    pub(super) fn lost() -> Failure {
+        Failure::new("Redis has lost changes that it had acknowledged")
+    }
+
+    /// The mark in an answer.
+    pub(super) fn of(answer: &Value) -> Option<Mark> {
+        match answer {
+            Value::BulkString(text) => Mark::parse(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a server where this mark is found now has what it had when this one stood in it.
+    pub(super) fn is_kept(&self, found: Option<Mark>) -> bool {
+        found.is_some_and(|found| {
+            found.session == self.session && (found.batch, found.lsn) >= (self.batch, self.lsn)
+        })
     }
 
     /// Reads the mark. One that is no mark counts as none.

@@ -13,6 +13,7 @@ mod fetch;
 mod figures;
 mod glob;
 mod lease;
+mod line;
 mod listener;
 mod mark;
 mod notices;
@@ -33,7 +34,7 @@ use crate::log::{Request, Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
 use crate::tier_options::{TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Conn, Failure};
+use conn::{moment_after, Failure};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -88,8 +89,7 @@ struct Shared {
     fetches: fetch::Fetches,
     decisions: decide::Decisions,
     codec: codec::Codec,
-    /// Between uses.
-    lease_conn: Mutex<Option<Conn>>,
+    leases: lease::Conns,
     figures: Figures,
     progress: Mutex<Progress>,
     /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
@@ -120,6 +120,8 @@ struct Progress {
     /// One that cannot be told: the connection that sends has found another server.
     missed: Option<Ear>,
     mark: Option<mark::Mark>,
+    /// Somebody waits for it.
+    wants_mark: bool,
 }
 
 impl Shared {
@@ -229,7 +231,32 @@ impl Shared {
     }
 
     fn note_mark(&self, mark: mark::Mark) {
-        self.progress().mark = Some(mark);
+        let mut progress = self.progress();
+        progress.mark = Some(mark);
+        if std::mem::take(&mut progress.wants_mark) {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wants_mark(&self) -> bool {
+        self.progress().wants_mark
+    }
+
+    /// Waits until the thread that sends has found out what Redis has lost while the store was closed: what it does not hold from then
+    /// on is gone.
+    fn wait_mark(&self, until: Instant) -> std::result::Result<(), Failure> {
+        let mut progress = self.progress();
+        while progress.mark.is_none() && self.store.has_outbox() {
+            progress.wants_mark = true;
+            self.store.log.moved.wake();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                let unknown = || Failure::new("whether Redis has lost changes is not known in time");
+                return Err(progress.failing.clone().unwrap_or_else(unknown));
+            }
+            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
     }
 
     fn note_caught_up(&self, at: Instant) {
@@ -291,11 +318,11 @@ impl Tier {
             mark_key,
             store: Arc::clone(store),
             inbox: Arc::clone(inbox),
+            leases: lease::Conns::new(options.backoff_max),
             options,
             fetches: fetch::Fetches::default(),
             decisions: decide::Decisions::default(),
             codec,
-            lease_conn: Mutex::default(),
             figures: Figures::default(),
             progress: Mutex::new(Progress {
                 caught_up: Instant::now(),
@@ -304,6 +331,7 @@ impl Tier {
                 told: None,
                 missed: None,
                 mark: None,
+                wants_mark: false,
             }),
             unsure: Mutex::default(),
             hearing: AtomicBool::new(false),
@@ -336,8 +364,8 @@ impl Tier {
         Ok(())
     }
 
-    /// Ends the threads. What Redis has not acknowledged stays in the log; a store in memory loses it.
-    pub(crate) fn stop(&self) {
+    /// Lets nobody wait for Redis any more, and lets the threads end.
+    pub(crate) fn begin_stop(&self) {
         // Release: pairs with the Acquire in `is_stopping`.
         self.shared.stopping.store(true, Ordering::Release);
         drop(self.shared.progress());
@@ -345,6 +373,11 @@ impl Tier {
         self.shared.fetches.shut();
         self.shared.decisions.shut();
         self.shared.store.log.moved.wake();
+    }
+
+    /// Ends the threads. What Redis has not acknowledged stays in the log; a store in memory loses it.
+    pub(crate) fn stop(&self) {
+        self.begin_stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A logger may hold the last handle.
@@ -363,6 +396,22 @@ impl Tier {
     pub(crate) fn fetch(&self, key: &[u8]) -> Result<Fetched> {
         let until = moment_after(self.shared.options.timeout);
         self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
+    }
+
+    /// What Redis holds for a key, and whether it still has what this store knew to stand in it before (K3).
+    pub(crate) fn fetch_kept(&self, key: &[u8]) -> Result<(Fetched, bool)> {
+        let Shared { options, mark_key, .. } = &*self.shared;
+        let known = self.shared.mark();
+        // Asked after the key: what it says holds for that.
+        let mark_key = mark_key.get(options.prefix.len()..).unwrap_or_default();
+        let mut said = self.fetch_many(&[key, mark_key]).into_iter();
+        let mut next = || said.next().unwrap_or(Ok(Fetched::Absent));
+        let fetched = next()?;
+        let mark = match next()? {
+            Fetched::Found { value, .. } => mark::Mark::parse(&value),
+            Fetched::Absent => None,
+        };
+        Ok((fetched, known.is_some_and(|known| known.is_kept(mark))))
     }
 
     /// What Redis holds for each of some keys.

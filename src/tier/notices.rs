@@ -67,6 +67,6 @@ fn named(channel: &[u8], data: Vec<Value>) -> Option<Vec<u8>> {
 pub(super) fn take(shared: &Shared, data: Vec<Value>) {
     let Some(key) = named(&channel(shared), data).filter(|key| !is_own(key)) else { return };
     // What was asked for before is old.
-    shared.store.loads.note(&key);
+    shared.store.loads.note_elsewhere(&key);
     shared.unsure().insert(key.into());
 }

@@ -36,6 +36,8 @@ struct Question {
     together: Option<usize>,
     /// In the store's time, before Redis looked at its own.
     asked_ms: u64,
+    /// What the mark was then.
+    known: Option<Mark>,
     /// Names were asked for from here on.
     cursor: Option<u64>,
 }
@@ -58,8 +60,10 @@ impl Tier {
     /// [`Error::Tier`](crate::Error::Tier) when Redis cannot be reached, or no copies are kept because changes are not heard.
     pub(crate) fn scanning(&self, pattern: &[u8]) -> Result<Scanning> {
         let shared = Arc::clone(&self.shared);
+        let until = moment_after(shared.options.timeout);
         shared
-            .wait_copies_kept(moment_after(shared.options.timeout))
+            .wait_copies_kept(until)
+            .and_then(|()| shared.wait_mark(until))
             .map_err(|failure| tier_error(&failure))?;
         let conn = shared.connect().map_err(|failure| tier_error(&failure))?;
         Ok(Scanning { shared, conn, pattern: pattern.to_vec(), is_short: false, question: None })
@@ -125,6 +129,7 @@ impl Scanning {
             encode(&mut commands, &mget.collect::<Vec<_>>());
             names.iter().for_each(|name| encode(&mut commands, &[b"PTTL", name]));
             encode(&mut commands, &[b"EXEC"]);
+            encode(&mut commands, &[b"GET", &self.shared.mark_key]);
         }
         if let Some(cursor) = next {
             let pattern = [&glob::literal(prefix), &self.pattern[..]].concat();
@@ -132,7 +137,7 @@ impl Scanning {
             encode(&mut commands, &[b"SCAN", cursor.as_bytes(), b"MATCH", &pattern, b"COUNT", COUNT]);
         }
         let asked_ms = store.clock.now_ms();
-        self.question = Some(Question { together, asked_ms, cursor: next });
+        self.question = Some(Question { together, asked_ms, known: self.shared.mark(), cursor: next });
         self.shared.check_heard(&self.conn)?;
         self.conn.send(&commands)
     }
@@ -164,6 +169,11 @@ impl Scanning {
             let replies = count + 3;
             let mut last = Value::Nil;
             self.conn.receive(replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
+            let mut mark = Value::Nil;
+            self.conn.receive(1, 0, |_, reply| mark = reply)?;
+            if question.known.is_some_and(|known| !known.is_kept(Mark::of(&mark))) {
+                return Err(Mark::lost());
+            }
             // Where Redis refuses, as while a slot moves, each key is asked for by itself, and says why.
             received.values = values(last, count, question.asked_ms);
             self.is_short = received.values.as_deref().is_some_and(are_short);
@@ -197,7 +207,7 @@ impl Scanning {
         Ok((keys.collect(), next))
     }
 
-    /// What Redis holds for keys, one after the other as it comes.
+    /// What Redis holds for keys, one after the other as it comes, if it has lost nothing of what it was told.
     pub(crate) fn fetch(
         &mut self,
         keys: &[&[u8]],
@@ -207,6 +217,9 @@ impl Scanning {
             return Ok(());
         }
         self.shared.check_heard(&self.conn).map_err(|failure| tier_error(&failure))?;
+        // Before them: so much as may come is not held until it is known.
+        Mark::check_kept(&mut self.conn, &self.shared.mark_key, self.shared.mark())
+            .map_err(|failure| tier_error(&failure))?;
         let (mut failed, mut bytes) = (None, 0);
         let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
             let fetched = match outcome {
@@ -274,7 +287,7 @@ fn values(reply: Value, count: usize, asked_ms: u64) -> Option<Vec<Option<Fetche
     let value = |(value, ttl)| match (value, ttl) {
         (Value::BulkString(value), Value::Int(ttl_ms)) => {
             let expire_at_ms = left_of(ttl_ms, asked_ms);
-            Some(Some(Fetched::Found { value, expire_at_ms, is_encoded: true }))
+            Some(Some(Fetched::Found { value, expire_at_ms, is_encoded: true, is_heard: true }))
         }
         // Nothing, or no string.
         (Value::Nil, Value::Int(_)) => Some(None),

@@ -1,16 +1,16 @@
 //! The thread that sends what the log holds and the tier has not.
 
 use super::backoff::Backoff;
-use super::conn::{encode, moment_after, Conn, Failure};
+use super::conn::{encode, moment_after, Failure};
 use super::decide::{refuse_all, Attempt, Pending, GROUP_MAX};
-use super::listener::{prefix_args, HEARTBEAT};
+use super::line::Line;
+use super::listener::HEARTBEAT;
 use super::mark::Mark;
 use super::outbox::{resolved_lsn, Keys, Unsent};
 use super::states::States;
-use super::{Ear, Shared};
+use super::Shared;
 use crate::io::random_u64;
 use crate::log::{Request, Sent, SentFile};
-use redis::Value;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,8 +23,6 @@ const BATCH_KEYS_MAX: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 /// Groups of changes that Redis decides between two batches.
 const GROUPS_AT_ONCE: usize = 32;
-/// How often the server's clock is compared with the store's.
-const CLOCK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a pass ended early.
 enum Stop {
@@ -34,21 +32,6 @@ enum Stop {
     Rewound,
 }
 
-/// A connection that may send (K1).
-struct Line {
-    conn: Conn,
-    /// What to add to a time of the store for one of the server that is no later.
-    ahead_ms: i64,
-    clock_read: Instant,
-    /// Where changes of others are told.
-    told: Option<Ear>,
-    answered: Instant,
-    /// It has taken changes.
-    has_served: bool,
-    /// The mark is watched for the next transaction (K1).
-    is_watched: bool,
-}
-
 pub(super) struct Pusher {
     shared: Arc<Shared>,
     line: Option<Line>,
@@ -56,15 +39,11 @@ pub(super) struct Pusher {
     file: SentFile,
     sent: Sent,
     session: u64,
-    /// That of the open before, whose mark may be found again whenever Redis goes back to what it has saved.
-    session_before: u64,
     /// Number of the last batch that was sent, and of the last that is known to be in Redis.
     batch: u64,
     executed: u64,
     /// Where the last complete reading of the log came to.
     reached_lsn: u64,
-    /// Where the log ended when the store was opened.
-    opened_lsn: u64,
     /// The pause after the last failure.
     rest: Duration,
     /// A mark was found that this open of the store has not written: what it said before that is not known.
@@ -75,20 +54,20 @@ pub(super) struct Pusher {
 
 impl Pusher {
     pub(super) fn new(shared: Arc<Shared>, file: SentFile, sent: Sent) -> Pusher {
+        let session = random_u64();
+        let opened_lsn = shared.store.log.tail_lsn(&crossbeam_epoch::pin());
         Pusher {
             line: None,
             backoff: Backoff::new(shared.options.backoff_max),
             file,
-            session_before: sent.session,
-            sent,
-            session: random_u64(),
+            sent: sent.said_by(session, opened_lsn),
+            session,
             batch: 0,
             executed: 0,
             reached_lsn: 0,
             rest: Duration::ZERO,
             lost_sight: false,
             is_rewound: false,
-            opened_lsn: shared.store.log.tail_lsn(&crossbeam_epoch::pin()),
             shared,
         }
     }
@@ -116,8 +95,8 @@ impl Pusher {
             let Ok(extents) = self.shared.store.log.ask(Request::Listing) else { return };
             if resolved_lsn(&extents) <= self.sent.lsn {
                 self.shared.note_caught_up(began);
-                match self.decide() {
-                    Ok(()) => return self.tend(),
+                match self.attend() {
+                    Ok(()) => return,
                     Err(Stop::Rewound) => continue,
                     Err(Stop::Closing) => return,
                 }
@@ -132,25 +111,30 @@ impl Pusher {
         }
     }
 
+    /// Sees to what does not wait until everything is sent: there may always be more.
+    fn attend(&mut self) -> Result<(), Stop> {
+        self.decide()?;
+        match self.shared.options.fresh {
+            Some(_) => self.tend(),
+            None if self.shared.wants_mark() => self.connect(),
+            None => Ok(()),
+        }
+    }
+
     /// Has changes of others told to the thread that hears, and looks whether the connection lives: what it asked for dies
     /// with it.
-    fn tend(&mut self) {
-        if self.shared.options.fresh.is_none() {
-            return;
-        }
+    fn tend(&mut self) -> Result<(), Stop> {
         // Also while nobody hears: the one that does notices first that Redis is gone, and has gone itself then.
         let wanted = self.shared.wanted();
-        if self.connect().is_err() {
-            // There is something to send again, or the store ends.
-            return self.shared.store.log.moved.wake();
-        }
-        let Some(mut line) = self.line.take() else { return };
+        self.connect()?;
+        let Some(mut line) = self.line.take() else { return Ok(()) };
         if let Some(ear) = wanted.filter(|ear| ear.server != line.conn.server()) {
             // One of the two found a server that is not the one any more: both look again.
             self.shared.note_missed(ear);
-            return self.lose_line();
+            self.lose_line();
+            return Ok(());
         }
-        match line.tend(wanted, &self.shared.options.prefix) {
+        match line.tend(wanted, &self.shared) {
             Ok(()) => {
                 self.line = Some(line);
                 if wanted.is_some() {
@@ -163,6 +147,7 @@ impl Pusher {
                 self.pause();
             }
         }
+        Ok(())
     }
 
     fn pass(&mut self, unsent: &Unsent) -> Result<(), Stop> {
@@ -185,7 +170,7 @@ impl Pusher {
         let mut tried = 0;
         while !rest.is_empty() {
             if tried == 0 {
-                self.decide()?;
+                self.attend()?;
             }
             let executed = self.executed;
             self.connect()?;
@@ -212,9 +197,9 @@ impl Pusher {
         }
         if done_lsn > self.sent.lsn {
             let marked_lsn = if all.is_empty() { self.sent.marked_lsn } else { done_lsn };
-            self.note_sent(Sent { lsn: done_lsn, marked_lsn, session: self.sent.session });
+            self.note_sent(done_lsn, marked_lsn);
         }
-        self.decide()
+        self.attend()
     }
 
     /// Has Redis decide what callers wait for, as far as it is their turn.
@@ -247,7 +232,7 @@ impl Pusher {
 
     /// Decides these, or gives them up; `false` where others were in between and nothing was done.
     fn decide_group(&mut self, group: &[Arc<Pending>]) -> Result<bool, Stop> {
-        if self.line.is_none() {
+        if !self.has_line() {
             let connected = self.try_connect();
             if let Err(failure) = &connected {
                 refuse_all(group, failure);
@@ -278,9 +263,10 @@ impl Pusher {
                 self.executed = self.batch;
                 shared.note_mark(mark);
                 line.has_served = true;
+                let may_stay = shared.is_heard(&line.conn) && shared.keeps_copies();
                 self.keep(line);
                 self.succeed();
-                attempt.succeed(self.shared.keeps_copies());
+                attempt.succeed(may_stay);
                 Ok(true)
             }
             Ok(Err(failure)) if failure.is_conflict => {
@@ -380,13 +366,21 @@ impl Pusher {
         Ok(())
     }
 
+    /// Whether there is a connection that may send; one to a server that was left is none (C4).
+    fn has_line(&mut self) -> bool {
+        if self.line.as_ref().is_some_and(|line| !self.shared.servers.is_current(&line.conn)) {
+            self.lose_line();
+        }
+        self.line.is_some()
+    }
+
     /// Makes sure of a connection that may send, however long that takes.
     fn connect(&mut self) -> Result<(), Stop> {
         loop {
             if self.shared.is_stopping() {
                 return Err(Stop::Closing);
             }
-            if self.line.is_some() {
+            if self.has_line() {
                 return Ok(());
             }
             match self.try_connect() {
@@ -402,17 +396,7 @@ impl Pusher {
     fn try_connect(&mut self) -> Result<Result<(), Stop>, Failure> {
         let shared = Arc::clone(&self.shared);
         let conn = shared.connect()?;
-        let now = Instant::now();
-        let mut line = Line {
-            conn,
-            ahead_ms: 0,
-            clock_read: now,
-            told: None,
-            answered: now,
-            has_served: false,
-            is_watched: false,
-        };
-        line.read_clock(&shared)?;
+        let mut line = Line::over(conn, &shared)?;
         let found = Mark::watch(&mut line.conn, &self.shared.mark_key)?;
         self.lost_sight |= found.is_none_or(|found| found.session != self.session);
         self.judge(found);
@@ -422,7 +406,7 @@ impl Pusher {
         line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
         self.shared.note_mark(mark);
         self.keep(line);
-        self.note_sent(Sent { lsn: self.sent.lsn, marked_lsn: self.sent.lsn, session: self.session });
+        self.note_sent(self.sent.lsn, self.sent.lsn);
         Ok(if std::mem::take(&mut self.is_rewound) { Err(Stop::Rewound) } else { Ok(()) })
     }
 
@@ -436,11 +420,10 @@ impl Pusher {
 
     /// What the mark that was found says about what Redis has (K2, K3).
     fn judge(&mut self, found: Option<Mark>) {
-        // An earlier open's mark that is beyond the log it left is of another life of this directory: a copy of it was put back.
-        let is_ours = |mark: &Mark| {
-            mark.session == self.session
-                || (mark.session == self.session_before && mark.lsn <= self.opened_lsn)
-        };
+        // An earlier open's mark is found again when Redis goes back to what it has saved. One that is beyond the log it left is of
+        // another life of this directory: a copy of it was put back.
+        let is_ours =
+            |mark: &Mark| mark.session == self.session || self.sent.was_said_before(mark.session, mark.lsn);
         match found {
             // Also of a first upload, of which no end was marked yet.
             None if self.sent.marked_lsn > 0 || self.executed > 0 => self.rewind(0),
@@ -475,12 +458,12 @@ impl Pusher {
         self.is_rewound = true;
     }
 
-    fn note_sent(&mut self, sent: Sent) {
-        self.sent = sent;
-        if let Err(error) = self.file.store(&sent) {
+    fn note_sent(&mut self, lsn: u64, marked_lsn: u64) {
+        (self.sent.lsn, self.sent.marked_lsn) = (lsn, marked_lsn);
+        if let Err(error) = self.file.store(&self.sent) {
             self.shared.store.say(&format!("tier: {error}"));
         }
-        self.shared.note_sent(sent.lsn);
+        self.shared.note_sent(lsn);
     }
 
     fn succeed(&mut self) {
@@ -503,112 +486,5 @@ impl Pusher {
     /// After a failure.
     fn pause(&mut self) {
         self.shared.pause(self.rest);
-    }
-}
-
-impl Line {
-    fn tend(&mut self, wanted: Option<Ear>, prefix: &[u8]) -> Result<(), Failure> {
-        match wanted {
-            Some(ear) if self.told != wanted => {
-                if self.told.is_some() {
-                    self.conn.ask_ok(&[b"CLIENT", b"TRACKING", b"OFF"])?;
-                }
-                let id = ear.id.to_string();
-                let mut args: Vec<&[u8]> =
-                    vec![b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", id.as_bytes(), b"BCAST"];
-                args.extend(prefix_args(prefix));
-                args.push(b"NOLOOP");
-                self.conn.ask_ok(&args)?;
-                self.told = wanted;
-            }
-            _ if self.answered.elapsed() >= HEARTBEAT => {
-                let pong = self.conn.ask(&[b"PING"])?;
-                if matches!(pong, Value::ServerError(_)) {
-                    return Err(Failure::unexpected("PING", &pong));
-                }
-            }
-            // Nothing was asked, so nothing was answered.
-            _ => return Ok(()),
-        }
-        self.answered = Instant::now();
-        Ok(())
-    }
-
-    fn read_old_clock(&mut self, shared: &Shared) -> Result<(), Failure> {
-        if self.clock_read.elapsed() > CLOCK_EVERY {
-            self.read_clock(shared)?;
-        }
-        Ok(())
-    }
-
-    /// Compares the server's clock with the store's. A deadline that is carried over comes too early, never too late, by what
-    /// the answer took.
-    fn read_clock(&mut self, shared: &Shared) -> Result<(), Failure> {
-        let reply = self.conn.ask(&[b"TIME"])?;
-        let now_ms = i64::try_from(shared.store.clock.now_ms()).unwrap_or(i64::MAX);
-        let number = |value: &Value| match value {
-            Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<i64>().ok(),
-            _ => None,
-        };
-        let time = match &reply {
-            Value::Array(parts) => parts.first().and_then(number).zip(parts.get(1).and_then(number)),
-            _ => None,
-        };
-        let (seconds, micros) = time.ok_or_else(|| Failure::unexpected("TIME", &reply))?;
-        let server_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-        self.ahead_ms = server_ms.saturating_sub(now_ms);
-        self.clock_read = Instant::now();
-        Ok(())
-    }
-
-    /// Sends `commands`, a MULTI and so many more, as one transaction with the mark, and watches that again (K1). Apart from a
-    /// failure of the line comes one that the server answered with.
-    fn write_with_mark(
-        &mut self,
-        mut commands: Vec<u8>,
-        count: usize,
-        key: &[u8],
-        mark: &Mark,
-    ) -> Result<Result<(), Failure>, Failure> {
-        encode(&mut commands, &[b"SET", key, &mark.text()]);
-        encode(&mut commands, &[b"EXEC"]);
-        encode(&mut commands, &[b"WATCH", key]);
-        let exec_at = count + 2;
-        let mut failed = None;
-        // Until the server says that it has not executed a transaction.
-        let (mut is_begun, mut is_open) = (false, true);
-        let (mut is_executed, mut is_watched) = (false, false);
-        self.conn.exchange(&commands, exec_at + 2, 0, |number, reply| {
-            match &reply {
-                Value::Okay if number == 0 => is_begun = true,
-                Value::Okay if number == exec_at + 1 => is_watched = true,
-                Value::Array(results) if number == exec_at => {
-                    is_executed = !results.iter().any(|result| matches!(result, Value::ServerError(_)));
-                }
-                Value::Nil | Value::ServerError(_) if number == exec_at => is_open = !is_begun,
-                _ => {}
-            }
-            let refused = match &reply {
-                Value::ServerError(_) => Some(Failure::unexpected("a change", &reply)),
-                Value::Nil if number == exec_at => {
-                    let failure = Failure::new("another connection sends for this store");
-                    Some(Failure { is_conflict: true, ..failure })
-                }
-                Value::Array(results) if number == exec_at => {
-                    let error = results.iter().find(|result| matches!(result, Value::ServerError(_)));
-                    error.map(|error| Failure::unexpected("a change", error))
-                }
-                Value::Okay if number != exec_at => None,
-                Value::SimpleString(text) if number != exec_at && text == "QUEUED" => None,
-                _ => Some(Failure::unexpected("a change", &reply)),
-            };
-            // The first one says why; the transaction's own error only that there was one.
-            failed = failed.take().or(refused);
-        })?;
-        self.answered = Instant::now();
-        self.is_watched = is_watched;
-        // What is refused after it is the WATCH alone: the mark's slot may just have moved.
-        let failed = failed.filter(|_| !is_executed);
-        Ok(failed.map_or(Ok(()), |failure| Err(Failure { is_open, ..failure })))
     }
 }

@@ -10,16 +10,22 @@
 //!   there, or, should the slot come back, ended by its WATCH, which the move has touched.
 //! - **C3** Copies are kept of what was said by the server whose changes are heard, as only there something is said when they grow
 //!   old.
+//! - **C4** A connection is used only as long as its server is the one that was found last: whoever finds another one has all others
+//!   look again. Else one that stands would go on with a server that has another name by now, or is none of ours any more.
 
-use super::conn::{Conn, Failure, Login, Peer};
+use super::conn::{moment_after, says_replica, Conn, Failure, Login, Peer};
 use super::Shared;
 use crate::tier_options::{Address, Place, Server, TierOptions, Way};
 use redis::Value;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Nodes that may send one on to the next before that is taken for a cluster at odds with itself.
 const HOPS_MAX: usize = 4;
+
+/// Timeouts that finding the server may take.
+const FINDING: u32 = 2;
 
 /// Number of a server among those that a store has met. One that starts again has it still.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +36,8 @@ struct Met {
     addresses: Vec<Address>,
     /// The sentinel that knew the master, or the node that had the slot.
     first: Option<Address>,
+    /// Found last (C4).
+    current: ServerId,
 }
 
 pub(super) struct Servers {
@@ -43,6 +51,8 @@ struct Caller<'a> {
     options: &'a TierOptions,
     stopping: &'a Arc<AtomicBool>,
     way: &'a Way,
+    /// When the next one has its turn.
+    until: Instant,
 }
 
 impl Caller<'_> {
@@ -52,7 +62,11 @@ impl Caller<'_> {
             password: self.options.password.as_deref(),
             database: self.options.database.unwrap_or(0),
         };
-        Conn::open(peer, &login, self.options.timeout, self.stopping)
+        self.open_as(peer, &login)
+    }
+
+    fn open_as(&self, peer: Peer<'_>, login: &Login<'_>) -> Result<Conn, Failure> {
+        Conn::open(peer, login, (self.options.timeout, self.until), self.stopping)
     }
 
     fn reach(&self, address: &Address) -> Result<Conn, Failure> {
@@ -78,20 +92,27 @@ impl Servers {
         }))
     }
 
-    /// Connects to the server that decides. Takes the timeout for each that is asked and does not answer.
-    pub(super) fn connect(
+    /// Whether nobody has found another server since (C4).
+    pub(super) fn is_current(&self, conn: &Conn) -> bool {
+        self.met().current == conn.server()
+    }
+
+    /// Connects to the server that decides, within `FINDING` timeouts however many are asked.
+    fn connect(
         &self,
         options: &TierOptions,
         stopping: &Arc<AtomicBool>,
     ) -> Result<(Conn, ServerId), Failure> {
-        let caller = Caller { options, stopping, way: &self.server.way };
+        let until = moment_after(options.timeout.saturating_mul(FINDING));
+        let mut caller = Caller { options, stopping, way: &self.server.way, until };
         match &self.server.place {
             Place::Unix(path) => Ok((caller.open(Peer::Unix(path))?, ServerId(0))),
             Place::One(address) => Ok((caller.open(Peer::Net(address, caller.way))?, ServerId(0))),
             Place::Sentinels { addresses, service, username, password } => {
                 let login =
                     Login { username: username.as_deref(), password: password.as_deref(), database: 0 };
-                self.try_each(addresses, |sentinel| {
+                self.try_each(addresses, until, |sentinel, until| {
+                    caller.until = until;
                     let master = ask_sentinel(&caller, &login, sentinel, service)
                         .map_err(|failure| failure.at(sentinel))?;
                     let conn = caller.reach(&master)?;
@@ -101,21 +122,28 @@ impl Servers {
                     }
                 })
             }
-            Place::Cluster(addresses) => self.try_each(addresses, |node| self.follow(&caller, node.clone())),
+            Place::Cluster(addresses) => self.try_each(addresses, until, |node, until| {
+                caller.until = until;
+                self.follow(&caller, node.clone())
+            }),
         }
     }
 
-    /// The one that was right last time, then all in turn. What `attempt` gives last is where to begin next time.
+    /// The one that was right last time, then all in turn, each with an equal share of the time that is left. What `attempt` gives
+    /// last is where to begin next time.
     fn try_each(
         &self,
         addresses: &[Address],
-        mut attempt: impl FnMut(&Address) -> Result<(Conn, ServerId, Address), Failure>,
+        until: Instant,
+        mut attempt: impl FnMut(&Address, Instant) -> Result<(Conn, ServerId, Address), Failure>,
     ) -> Result<(Conn, ServerId), Failure> {
         let first = self.met().first.clone();
         let others = addresses.iter().filter(|address| Some(*address) != first.as_ref());
+        let all: Vec<&Address> = first.iter().chain(others).collect();
         let mut failed: Option<Failure> = None;
-        for address in first.iter().chain(others) {
-            match attempt(address) {
+        for (left, address) in (1..=all.len() as u32).rev().zip(all) {
+            let now = Instant::now();
+            match attempt(address, now + until.saturating_duration_since(now) / left) {
                 Ok((conn, id, right)) => {
                     self.met().first = Some(right);
                     return Ok((conn, id));
@@ -157,7 +185,8 @@ impl Servers {
         let Some(from) = self.met().addresses.get(from.0).cloned() else {
             return Err(Failure::new("sent on by a server that is no cluster's"));
         };
-        let caller = Caller { options, stopping, way: &self.server.way };
+        let until = moment_after(options.timeout.saturating_mul(FINDING));
+        let caller = Caller { options, stopping, way: &self.server.way, until };
         let node = redirected(moved, &from).ok_or_else(|| Failure::new("sent on to nowhere").at(&from))?;
         Ok((caller.reach(&node)?, self.id(&node)))
     }
@@ -168,23 +197,40 @@ impl Servers {
 
     /// What to ask a server for a sign that it lives and is still the right one.
     pub(super) fn sign_of_life(&self) -> Vec<&[u8]> {
-        match self.is_cluster() {
-            true => vec![b"EXISTS", &self.mark_key],
-            false => vec![b"PING"],
+        match &self.server.place {
+            Place::Cluster(_) => vec![b"EXISTS", &self.mark_key],
+            // What greets says its role; to ask for that alone needs a right that who connects need not have.
+            Place::Sentinels { .. } => vec![b"HELLO", b"3"],
+            Place::One(_) | Place::Unix(_) => vec![b"PING"],
         }
+    }
+
+    /// Fails if what a server answered to that is none.
+    pub(super) fn check_life(&self, answer: &Value) -> Result<(), Failure> {
+        match answer {
+            Value::ServerError(_) => Err(Failure::unexpected("a sign of life", answer)),
+            Value::Map(facts) if says_replica(facts) => Err(Failure::new("it is no master any more")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a server may become another one's replica and go on to answer who only reads.
+    pub(super) fn are_demoted(&self) -> bool {
+        matches!(self.server.place, Place::Sentinels { .. })
     }
 }
 
 impl Shared {
     pub(super) fn connect(&self) -> Result<Conn, Failure> {
         let (conn, id) = self.servers.connect(&self.options, &self.stopping)?;
-        Ok(conn.known_as(id))
+        self.servers.met().current = id;
+        Ok(conn.ready(id))
     }
 
     /// As `Servers::connect_taker`.
     pub(super) fn connect_taker(&self, from: ServerId, moved: &str) -> Result<Conn, Failure> {
         let (conn, id) = self.servers.connect_taker(&self.options, &self.stopping, from, moved)?;
-        Ok(conn.known_as(id).asking())
+        Ok(conn.ready(id).asking())
     }
 
     /// Whether changes at the server of a connection are heard, or none at all are to be (C3).
@@ -217,7 +263,7 @@ fn ask_sentinel(
     service: &str,
 ) -> Result<Address, Failure> {
     let peer = Peer::Net(sentinel, caller.way);
-    let mut conn = Conn::open(peer, login, caller.options.timeout, caller.stopping)?;
+    let mut conn = caller.open_as(peer, login)?;
     let answer = conn.ask(&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()])?;
     let text = |value: &Value| match value {
         Value::BulkString(text) => String::from_utf8(text.clone()).ok(),

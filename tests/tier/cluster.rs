@@ -3,7 +3,7 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, PATIENCE};
-use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use kv::{Condition, Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -269,6 +269,40 @@ fn a_key_that_has_moved_already_is_read_and_its_copy_does_not_grow_old() {
     });
     to.set("{t}:0", "later");
     until("it is heard", || db.get(b"0").ok() == Some(bytes("later")));
+}
+
+#[test]
+fn what_depends_on_a_value_is_decided_on_what_a_node_says_that_nobody_hears() {
+    let cluster = Cluster::with_replicas(0);
+    let db = listening(cluster.tier());
+    for key in ["n", "add", "replace", "take", "expire", "ttl", "version"] {
+        cluster.owner().set(&format!("{PREFIX}{key}"), "5");
+    }
+    let mut has_begun = false;
+    cluster.move_slot(cluster.owner, cluster.other(), || {
+        if std::mem::replace(&mut has_begun, true) {
+            return;
+        }
+        // All have moved, the slot has not.
+        assert_eq!(db.ttl(b"ttl").unwrap(), Some(Ttl::Never));
+        assert!(db.version(b"version").unwrap().is_some());
+        assert_eq!(db.increment(b"n", 2).unwrap(), 7);
+        assert!(!db.add(b"add", b"x").unwrap());
+        let present = SetOptions::new().condition(Condition::IfPresent);
+        assert!(db.set_with(b"replace", b"x", present).unwrap().is_some());
+        assert_eq!(db.take(b"take").unwrap(), bytes("5"));
+        assert!(db.expire(b"expire", Duration::from_secs(900)).unwrap());
+        // What only served to decide does not stay: nobody would tell that it is old.
+        let pipe = redis::pipe().cmd("ASKING").cmd("SET").arg(format!("{PREFIX}ttl")).arg("later").clone();
+        let _: ((), ()) = pipe.query(&mut cluster.nodes[cluster.other()].client()).unwrap();
+        assert_eq!(db.get(b"ttl").unwrap(), bytes("later"));
+    });
+    assert!(has_begun);
+    db.flush(PATIENCE).unwrap();
+    let there = &cluster.nodes[cluster.other()];
+    let found = ["n", "add", "replace", "take"].map(|key| there.get(&format!("{PREFIX}{key}")));
+    assert_eq!(found, [bytes("7"), bytes("5"), bytes("x"), None]);
+    assert!((1..=900_000).contains(&there.pttl("{t}:expire")));
 }
 
 #[test]

@@ -163,6 +163,44 @@ fn what_an_earlier_connection_still_had_under_way_overtakes_nothing() {
     assert_eq!(redis.get("t:k"), None);
 }
 
+/// A connection may send only while its mark is watched: what follows a batch may be refused when that is not.
+#[test]
+fn a_connection_whose_watch_was_refused_sends_nothing_that_could_overtake() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:"));
+    db.set(b"warm", b"up").unwrap();
+    db.flush(PATIENCE).unwrap();
+    proxy.plan_next("WATCH", Fault::Refuse("LOADING Redis is loading the dataset in memory"));
+    db.set(b"k", b"first").unwrap();
+    db.flush(PATIENCE).unwrap();
+    until("what follows the batch is refused", || proxy.has_struck());
+    proxy.plan_next("EXEC", Fault::Late);
+    db.set(b"k", b"old").unwrap();
+    until("it is held", || proxy.has_struck());
+    db.set(b"k", b"new").unwrap();
+    db.flush(PATIENCE).unwrap();
+    proxy.let_late();
+    assert_eq!(redis.get("t:k"), bytes("new"), "a value that hung somewhere has overtaken a newer one");
+}
+
+#[test]
+fn a_mark_that_an_earlier_connection_still_had_under_way_looks_like_no_loss() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:"));
+    // Whoever connects writes the mark first.
+    proxy.plan_next("EXEC", Fault::Late);
+    db.set(b"k", b"ours").unwrap();
+    until("it is held", || proxy.has_struck());
+    db.flush(PATIENCE).unwrap();
+    redis.set("t:k", "theirs");
+    proxy.let_late();
+    db.set(b"other", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((redis.get("t:k"), redis.get("t:other")), (bytes("theirs"), bytes("v")));
+}
+
 #[test]
 fn local_calls_wait_for_no_redis_that_hangs() {
     let redis = Redis::start();
@@ -210,7 +248,7 @@ fn a_server_that_says_a_byte_a_second_is_given_up_in_time_and_holds_nobody_up() 
     });
     until("it is given up", || db.tier_stats().unwrap().unwrap().failing.is_some() && !hears(&db));
     assert!(proxy.slow_bytes() >= 2, "{} bytes", proxy.slow_bytes());
-    assert!(matches!(db.get(b"theirs"), Err(Error::Tier { .. })), "a copy that cannot be kept fresh");
+    until("a copy that cannot be kept fresh goes", || matches!(db.get(b"theirs"), Err(Error::Tier { .. })));
     // One that is opened meanwhile, and closed.
     let other = in_memory(tier());
     other.set(b"other", b"lost with the memory").unwrap();

@@ -11,6 +11,7 @@ mod fresh;
 #[allow(dead_code)] // The tests that hold threads use the rest.
 mod gate;
 mod leases;
+mod lines;
 mod outbox;
 mod preload;
 mod proxy;

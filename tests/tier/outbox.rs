@@ -3,7 +3,11 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
-use kv::{Batch, Db, Error, Options, SetOptions, TierOptions, WhenDeaf, Writes};
+use kv::{
+    Batch, Clock, Db, Error, Expiry, ManualClock, Options, SetOptions, SystemClock, TierOptions, Ttl,
+    WhenDeaf, Writes,
+};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn ttl(seconds: u64) -> SetOptions {
@@ -54,6 +58,29 @@ fn every_kind_of_change_reaches_redis() {
         flushed(&db);
         assert_eq!(redis.entries("t:"), []);
         db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_time_to_live_is_the_same_by_a_clock_that_is_hours_apart() {
+    const HOUR_MS: u64 = 3_600_000;
+    let redis = Redis::start();
+    let now_ms = SystemClock.unix_ms();
+    for clock_ms in [now_ms - HOUR_MS, now_ms + HOUR_MS] {
+        let db = options(&redis).clock(Arc::new(ManualClock::new(clock_ms))).in_memory().unwrap();
+        db.set_with(b"k", b"v", ttl(100)).unwrap();
+        flushed(&db);
+        let there = redis.pttl("t:k");
+        assert!((50_000..=100_000).contains(&there), "{there} ms in Redis");
+        let _: () = redis.run("SET t:theirs v PX 60000");
+        assert_eq!(db.get(b"theirs").unwrap(), bytes("v"));
+        let Some(Ttl::Remaining(here)) = db.ttl(b"theirs").unwrap() else { panic!("the copy lost its time") };
+        assert!((1..=60).contains(&here.as_secs()), "{here:?} here");
+        // What Redis decides, too.
+        assert!(db.add_shared(b"added", b"v", Expiry::After(Duration::from_secs(100))).unwrap());
+        let there = redis.pttl("t:added");
+        assert!((50_000..=100_000).contains(&there), "{there} ms in Redis");
+        let _: () = redis.run("FLUSHALL");
     }
 }
 
@@ -448,6 +475,50 @@ fn a_redis_that_goes_back_to_what_an_earlier_open_left_is_given_what_came_since(
         assert_eq!((redis.get("t:late"), redis.get("t:after")), (bytes(round), bytes(round)));
     }
     assert_eq!(redis.get("t:early"), bytes("1"));
+}
+
+/// As one that restarts with a save of long ago.
+#[test]
+fn a_redis_that_goes_back_by_many_opens_is_given_what_came_since() {
+    const OPENS: u32 = 12;
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut saved = Vec::new();
+    for open in 0..OPENS {
+        let db = options(&redis).open(dir.path()).unwrap();
+        db.set(format!("{open}").as_bytes(), b"v").unwrap();
+        flushed(&db);
+        db.close().unwrap();
+        let keys: Vec<String> = redis.run("KEYS t:__libkv:mark:*");
+        saved.push((keys[0].clone(), redis.get(&keys[0]).unwrap()));
+    }
+    // Oldest last, and once while the store is open.
+    for back in [OPENS - 2, OPENS / 2, 0] {
+        for is_open in [false, true] {
+            let opened = is_open.then(|| options(&redis).open(dir.path()).unwrap());
+            if let Some(db) = &opened {
+                db.set(b"before", b"v").unwrap();
+                flushed(db);
+            }
+            let (mark, text) = &saved[back as usize];
+            let mut goes_back = redis::pipe();
+            goes_back.atomic().set(mark, text).ignore();
+            for open in back + 1..OPENS {
+                goes_back.del(format!("t:{open}")).ignore();
+            }
+            goes_back.query::<()>(&mut redis.client()).unwrap();
+            redis.set("t:0", "theirs");
+            cut_connections(&redis);
+            let db = opened.unwrap_or_else(|| options(&redis).open(dir.path()).unwrap());
+            db.set(b"after", b"v").unwrap();
+            flushed(&db);
+            for open in 1..OPENS {
+                assert_eq!(redis.get(&format!("t:{open}")), bytes("v"), "{open} of {OPENS}, back to {back}");
+            }
+            assert_eq!(redis.get("t:0"), bytes("theirs"), "what had not been lost is not sent again");
+            db.close().unwrap();
+        }
+    }
 }
 
 /// More keys than a transaction takes, and the server loses all of them while they are sent for the first time.

@@ -238,6 +238,38 @@ fn without_a_tier_or_while_no_copies_are_kept_nothing_is_preloaded() {
     assert!(deaf.is_empty());
 }
 
+/// It has lost all, and then got back what was saved before this store wrote.
+#[test]
+fn a_redis_that_goes_back_in_time_replaces_and_removes_nothing() {
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let open = || super::options(&redis).open(dir.path()).unwrap();
+    let goes_back = || {
+        let _: () = redis.run("FLUSHALL");
+        redis.set("t:k", "older");
+    };
+    let preload = |db: &Db| db.preload(b"*", 0, |_| ControlFlow::Continue(()));
+    let db = open();
+    db.set(b"k", b"new").unwrap();
+    db.set(b"lost", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    goes_back();
+    // It may have noticed by itself.
+    let _ = preload(&db);
+    assert_eq!((local(&db, "k"), local(&db, "lost")), (bytes("new"), bytes("v")));
+    db.set(b"later", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((redis.get("t:k"), redis.get("t:lost")), (bytes("new"), bytes("v")));
+    db.close().unwrap();
+    // While the store is closed; and it has nothing to send.
+    goes_back();
+    let db = open();
+    preload(&db).unwrap();
+    assert_eq!((local(&db, "k"), local(&db, "lost")), (bytes("new"), bytes("v")));
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((redis.get("t:k"), redis.get("t:lost")), (bytes("new"), bytes("v")));
+}
+
 #[test]
 fn long_values_among_short_ones_are_copied_and_no_reply_holds_many_of_them() {
     const KEYS: usize = 3000;

@@ -32,6 +32,8 @@ pub enum Fault {
     Late,
 }
 
+type Act = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Default)]
 struct Plan {
     /// Number of the command, and what happens to it; once.
@@ -39,6 +41,9 @@ struct Plan {
     /// The same for the next command of this name.
     named: Option<(&'static str, Fault)>,
     commands: u64,
+    connections: u64,
+    /// What is done before a command of this name is answered.
+    before_answer: Option<(&'static str, Act)>,
     /// New connections are refused.
     is_down: bool,
     /// Answers come a byte a second; so many did.
@@ -95,6 +100,24 @@ impl Proxy {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Connections that were taken.
+    pub fn connections(&self) -> u64 {
+        self.shared.plan.lock().unwrap().connections
+    }
+
+    /// From here on, `act` runs before a command of this name is answered.
+    pub fn before_answer(&self, name: &'static str, act: impl Fn() + Send + Sync + 'static) {
+        self.shared.plan.lock().unwrap().before_answer = Some((name, Arc::new(act)));
+    }
+
+    pub fn before_no_answer(&self) {
+        self.shared.plan.lock().unwrap().before_answer = None;
     }
 
     /// Lets the command that comes after `skipped` others meet a fault.
@@ -160,6 +183,7 @@ impl Shared {
             if plan.is_down {
                 return Ok(());
             }
+            plan.connections += 1;
             plan.sockets.push(client.try_clone()?);
         }
         client.set_nodelay(true)?;
@@ -183,7 +207,14 @@ impl Shared {
                 Ok(reply)
             };
             match self.fault_of(&name) {
-                None => self.answer(&mut to_client, &execute(&command)?)?,
+                None => {
+                    let reply = execute(&command)?;
+                    let act = self.plan.lock().unwrap().before_answer.clone();
+                    if let Some((_, act)) = act.filter(|(wanted, _)| *wanted == name) {
+                        act();
+                    }
+                    self.answer(&mut to_client, &reply)?
+                }
                 Some(Fault::CutBefore) => return Ok(()),
                 Some(Fault::CutAfter) => return execute(&command).map(drop),
                 Some(fault @ (Fault::Reset | Fault::Half)) => {

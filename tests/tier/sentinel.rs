@@ -7,8 +7,9 @@ use kv::{Db, Error, SetOptions, TierOptions, WhenDeaf, Writes};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A sentinel that watches a master as `main`.
 struct Sentinel {
@@ -177,6 +178,12 @@ fn sentinels_are_asked_with_their_own_password_and_dead_ones_are_passed_over() {
 
 /// What says that it is a sentinel, and names a server.
 fn impostor(named: u16) -> u16 {
+    impostor_of(&Arc::new(AtomicU16::new(named)))
+}
+
+/// The same, of what is named at the time.
+fn impostor_of(named: &Arc<AtomicU16>) -> u16 {
+    let named = Arc::clone(named);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -184,7 +191,7 @@ fn impostor(named: u16) -> u16 {
             let Ok(mut client) = client else { return };
             let Ok(of_reader) = client.try_clone() else { return };
             for line in BufReader::new(of_reader).lines() {
-                let named = named.to_string();
+                let named = named.load(Ordering::SeqCst).to_string();
                 let answer = match line.as_deref() {
                     Ok("HELLO") => "%1\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n".to_string(),
                     Ok("SENTINEL") => format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{named}\r\n", named.len()),
@@ -216,4 +223,75 @@ fn a_sentinel_that_names_what_is_no_master_is_not_believed() {
     db.flush(PATIENCE).unwrap();
     assert_eq!(master.get("t:k"), bytes("v"));
     until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
+}
+
+fn demote(master: &Redis, to: &Redis) {
+    let _: () = master.run(&format!("REPLICAOF 127.0.0.1 {}", to.port()));
+}
+
+fn tracks(redis: &Redis) -> bool {
+    !redis.run::<String>("INFO clients").contains("tracking_clients:0")
+}
+
+/// As Sentinel does it, but the connections live on: nothing tells who only reads but what the server says of itself.
+#[test]
+fn a_demoted_master_whose_connections_live_on_is_left() {
+    let master = Redis::start();
+    let replica = replica_of(&master);
+    let named = Arc::new(AtomicU16::new(master.port()));
+    let url = url(&[impostor_of(&named)]);
+    let hears = follower(TierOptions::new(url.as_str()));
+    let asks = with(TierOptions::new(url.as_str()).writes(Writes::Refused)).in_memory().unwrap();
+    assert_eq!(asks.get(b"none").unwrap(), None);
+    let _: () = replica.run("REPLICAOF NO ONE");
+    named.store(replica.port(), Ordering::SeqCst);
+    // To nobody: what it holds from here on is old.
+    let _: () = master.run("REPLICAOF 127.0.0.1 1");
+    until("it hears the new one", || tracks(&replica));
+    replica.set("t:k", "new");
+    until("the change is seen", || hears.get(b"k").ok() == Some(bytes("new")));
+    until("who only asks asks the new one", || asks.get(b"k").ok() == Some(bytes("new")));
+}
+
+#[test]
+fn a_demoted_master_whose_connections_live_on_is_left_by_who_sends() {
+    let master = Redis::start();
+    let replica = replica_of(&master);
+    let named = Arc::new(AtomicU16::new(master.port()));
+    let tier = TierOptions::new(url(&[impostor_of(&named)])).fresh(WhenDeaf::Drop);
+    let db = with(tier).in_memory().unwrap();
+    until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
+    let _: () = replica.run("REPLICAOF NO ONE");
+    named.store(replica.port(), Ordering::SeqCst);
+    demote(&master, &replica);
+    until("the new one tells it", || replica.ear().is_some());
+    until("changes are heard again", || db.tier_stats().unwrap().unwrap().hears);
+}
+
+/// What accepts and says nothing.
+fn silent() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[test]
+fn sentinels_that_hang_cost_one_deadline_however_many_they_are() {
+    const SENTINELS: usize = 16;
+    let timeout = Duration::from_secs(1);
+    let master = Redis::start();
+    let hang: Vec<(TcpListener, u16)> = (0..SENTINELS).map(|_| silent()).collect();
+    let mut ports: Vec<u16> = hang.iter().map(|(_, port)| *port).collect();
+    let failing = |db: &Db| db.tier_stats().unwrap().unwrap().failing;
+    let began = Instant::now();
+    let db = with(TierOptions::new(url(&ports)).timeout(timeout)).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    until("it is given up", || failing(&db).is_some());
+    assert!(began.elapsed() < timeout * SENTINELS as u32 / 2, "{:?}", began.elapsed());
+    // One that answers is found behind them all.
+    ports.push(impostor(master.port()));
+    let db = with(TierOptions::new(url(&ports)).timeout(timeout)).in_memory().unwrap();
+    db.set(b"k", b"v").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((master.get("t:k"), failing(&db)), (bytes("v"), None));
 }

@@ -132,6 +132,13 @@ impl Redis {
         self.client().set(key, value).unwrap()
     }
 
+    /// The connection that hears for a store with `fresh`, as the one that sends has it; of one store alone.
+    pub fn ear(&self) -> Option<u64> {
+        let clients: String = self.run("CLIENT LIST");
+        let ids = clients.split_whitespace().filter_map(|field| field.strip_prefix("redir="));
+        ids.filter_map(|id| id.parse().ok()).find(|id| *id > 0)
+    }
+
     /// Milliseconds that a key has; −1: for ever, −2: it is absent.
     pub fn pttl(&self, key: &str) -> i64 {
         self.client().pttl(key).unwrap()

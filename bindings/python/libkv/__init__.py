@@ -18,6 +18,7 @@ from ._abi import library_path
 from ._batch import Change, Delete, Key, Set
 from ._codecs import Bytes, Codec, Json, Pickle, Text
 from ._db import Db
+from ._encoder import Encoder
 from ._errors import (
     BadImportError,
     BatchTooLargeError,
@@ -131,7 +132,7 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
-    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json), `tier_hashes` (refused, json, msgpack),
+    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, or an `Encoder`), `tier_hashes` (refused, json, msgpack),
     `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
@@ -194,6 +195,7 @@ __all__ = [
     "Db",
     "Delete",
     "DiskFullError",
+    "Encoder",
     "Entry",
     "Error",
     "Event",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
+from ctypes import c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
 from typing import Any, Callable, Dict, List
 
 VERSION = (0, 1)
@@ -40,6 +40,7 @@ EXPIRE_DEFAULT, EXPIRE_NEVER, EXPIRE_AFTER, EXPIRE_AT, EXPIRE_KEEP = 0, 1, 2, 3,
 CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED = 0, 1, 2
 CHANGE_SET, CHANGE_DELETE = 0, 1
 FORMAT_NDJSON, FORMAT_JSON = 0, 1
+NUMBERS_DECIMAL, NUMBERS_MSGPACK = 0, 1
 TTL_NEVER = 2**64 - 1
 WAIT_FOREVER = 2**64 - 1
 COMMIT_KEEP, COMMIT_KEEP_ON_FAILURE, COMMIT_DELETE = 1, 2, 4
@@ -59,6 +60,16 @@ class SetOptions(ctypes.Structure):
         ("expiry", c_uint32),
         ("expiry_ms", c_uint64),
         ("version", c_uint64),
+    ]
+
+
+class LoadOptions(ctypes.Structure):
+    _fields_ = [
+        ("ttl_ms", c_uint64),
+        ("fresh_for_ms", c_uint64),
+        ("early", c_double),
+        ("absent_for_ms", c_uint64),
+        ("lease_ms", c_uint64),
     ]
 
 
@@ -122,6 +133,8 @@ class Preloaded(ctypes.Structure):
 Listener = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(Event))
 Logger = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 Loader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
+Release = ctypes.CFUNCTYPE(None, c_void_p)
+Encoder = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 Writer = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 Reader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
 Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, ctypes.POINTER(Preloaded))
@@ -206,7 +219,12 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_session_free": [c_int32, _AT],
     "kv_get_with_metadata": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
     "kv_sink_write": [c_int32, _AT, _BYTES, c_size_t],
+    "kv_sink_fail": [c_int32, _AT, _BYTES, c_size_t],
     "kv_get_or_load": [c_int32, *_KEY, _AT, Loader, _AT, _AT, _AT, _AT],
+    "kv_get_or_load_with": [c_int32, *_KEY, _AT, Loader, _AT, Release, _AT, _AT, _AT],
+    "kv_get_loaded": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
+    "kv_load_behind": [c_int32, *_KEY, _AT, Loader, _AT, Release, _AT],
+    "kv_options_set_tier_encoder": [c_int32, _AT, Encoder, Encoder, c_uint32, _AT, _AT],
     "kv_scan_open": [c_int32, _AT, _AT, _AT, _AT],
     "kv_scan_next": [c_int32, _AT, c_size_t, _AT, _AT, _AT],
     "kv_scan_free": [c_int32, _AT],
@@ -332,3 +350,12 @@ def bytes_at(at: int | None, length: int) -> bytes:
     """A copy of memory of the library."""
     found: bytes = memory[at : at + length] if at and length else b""
     return found
+
+
+def fail(sink: int, error: BaseException) -> None:
+    """Tells the library why a callback fails."""
+    try:
+        reason = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+    except Exception:
+        reason = type(error).__name__.encode()
+    lib.kv_sink_fail(sink, reason, len(reason))

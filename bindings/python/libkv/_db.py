@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
-from ctypes import byref, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from types import TracebackType
 from typing import (
     Any,
@@ -21,12 +21,13 @@ from typing import (
     overload,
 )
 
-from . import _abi, _batch
+from . import _abi, _batch, _load
 from ._batch import Change, Delete, Key, Set, key_bytes
 from ._codecs import Bytes, CodecName, codec_of
 from ._errors import check
 from ._expiry import Expire, ExpireAt, expiry_of, moment
 from ._handle import Handle, Path
+from ._load import How, Loading, Time, hand, take_back
 from ._memoize import Memoized
 from ._options import Clock, Event, OptionValue, milliseconds
 from ._pin import Pin
@@ -40,6 +41,8 @@ D = TypeVar("D")
 R = TypeVar("R")
 
 _MISSING: Any = object()
+# It is remembered that a loader found nothing.
+_NOTHING: Any = object()
 _ABSENT, _FAILED = _abi.ABSENT, _abi.FAILED
 _get_made, _HOST, _size, _SIZES, _SIZES_KNOWN = _abi.get_made, _abi.HOST, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
 
@@ -449,6 +452,10 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         *,
         expire: Expire = None,
         expire_at: Optional[ExpireAt] = None,
+        fresh_for: Optional[Time] = None,
+        early: float = 0.0,
+        absent_for: Optional[Time] = None,
+        lease: Optional[Time] = None,
     ) -> Any:
         """The value of a key; where it has none, what `loader(key)` brings, which is then set. A loader that returns None
         found nothing: `default` is given, and nothing is set.
@@ -456,60 +463,86 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         One loader runs for a key at a time; others that ask wait for its outcome. It runs in this thread and may use the
         store, but not close it. What it raises is raised here; those who wait get LoaderFailedError, and so does a loader
         that asks for its own key.
+
+        `fresh_for`: for how long of its life (`expire`, or the store's default) a value counts as fresh. From then on until its end
+        it is served as it is, while a thread of the store loads it anew: then the loader is called after this call has returned. What
+        it raises there is told the logger, and it is tried again a second later at the earliest; None removes the entry. `close` waits
+        for loaders that run. `early`: lets a value be loaded anew sooner, by what loads take lately, times this, times −ln of an
+        even draw; 1 is a good value. `absent_for`: for how long it is remembered that a loader found nothing. `lease`: lets one process
+        of all that share a tier load a key at a time; the others wait for the value, for twice this time at most.
         """
         name = key_bytes(key)
-        return self._load(name, lambda: loader(name), default, expire, expire_at)
+        how = How(expire, expire_at, fresh_for, early, absent_for, lease)
+        return self._load(name, lambda: loader(name), default, how)
 
     def _load(
-        self,
-        name: bytes,
-        load: Callable[[], Any],
-        default: Any,
-        expire: Expire,
-        expire_at: Optional[ExpireAt],
-        keeps_none: bool = False,
+        self, name: bytes, load: Callable[[], Any], default: Any, how: How, keeps_none: bool = False
     ) -> Any:
-        value = self.get(name, _MISSING)
+        if how.load:
+            value, is_due = self._loaded(name, how)
+            if is_due:
+                self._load_behind(name, Loading(load, self._encode, keeps_none), how)
+        else:
+            value = self.get(name, _MISSING)
         if value is not _MISSING:
-            return value
-        raised: List[BaseException] = []
-
-        def run(_: int, key: int, length: int, sink: int) -> int:
-            try:
-                loaded = load()
-                if loaded is None and not keeps_none:
-                    return _abi.NOT_FOUND
-                data = self._encode(loaded)
-                return int(lib.kv_sink_write(sink, data, len(data)))
-            except BaseException as error:
-                raised.append(error)
-                return _abi.LOADER_FAILED
-
-        callback = _abi.Loader(run)
-        kind, ms = expiry_of(expire, expire_at)
-        options = byref(_abi.SetOptions(_abi.ALWAYS, kind, ms, 0))
+            return default if value is _NOTHING else value
+        loading = Loading(load, self._encode, keeps_none)
 
         def call(at: Any, key: bytes, length: int, *outputs: Any) -> int:
-            return int(lib.kv_get_or_load(at, key, length, options, callback, None, *outputs))
+            number = hand(loading)
+            if how.load:
+                released = _load.run, number, _load.release
+                return int(lib.kv_get_or_load_with(at, key, length, how.load, *released, *outputs))
+            try:
+                return int(lib.kv_get_or_load(at, key, length, how.set(), _load.run, number, *outputs))
+            finally:
+                take_back(number)
 
         try:
             found = self._owned(call, name)
         except Exception:
-            if raised:
-                raise raised[0] from None
+            if loading.raised is not None:
+                raise loading.raised from None
             raise
         return default if found is None else self._decode(found)
 
+    def _loaded(self, name: bytes, how: How) -> Tuple[Any, bool]:
+        """What needs no loader, and whether it is to be loaded anew. Never waits."""
+        is_due = c_uint32()
+        value, length, error = c_void_p(), c_size_t(), c_void_p()
+        status = lib.kv_get_loaded(
+            self._at, name, len(name), how.load, byref(value), byref(length), byref(is_due), byref(error)
+        )
+        if check(status, error):
+            return (_NOTHING if status == _abi.NOT_FOUND else _MISSING), False
+        try:
+            return self._decode(_abi.bytes_at(value.value, length.value)), bool(is_due.value)
+        finally:
+            lib.kv_free(value)
+
+    def _load_behind(self, name: bytes, loading: Loading, how: How) -> None:
+        # What it may fail with is that the store was closed meanwhile: the value is good all the same.
+        lib.kv_load_behind(self._at, name, len(name), how.load, _load.run, hand(loading), _load.release, None)
+
     def memoize(
-        self, *, expire: Expire = None, key: Optional[Callable[..., bytes]] = None
+        self,
+        *,
+        expire: Expire = None,
+        key: Optional[Callable[..., bytes]] = None,
+        fresh_for: Optional[Time] = None,
+        early: float = 0.0,
+        absent_for: Optional[Time] = None,
+        lease: Optional[Time] = None,
     ) -> Callable[[Callable[..., R]], Memoized[R]]:
         """A decorator: the function's results are stored, and it runs only where there is none. One call runs for the same
-        arguments at a time, as `get_or_load`.
+        arguments at a time, as `get_or_load`, whose `fresh_for`, `early`, `absent_for` and `lease` it takes. With `absent_for` a
+        result of None is not stored, but remembered for that time.
 
         The key is made from the function's name and its arguments, which must be None, bool, int, float, str, bytes, or
         tuples, lists and dicts of these; `key`: makes it from others.
         """
-        return lambda function: Memoized(self, function, expire, key)
+        how = How(expire, None, fresh_for, early, absent_for, lease)
+        return lambda function: Memoized(self, function, how, key, absent_for is None)
 
     # Reading in place.
 

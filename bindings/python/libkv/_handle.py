@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Union
 
 from . import _abi
 from ._errors import check
+from ._load import Awaited
 from ._options import Clock, Event, Options, OptionValue
 
 lib = _abi.lib
@@ -18,7 +19,7 @@ Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 # Addresses of the handles whose stores this process has opened. Dictionaries change in one step: no lock is needed, which a
 # fork could leave locked.
-_live: Dict[int, None] = {}
+_live: Dict[int, Awaited] = {}
 _exiting = False
 
 
@@ -59,30 +60,36 @@ class Handle:
         self.at: int = db.value
         self.param: Any = _abi.address(self.at)
         self._keep: List[Any] = options.keep
-        _live[self.at] = None
-        end = weakref.finalize(self, _end, self.at, os.getpid(), self._keep)
+        #: What loaders in threads of the store wait for.
+        self.awaited = Awaited()
+        _live[self.at] = self.awaited
+        end = weakref.finalize(self, _end, self.at, os.getpid(), self._keep, self.awaited)
         # At exit stores are closed but their handles stay: threads that go on may still be calling in.
         end.atexit = False  # type: ignore[misc]
 
     def close(self) -> None:
         error = c_void_p()
+        self.awaited.end()
         status = lib.kv_close(self.at, byref(error))
-        if status not in (_abi.IN_CALLBACK, _abi.FORKED):
+        if status in (_abi.IN_CALLBACK, _abi.FORKED):
+            self.awaited.go_on()
+        else:
             # The store's threads have ended, whichever thread's close ended them: nothing calls back any more.
             _live.pop(self.at, None)
             self._keep.clear()
         check(status, error)
 
 
-def _end(at: int, pid: int, keep: List[Any]) -> None:
+def _end(at: int, pid: int, keep: List[Any], awaited: Awaited) -> None:
     """Closes and frees a handle that nobody has any more."""
     if pid != os.getpid():
         # A forked child: store and threads are the parent's.
         return
-    was_live = _live.pop(at, True) is None
+    was_live = _live.pop(at, None) is not None
     if _exiting and not was_live:
         # `_close_all` has it.
         return
+    awaited.end()
     if lib.kv_db_free(at) == _abi.IN_CALLBACK:
         # The last reference went inside a callback of the store, which cannot wait for its own end.
         threading.Thread(target=_free, args=(at, keep)).start()
@@ -99,9 +106,10 @@ def _close_all() -> None:
     _exiting = True
     while _live:
         try:
-            at, _ = _live.popitem()
+            at, awaited = _live.popitem()
         except KeyError:
             break
+        awaited.end()
         # For a store of the parent, in a forked child, this gives KV_FORKED and does nothing.
         lib.kv_close(at, None)
 

@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
 from . import _abi
-from ._expiry import Expire
+from ._load import How
 
 if TYPE_CHECKING:
     from ._db import Db
@@ -46,15 +46,19 @@ class Memoized(Generic[R]):
     """A function whose results a store remembers: `Db.memoize` makes it."""
 
     def __init__(
-        self, db: Db[Any], function: Callable[..., R], expire: Expire, key: Optional[Callable[..., bytes]]
+        self,
+        db: Db[Any],
+        function: Callable[..., R],
+        how: How,
+        key: Optional[Callable[..., bytes]],
+        keeps_none: bool,
     ) -> None:
         functools.update_wrapper(self, function)
-        self._db, self._function, self._expire, self._key = db, function, expire, key
+        self._db, self._function, self._how, self._key, self._keeps_none = db, function, how, key, keeps_none
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        found: R = self._db._load(
-            self.key(*args, **kwargs), lambda: self._function(*args, **kwargs), None, self._expire, None, keeps_none=True
-        )
+        load = functools.partial(self._function, *args, **kwargs)
+        found: R = self._db._load(self.key(*args, **kwargs), load, None, self._how, self._keeps_none)
         return found
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

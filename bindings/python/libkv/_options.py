@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
 from . import _abi
+from ._encoder import Encoder, set_encoder
 from ._errors import check, failure
 
 lib = _abi.lib
@@ -15,7 +16,7 @@ lib = _abi.lib
 #: Deleted, taken or cleared; its time was over; the store had to make room.
 CAUSES = {_abi.CAUSE_DELETED: "deleted", _abi.CAUSE_EXPIRED: "expired", _abi.CAUSE_EVICTED: "evicted"}
 
-OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", None]
+OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", Encoder, None]
 
 
 class Event(NamedTuple):
@@ -115,6 +116,9 @@ class Options:
             raise failure(_abi.INTERNAL)
         try:
             for name, value in by_name.items():
+                if name == "tier_encoder" and isinstance(value, Encoder):
+                    self.keep.append(set_encoder(self.handle, value))
+                    continue
                 error = c_void_p()
                 name_and_value = name.encode(), _text(value).encode()
                 check(lib.kv_options_set(self.handle, *name_and_value, byref(error)), error)

@@ -36,9 +36,10 @@ from . import Db, Preloaded, Transferred
 from ._async_session import AsyncSession as AsyncSession
 from ._async_session import AsyncSessions
 from ._batch import Change, Key, key_bytes
-from ._db import _MISSING
+from ._db import _MISSING, _NOTHING
 from ._expiry import Expire, ExpireAt
 from ._handle import Path
+from ._load import Awaited, How, Loading, Time
 from ._memoize import key_of
 from ._scan import Entry
 
@@ -295,23 +296,37 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         *,
         expire: Expire = None,
         expire_at: Optional[ExpireAt] = None,
+        fresh_for: Optional[Time] = None,
+        early: float = 0.0,
+        absent_for: Optional[Time] = None,
+        lease: Optional[Time] = None,
     ) -> Any:
         """As `Db.get_or_load`; the loader may be a coroutine function, which runs in this event loop. What it raises is
-        raised in every task that waits here for it. A task that is cancelled leaves the loader to the others."""
+        raised in every task that waits here for it. A task that is cancelled leaves the loader to the others. When the
+        store is closed, coroutines that load are cancelled, and who waits for one gets ClosedError."""
         name = key_bytes(key)
-        return await self._load(name, lambda: loader(name), default, expire, expire_at, keeps_none=False)
+        how = How(expire, expire_at, fresh_for, early, absent_for, lease)
+        return await self._load(name, lambda: loader(name), default, how, keeps_none=False)
 
     def memoize(
-        self, *, expire: Expire = None, key: Optional[Callable[..., bytes]] = None
+        self,
+        *,
+        expire: Expire = None,
+        key: Optional[Callable[..., bytes]] = None,
+        fresh_for: Optional[Time] = None,
+        early: float = 0.0,
+        absent_for: Optional[Time] = None,
+        lease: Optional[Time] = None,
     ) -> Callable[[Callable[..., Awaitable[R]]], Callable[..., Awaitable[R]]]:
         """As `Db.memoize`, for coroutine functions."""
+        how = How(expire, None, fresh_for, early, absent_for, lease)
 
         def decorate(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
             @functools.wraps(function)
             async def remembered(*args: Any, **kwargs: Any) -> R:
                 name = key(*args, **kwargs) if key else key_of(function, args, kwargs)
                 load = functools.partial(function, *args, **kwargs)
-                found: R = await self._load(name, load, None, expire, None, keeps_none=True)
+                found: R = await self._load(name, load, None, how, keeps_none=absent_for is None)
                 return found
 
             return remembered
@@ -319,31 +334,32 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         return decorate
 
     async def _load(
-        self,
-        name: bytes,
-        load: Callable[[], Any],
-        default: Any,
-        expire: Expire,
-        expire_at: Optional[ExpireAt],
-        keeps_none: bool,
+        self, name: bytes, load: Callable[[], Any], default: Any, how: How, keeps_none: bool
     ) -> Any:
-        found = await self._read(self.db.get, name, _MISSING)
+        loop, db = asyncio.get_running_loop(), self.db
+        bring = _bring(load, loop, db._handle.awaited)
+        if how.load:
+            # Waits for nobody, not even for Redis.
+            found, is_due = db._loaded(name, how)
+            if is_due:
+                db._load_behind(name, Loading(bring, db._encode, keeps_none), how)
+        else:
+            found = await self._read(db.get, name, _MISSING)
         if found is _MISSING:
-            loop = asyncio.get_running_loop()
             place = (id(loop), name)
             flight = self._loads.get(place)
             if flight is None:
                 flight = self._loads[place] = loop.create_future()
                 flight.add_done_callback(lambda _: self._loads.pop(place, None))
-                call = functools.partial(self.db._load, name, _bring(load, loop), _MISSING, expire, expire_at, keeps_none)
+                call = functools.partial(db._load, name, bring, _MISSING, how, keeps_none)
                 # A thread of its own, not of the executor: loaders that ask the executor for one must find it.
                 threading.Thread(target=_fly, args=(call, flight, loop), name="libkv-load").start()
             # One task's cancellation is not the others'.
             found = await asyncio.shield(flight)
-        return default if found is _MISSING else found
+        return default if found is _MISSING or found is _NOTHING else found
 
 
-def _bring(load: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Callable[[], Any]:
+def _bring(load: Callable[[], Any], loop: asyncio.AbstractEventLoop, awaited: Awaited) -> Callable[[], Any]:
     """The loader as it runs in a thread; what it must await, the event loop awaits."""
 
     async def finish(loading: Awaitable[Any]) -> Any:
@@ -351,9 +367,18 @@ def _bring(load: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> Callable
 
     def bring() -> Any:
         loaded = load()
-        if inspect.isawaitable(loaded):
-            return asyncio.run_coroutine_threadsafe(finish(loaded), loop).result()
-        return loaded
+        if not inspect.isawaitable(loaded):
+            return loaded
+        finishing = finish(loaded)
+        try:
+            future = asyncio.run_coroutine_threadsafe(finishing, loop)
+        except RuntimeError:
+            # The loop was closed.
+            finishing.close()
+            if inspect.iscoroutine(loaded):
+                loaded.close()
+            raise
+        return awaited.wait(future)
 
     return bring
 

@@ -10,6 +10,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -214,17 +215,33 @@ class Case:
         self.db.apply(map(change, changes))
         return "ok"
 
-    def do_get_or_load(self, key: str, loaded: str) -> str:
+    def do_get_or_load(self, key: str, loaded: str, **how: Any) -> str:
         def load(key: bytes) -> Optional[bytes]:
             if loaded == "!":
                 raise OSError("it fails")
             return None if loaded == "-" else unword(loaded)
 
         try:
-            return word(self.db.get_or_load(unword(key), load))
+            return word(self.db.get_or_load(unword(key), load, **how))
         except OSError:
             # Here what the loader raises comes through; those who wait get this.
             return "error loader_failed"
+
+    def do_get_or_load_with(self, key: str, loaded: str, *options: str) -> str:
+        how: Dict[str, Any] = {}
+        for option in options:
+            name, figure = option.split(":")
+            name = "expire" if name == "ttl" else name
+            how[name] = float(figure) if name == "early" else int(figure) / 1000
+        return self.do_get_or_load(key, loaded, **how)
+
+    def do_await(self, key: str, answer: str) -> str:
+        deadline = time.monotonic() + 60
+        while self.do_get(key) != answer:
+            if time.monotonic() > deadline:
+                return "late"
+            time.sleep(0.001)
+        return "ok"
 
     def do_scan(self, prefix: str, limit: str) -> str:
         found = self.db.scan(unword(prefix), limit=int(limit) or None, ordered=True)

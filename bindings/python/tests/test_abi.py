@@ -41,6 +41,7 @@ def test_every_status_and_constant_has_the_value_of_the_header() -> None:
         (_abi.Slice, "kv_slice"),
         (_abi.Event, "kv_event"),
         (_abi.SetOptions, "kv_set_options"),
+        (_abi.LoadOptions, "kv_load_options"),
         (_abi.Change, "kv_change"),
         (_abi.Pair, "kv_pair"),
         (_abi.CreateOptions, "kv_create_options"),

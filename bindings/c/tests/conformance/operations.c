@@ -1,7 +1,9 @@
 /* What each operation of the script is in C, and how its outcome is written as an answer. */
+#define _XOPEN_SOURCE 700
 #include "conformance.h"
 
 #include <stdint.h>
+#include <time.h>
 
 #define IS_OPERATION(name, arguments) (strcmp(words[0], name) == 0 && count == (arguments) + 1)
 
@@ -168,6 +170,66 @@ static int32_t load(void *userdata, const void *key, size_t key_len, kv_sink *va
   return (int32_t)kv_sink_write(value, loaded.data, loaded.len);
 }
 
+/* What a loader brings that may run when its line is long done. */
+typedef struct {
+  int32_t status;
+  size_t len;
+  char bytes[];
+} later;
+
+static later *later_of(const char *word) {
+  int brings = strcmp(word, "!") != 0 && strcmp(word, "-") != 0;
+  kv_slice bytes = {NULL, 0};
+  if (brings) bytes = bytes_of(word);
+  later *made = malloc(sizeof *made + bytes.len);
+  NEED(made != NULL, "no memory");
+  made->status = brings ? KV_OK : word[0] == '-' ? KV_NOT_FOUND : KV_IO;
+  made->len = bytes.len;
+  if (bytes.len > 0) memcpy(made->bytes, bytes.data, bytes.len);
+  return made;
+}
+
+static int32_t load_later(void *userdata, const void *key, size_t key_len, kv_sink *value) {
+  const later *brings = userdata;
+  (void)key;
+  (void)key_len;
+  return brings->status == KV_OK ? (int32_t)kv_sink_write(value, brings->bytes, brings->len) : brings->status;
+}
+
+static kv_load_options load_options_of(char **words, int count) {
+  kv_load_options options = {0, 0, 0, 0, 0};
+  for (int at = 0; at < count; at++) {
+    const char *name = strtok(words[at], ":"), *figure = strtok(NULL, "");
+    NEED(figure != NULL, "%s is no option", name);
+    if (strcmp(name, "ttl") == 0) options.ttl_ms = number_of(figure);
+    else if (strcmp(name, "fresh_for") == 0) options.fresh_for_ms = number_of(figure);
+    else if (strcmp(name, "early") == 0) options.early = strtod(figure, NULL);
+    else if (strcmp(name, "absent_for") == 0) options.absent_for_ms = number_of(figure);
+    else if (strcmp(name, "lease") == 0) options.lease_ms = number_of(figure);
+    else NEED(0, "%s is no option", name);
+  }
+  return options;
+}
+
+/* Whether a key comes to have what `get` answers with `expected`. */
+static void await(text *answer, const kv_db *db, kv_slice key, const char *expected) {
+  text now = {NULL, 0};
+  for (int at = 0; at < 60000; at++) {
+    uint8_t *owned = NULL;
+    size_t len = 0;
+    kv_status status = kv_get_owned(db, key.data, key.len, &owned, &len, NULL);
+    now.len = 0;
+    answer_owned(&now, status, owned, len);
+    if (now.len == strlen(expected) && memcmp(now.data, expected, now.len) == 0) {
+      text_add(answer, "ok");
+      return;
+    }
+    struct timespec pause = {0, 1000000};
+    nanosleep(&pause, NULL);
+  }
+  text_add(answer, "late");
+}
+
 static kv_status scan(text *answer, const kv_db *db, kv_slice prefix, size_t limit) {
   kv_scan_options options = {prefix, limit, 1};
   kv_scan *cursor = NULL;
@@ -309,6 +371,12 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
   } else if (IS_OPERATION("get_or_load", 2)) {
     status = kv_get_or_load(db, k, key.len, NULL, load, words[2], &owned, &len, NULL);
     answer_owned(answer, status, owned, len);
+  } else if (strcmp(words[0], "get_or_load_with") == 0 && count > 2) {
+    kv_load_options options = load_options_of(words + 3, count - 3);
+    status = kv_get_or_load_with(db, k, key.len, &options, load_later, later_of(words[2]), free, &owned, &len, NULL);
+    answer_owned(answer, status, owned, len);
+  } else if (IS_OPERATION("await", 2)) {
+    await(answer, db, key, words[2]);
   } else if (IS_OPERATION("scan", 2) || IS_OPERATION("export", 2)) {
     int is_scan = words[0][0] == 's';
     status = is_scan ? scan(answer, db, key, (size_t)number_of(words[2])) : export(answer, db, words[1], value);

@@ -176,16 +176,21 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 	case "apply":
 		return "ok", db.Apply(batch(args))
 	case "get_or_load":
-		value, err := db.GetOrLoad(ctx, key, kv.ExpireDefault, func(context.Context, []byte) ([]byte, error) {
-			switch args[1] {
-			case "-":
-				return nil, kv.ErrNotFound
-			case "!":
-				return nil, errors.New("it fails")
-			}
-			return plain(args[1]), nil
-		})
+		value, err := db.GetOrLoad(ctx, key, kv.ExpireDefault, loader(args[1]))
 		return word(value), err
+	case "get_or_load_with":
+		value, err := db.GetOrLoadWith(ctx, key, loadOptions(args[2:]), loader(args[1]))
+		return word(value), err
+	case "await":
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			value, err := db.Get(key)
+			if now := answered(word(value), err); now == args[1] {
+				return "ok", nil
+			}
+			if time.Now().After(deadline) {
+				return "late", nil
+			}
+		}
 	case "scan":
 		options := kv.ScanOptions{Prefix: key, Limit: number(args[1]), Ordered: true}
 		var words []string
@@ -231,6 +236,41 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 func truth(is bool, err error) (string, error) { return strconv.FormatBool(is), err }
 
 func count[N int | int64 | uint64](n N, err error) (string, error) { return fmt.Sprint(n), err }
+
+func loader(loaded string) kv.Loader {
+	return func(context.Context, []byte) ([]byte, error) {
+		switch loaded {
+		case "-":
+			return nil, kv.ErrNotFound
+		case "!":
+			return nil, errors.New("it fails")
+		}
+		return plain(loaded), nil
+	}
+}
+
+func loadOptions(words []string) (options kv.LoadOptions) {
+	for _, word := range words {
+		name, figure, _ := strings.Cut(word, ":")
+		n, err := strconv.ParseFloat(figure, 64)
+		must(err)
+		switch period := time.Duration(n) * time.Millisecond; name {
+		case "ttl":
+			options.TTL = period
+		case "fresh_for":
+			options.FreshFor = period
+		case "early":
+			options.Early = n
+		case "absent_for":
+			options.AbsentFor = period
+		case "lease":
+			options.Lease = period
+		default:
+			panic(word + " is no option")
+		}
+	}
+	return options
+}
 
 func batch(changes []string) *kv.Batch {
 	b := new(kv.Batch)
