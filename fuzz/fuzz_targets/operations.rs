@@ -4,6 +4,8 @@
 
 #[path = "../../tests/support/checks.rs"]
 mod checks;
+#[path = "../../tests/support/editor.rs"]
+mod editor;
 #[path = "../../tests/support/oracle.rs"]
 mod oracle;
 #[path = "../../tests/support/player.rs"]
@@ -12,7 +14,7 @@ mod player;
 mod sequence;
 
 use libfuzzer_sys::fuzz_target;
-use sequence::{Config, Content, Only, Op, Sequence, When, KEYS};
+use sequence::{Config, Content, End, Only, Op, Sequence, When, KEYS};
 
 /// Longer sequences find little that shorter ones don't, and cost opens.
 const OPERATIONS_MAX: usize = 100;
@@ -70,12 +72,21 @@ impl Bytes<'_> {
         }
     }
 
+    fn end(&mut self) -> End {
+        match self.byte() % 4 {
+            0 => End::Commit(self.byte() % 4),
+            1 => End::Delete,
+            2 => End::Rollback,
+            _ => End::Conflict { removes: self.flag(), again: self.flag() },
+        }
+    }
+
     fn list<T>(&mut self, each: impl Fn(&mut Self) -> T) -> Vec<T> {
         (0..self.byte() % 6).map(|_| each(self)).collect()
     }
 
     fn operation(&mut self) -> Op {
-        match self.byte() % 27 {
+        match self.byte() % 28 {
             0 => Op::Set(self.key(), self.content()),
             1 => Op::SetWith(self.key(), self.content(), self.only(), self.when()),
             2 => Op::Add(self.key(), self.content()),
@@ -102,6 +113,7 @@ impl Bytes<'_> {
             23 => Op::Sync,
             24 => Op::Reopen,
             25 => Op::Crash,
+            26 => Op::Session(self.key(), self.content(), self.end()),
             _ => Op::Backup,
         }
     }

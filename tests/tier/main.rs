@@ -18,6 +18,7 @@ mod proxy;
 mod reads;
 mod sentinel;
 mod server;
+mod sessions;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod untold;

@@ -28,7 +28,7 @@ static uint64_t next(void) {
 
 static unsigned below(unsigned limit) { return (unsigned)(next() >> 33) % limit; }
 
-enum kind { DB, OPTIONS, CLOCK, PIN, SCAN, ERROR, KINDS };
+enum kind { DB, OPTIONS, CLOCK, PIN, SCAN, SESSION, ERROR, KINDS };
 #define EACH 4
 
 static void *pool[KINDS][EACH];
@@ -42,6 +42,7 @@ static kv_status release(enum kind kind, void *handle) {
     case CLOCK: return kv_clock_free(handle);
     case PIN: return kv_pin_release(handle);
     case SCAN: return kv_scan_free(handle);
+    case SESSION: return kv_session_free(handle);
     default: return kv_error_free(handle);
   }
 }
@@ -163,6 +164,61 @@ static kv_status set_option(kv_error **error) {
   }
 }
 
+/* Waits of a millisecond at most: nobody else would end them. */
+static kv_status lock_one(kv_slice key, kv_slice value, kv_error **error) {
+  kv_db *db = pick(DB);
+  kv_session *session = NULL;
+  kv_create_options create = {below(2), value};
+  kv_key_options generate = {key, below(70), below(70)};
+  kv_status status;
+  switch (below(3)) {
+    case 0: status = kv_get_and_lock(db, key.data, key.len, below(2), out(&session), error); break;
+    case 1:
+      status = kv_create_and_lock(db, key.data, key.len, below(2), below(4) ? &create : NULL, out(&session), error);
+      break;
+    default:
+      status = kv_create_generated_and_lock(db, below(4) ? &generate : NULL, value.data, value.len, out(&session), error);
+  }
+  CHECK((status == KV_OK) == (session != NULL));
+  if (session) keep(SESSION, session);
+  return status;
+}
+
+static kv_status use_session(kv_slice key, kv_slice value, kv_error **error) {
+  kv_session *session = pick(SESSION);
+  const uint8_t *pinned = NULL;
+  uint64_t number = 0;
+  size_t len = 0, count = 0;
+  uint8_t *owned = NULL;
+  kv_pair *pairs = NULL, given[2] = {{key, value}, {value, key}};
+  kv_status status = KV_OK;
+  switch (below(12)) {
+    case 0: return kv_session_key(session, out(&pinned), out(&len), error);
+    case 1: return kv_session_value(session, out(&pinned), out(&len), error);
+    case 2: return kv_session_version(session, out(&number), error);
+    case 3: return kv_session_set_value(session, value.data, value.len, error);
+    case 4: return kv_session_set_metadata(session, given, below(3), error);
+    case 5: return kv_session_set_expiry(session, below(6), next() >> below(64), error);
+    case 6: return kv_session_reload(session, error);
+    case 7: return below(4) ? KV_OK : kv_session_rollback(session, error);
+    case 8: status = kv_session_metadata(session, out(&pairs), out(&count), error); break;
+    case 9:
+      status = kv_get_with_metadata(pick(DB), key.data, key.len, out(&owned), out(&len), out(&pairs), out(&count), error);
+      break;
+    case 10: {
+      kv_key_options options = {key, below(70), below(70)};
+      status = kv_generate_key(pick(DB), below(4) ? &options : NULL, out(&owned), out(&len), error);
+      break;
+    }
+    default: return kv_session_commit(session, below(9), out(&number), error);
+  }
+  CHECK(status == KV_OK || (owned == NULL && pairs == NULL));
+  for (size_t at = 0; at < count; at++) CHECK(pairs[at].key.data != NULL && pairs[at].value.data != NULL);
+  kv_free(owned);
+  kv_free(pairs);
+  return status;
+}
+
 static kv_status call(kv_error **error) {
   kv_slice key = bytes(), value = bytes();
   kv_db *db = pick(DB);
@@ -186,7 +242,7 @@ static kv_status call(kv_error **error) {
       .snapshot = below(2),
   };
   unsigned count = below(30) ? below(4) : (unsigned)-1;
-  switch (below(41)) {
+  switch (below(44)) {
     case 0: return open_one(error);
     case 1: return below(8) ? set_option(error) : kv_close(db, error);
     case 2: {
@@ -276,6 +332,9 @@ static kv_status call(kv_error **error) {
         default: return kv_preload(db, key.data, key.len, next(), NULL, NULL, out(&done), error);
       }
     }
+    case 40: return lock_one(key, value, error);
+    case 41:
+    case 42: return use_session(key, value, error);
     default: return kv_set(db, key.data, key.len, value.data, value.len, error);
   }
   CHECK(status == KV_OK || (owned == NULL && values == NULL && text == NULL));
@@ -324,6 +383,7 @@ static void random_calls_give_a_status_and_nothing_worse(void) {
   for (unsigned long at = 0; at < wanted; at++) call_once();
   /* A run in which nothing is ever done, refused or absent would prove little. */
   CHECK(wanted < 1000 || (seen[KV_OK] && seen[KV_NOT_FOUND] && seen[KV_INVALID_ARGUMENT] && seen[KV_INVALID_HANDLE]));
+  CHECK(wanted < 100000 || (seen[KV_KEY_LOCKED] && seen[KV_CONFLICT] && seen[KV_SESSION_ENDED]));
   release_all();
 }
 
