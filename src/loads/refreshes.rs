@@ -185,9 +185,11 @@ mod tests {
         let (tells, told) = channel::<()>();
         let told = Arc::new(Mutex::new(told));
         for n in 0..THREADS_MAX {
-            let told = (Arc::clone(&told), PanicsWhenDropped);
+            let held = (Arc::clone(&told), PanicsWhenDropped);
             refreshes.run(&[n as u8], 0, move || {
-                let _ = told.0.lock().unwrap().recv();
+                // All of it goes with the job.
+                let (told, _) = &held;
+                let _ = told.lock().unwrap().recv();
                 None
             });
         }
