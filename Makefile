@@ -45,6 +45,7 @@ test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 test-tier: need-cargo ## the Redis tier, against servers that the tests start
 	@scripts/need.sh redis-server=redis-server openssl=openssl
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES),redis-tls -- -D warnings
+	$(CARGO) clippy --locked --features redis -- -D warnings
 	$(CARGO) test --locked --features cli,redis-tls,testing --lib --test tier --test layers --test cli
 
 # RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts, whose figures are not

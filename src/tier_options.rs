@@ -14,6 +14,7 @@ pub(crate) use tls::Tls;
 
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
+#[cfg(feature = "redis-tls")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -52,6 +52,7 @@ pub(crate) struct Server {
 
 impl Place {
     /// Servers that are named.
+    #[cfg(any(test, feature = "redis-tls"))]
     pub(crate) fn addresses(&self) -> &[Address] {
         match self {
             Place::Unix(_) => &[],
