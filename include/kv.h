@@ -1679,7 +1679,7 @@ kv_status kv_session_rollback(kv_session *session,
  * Parameters: `session`, or NULL: then nothing happens.
  * Ownership: `session`, and what it gave to look at, are gone afterwards.
  * Threads: any, but no other may be using `session`.
- * Errors: KV_INVALID_HANDLE.
+ * Errors: KV_INVALID_HANDLE; KV_BUSY while another thread is in a call with `session` after all: then nothing is freed.
  */
 kv_status kv_session_free(kv_session *session);
 

@@ -410,10 +410,17 @@ pub unsafe extern "C" fn kv_session_rollback(
 /// Parameters: `session`, or NULL: then nothing happens.
 /// Ownership: `session`, and what it gave to look at, are gone afterwards.
 /// Threads: any, but no other may be using `session`.
-/// Errors: KV_INVALID_HANDLE.
+/// Errors: KV_INVALID_HANDLE; KV_BUSY while another thread is in a call with `session` after all: then nothing is freed.
 #[no_mangle]
 pub unsafe extern "C" fn kv_session_free(session: *mut kv_session) -> kv_status {
-    call!(std::ptr::null_mut(), { handle::free(session) })
+    call!(std::ptr::null_mut(), {
+        if !session.is_null() {
+            if let Err(TryLockError::WouldBlock) = Handle::of(session)?.try_lock() {
+                return Err(Failure::new(KV_BUSY, "another thread is using the session"));
+            }
+        }
+        handle::free(session)
+    })
 }
 
 /// A copy of a key's value, with its metadata, as one commit left them.

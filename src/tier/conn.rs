@@ -44,6 +44,8 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
     /// The connection broke: nothing was said, nor was anything waited for in vain.
     pub(super) is_cut: bool,
+    /// A reply is larger than what was asked for.
+    pub(super) is_too_large: bool,
     /// A transaction was not executed, because somebody else changed what was watched.
     pub(super) is_conflict: bool,
     /// A transaction may have been executed all the same.
@@ -419,9 +421,10 @@ impl Conn {
         let (mut line, parser) = self.line(*until, bytes_max);
         let parsed = parser.parse_value(&mut line);
         *until += line_time(bytes_max - line.bytes_left);
+        let is_too_large = line.bytes_left == 0;
         parsed.map_err(|error| match error.is_timeout() {
             true => Failure::from(io::Error::from(ErrorKind::TimedOut)),
-            false => unreadable(&error),
+            false => Failure { is_too_large, ..unreadable(&error) },
         })
     }
 }

@@ -69,11 +69,11 @@ impl Tier {
         Ok(Scanning { shared, conn, pattern: pattern.to_vec(), is_short: false, question: None })
     }
 
-    /// The value for what Redis holds; `None` for what cannot be decoded: the logger is told.
+    /// The value for what Redis holds; `None` for what cannot be decoded: the logger is told, where a thread asks, by that one. The
+    /// caller's may go on after the store was closed, and the logger is gone then.
     pub(crate) fn decode(&self, key: &[u8], fetched: Fetched) -> Option<Fetched> {
-        let Shared { codec, store, .. } = &*self.shared;
-        let decoded = codec.decode(key, fetched);
-        decoded.map_err(|failure| store.say(&format!("tier: not copied: {}", failure.reason))).ok()
+        let decoded = self.shared.codec.decode(key, fetched);
+        decoded.map_err(|failure| self.note(format!("tier: not copied: {}", failure.reason))).ok()
     }
 
     /// Whether what Redis holds, not decoded, is what stands here.
@@ -126,8 +126,9 @@ impl Scanning {
             let names: Vec<Vec<u8>> = keys.map(|key| [prefix, key].concat()).collect();
             let mget = std::iter::once(&b"MGET"[..]).chain(names.iter().map(Vec::as_slice));
             encode(&mut commands, &[b"MULTI"]);
-            encode(&mut commands, &mget.collect::<Vec<_>>());
+            // The times first: a value that ends in between, where time goes on within a transaction, is absent and not without end.
             names.iter().for_each(|name| encode(&mut commands, &[b"PTTL", name]));
+            encode(&mut commands, &mget.collect::<Vec<_>>());
             encode(&mut commands, &[b"EXEC"]);
             encode(&mut commands, &[b"GET", &self.shared.mark_key]);
         }
@@ -152,7 +153,7 @@ impl Scanning {
         let Some(question) = self.question.take() else { return Ok(nothing) };
         match (self.answers(&question), question.together) {
             // A few long values among short ones are more than a reply may hold.
-            (Err(_), Some(_)) => {
+            (Err(failure), Some(_)) if failure.is_too_large => {
                 self.conn = self.shared.connect()?;
                 self.is_short = false;
                 self.try_ask(std::iter::empty(), question.cursor)?;
@@ -165,7 +166,7 @@ impl Scanning {
     fn answers(&mut self, question: &Question) -> std::result::Result<Received, Failure> {
         let mut received = Received { values: None, named: None };
         if let Some(count) = question.together {
-            // Those of MULTI, MGET, each PTTL, and EXEC.
+            // Those of MULTI, each PTTL, MGET, and EXEC.
             let replies = count + 3;
             let mut last = Value::Nil;
             self.conn.receive(replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
@@ -279,7 +280,6 @@ fn values(reply: Value, count: usize, asked_ms: u64) -> Option<Vec<Option<Fetche
     if results.len() != count + 1 {
         return None;
     }
-    let ttls = results.split_off(1);
     let Some(Value::Array(values)) = results.pop() else { return None };
     if values.len() != count {
         return None;
@@ -293,7 +293,7 @@ fn values(reply: Value, count: usize, asked_ms: u64) -> Option<Vec<Option<Fetche
         (Value::Nil, Value::Int(_)) => Some(None),
         _ => None,
     };
-    values.into_iter().zip(ttls).map(value).collect()
+    values.into_iter().zip(results).map(value).collect()
 }
 
 fn are_short(values: &[Option<Fetched>]) -> bool {

@@ -459,6 +459,8 @@ impl Pusher {
         // Before the mark says so: whoever finds Redis without an entry, and the mark as expected, must find it unsent too
         // (`Comparison::step`).
         self.shared.note_sent(self.sent.lsn);
+        // What Redis says to those who asked before is from before it is told again; when it has been, nothing else tells.
+        self.shared.store.loads.note_all_elsewhere();
         self.is_rewound = true;
     }
 

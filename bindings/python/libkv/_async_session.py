@@ -6,6 +6,7 @@ import asyncio
 import functools
 import threading
 import time
+import weakref
 from collections import deque
 from datetime import timedelta
 from types import TracebackType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 R = TypeVar("R")
+Line = Deque["asyncio.Future[None]"]
 
 
 class AsyncSession(Generic[V]):
@@ -27,6 +29,11 @@ class AsyncSession(Generic[V]):
 
     def __init__(self, session: Session[V], run: Callable[..., Awaitable[Any]], give_up: Callable[[], None]) -> None:
         self._session, self._run, self._give_up = session, run, give_up
+        # The call that runs in a thread. It goes on where the task that waits for it is cancelled.
+        self._running: "Optional[asyncio.Future[Any]]" = None
+        # One that is forgotten leaves its place in the loop; its lock goes with the session beneath.
+        forgotten = weakref.finalize(self, _leave_later, asyncio.get_running_loop(), give_up)
+        forgotten.atexit = False  # type: ignore[misc]
 
     key: bytes = property(lambda self: self._session.key)  # type: ignore[assignment]
     version: int = property(lambda self: self._session.version)  # type: ignore[assignment]
@@ -47,22 +54,33 @@ class AsyncSession(Generic[V]):
     def metadata(self, metadata: Metadata) -> None:
         self._session.metadata = metadata
 
-    async def _then_give_up(self, call: Callable[..., R], **named: Any) -> R:
-        try:
-            done: R = await self._run(call, **named)
-            return done
-        finally:
-            if self._session._session is None:
-                self._give_up()
+    async def _called(self, call: Callable[..., R], **named: Any) -> R:
+        running = self._running = asyncio.ensure_future(self._run(call, **named))
+        running.add_done_callback(self._settle)
+        done: R = await asyncio.shield(running)
+        return done
+
+    def _settle(self, running: "asyncio.Future[Any]") -> None:
+        if not running.cancelled():
+            # Whoever waits is told; nobody may.
+            running.exception()
+        if self._session._session is None:
+            self._give_up()
 
     async def commit(self, **named: Any) -> int:
-        return await self._then_give_up(self._session.commit, **named)
+        return await self._called(self._session.commit, **named)
 
     async def reload(self) -> None:
-        await self._run(self._session.reload)
+        await self._called(self._session.reload)
 
     async def rollback(self) -> None:
         # It waits for nobody, and must be done also in a task that is cancelled.
+        if self._running is None or self._running.done():
+            self._end()
+        else:
+            self._running.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
         self._session.rollback()
         self._give_up()
 
@@ -85,8 +103,8 @@ class AsyncSessions(Generic[V]):
 
     db: Db[V]
     _run: Callable[..., Any]
-    # Tasks that wait for a key which another of the same loop has.
-    _lines: Dict[Tuple[int, bytes], "Deque[asyncio.Future[None]]"]
+    # By loop and key, tasks that wait for a key which another of the same loop has.
+    _lines: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Dict[bytes, Line]]"
 
     async def get_and_lock(self, key: Key, *, timeout: Timeout = None) -> AsyncSession[V]:
         """As `Db.get_and_lock`; a task that is cancelled leaves the line."""
@@ -130,15 +148,15 @@ class AsyncSessions(Generic[V]):
     ) -> Optional[AsyncSession[V]]:
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         ends = None if seconds is None else time.monotonic() + seconds
-        place = (id(asyncio.get_running_loop()), key)
-        await self._turn(place, seconds)
+        lines = self._lines.setdefault(asyncio.get_running_loop(), {})
+        await self._turn(lines, key, seconds)
         has_left = False
 
         def leave() -> None:
             nonlocal has_left
             if not has_left:
                 has_left = True
-                self._next(place)
+                _next(lines, key)
 
         try:
             session = await self._first(lock, ends)
@@ -150,10 +168,16 @@ class AsyncSessions(Generic[V]):
             return None
         return AsyncSession(session, self._run, leave)
 
-    async def _turn(self, place: Tuple[int, bytes], seconds: Optional[float]) -> None:
-        line = self._lines.get(place)
+    def _end_turns(self) -> None:
+        """Lets all that wait in this loop try it themselves: a store that was closed tells them so."""
+        for line in self._lines.get(asyncio.get_running_loop(), {}).values():
+            while line:
+                line.popleft().set_result(None)
+
+    async def _turn(self, lines: Dict[bytes, Line], key: bytes, seconds: Optional[float]) -> None:
+        line = lines.get(key)
         if line is None:
-            self._lines[place] = deque()
+            lines[key] = deque()
             return
         turn = asyncio.get_running_loop().create_future()
         line.append(turn)
@@ -161,24 +185,11 @@ class AsyncSessions(Generic[V]):
             # `wait` leaves the future alone, so what it holds afterwards tells whether the turn came.
             await asyncio.wait([turn], timeout=seconds)
         except asyncio.CancelledError:
-            self._leave(place, line, turn)
+            _leave(lines, key, turn)
             raise
         if not turn.done():
-            self._leave(place, line, turn)
+            _leave(lines, key, turn)
             raise KeyLockedError("another session has the key")
-
-    def _leave(self, place: Tuple[int, bytes], line: "Deque[asyncio.Future[None]]", turn: "asyncio.Future[None]") -> None:
-        if turn.done():
-            self._next(place)
-        else:
-            line.remove(turn)
-
-    def _next(self, place: Tuple[int, bytes]) -> None:
-        line = self._lines[place]
-        if line:
-            line.popleft().set_result(None)
-        else:
-            del self._lines[place]
 
     async def _first(
         self, lock: Callable[..., Optional[Session[V]]], ends: Optional[float]
@@ -216,8 +227,33 @@ class AsyncSessions(Generic[V]):
                 if outcome is not None:
                     outcome.rollback()
 
-        threading.Thread(target=wait, name="libkv-lock").start()
+        # It must not keep the interpreter from its end, which closes the store, which ends this wait.
+        threading.Thread(target=wait, name="libkv-lock", daemon=True).start()
         return await _kept(locking)
+
+
+def _leave(lines: Dict[bytes, Line], key: bytes, turn: "asyncio.Future[None]") -> None:
+    if turn.done():
+        _next(lines, key)
+    else:
+        lines[key].remove(turn)
+
+
+def _next(lines: Dict[bytes, Line], key: bytes) -> None:
+    line = lines.get(key)
+    if line:
+        line.popleft().set_result(None)
+    else:
+        # After a close several leave who each had a turn.
+        lines.pop(key, None)
+
+
+def _leave_later(loop: asyncio.AbstractEventLoop, leave: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(leave)
+    except RuntimeError:
+        # The loop was closed, and nobody waits in it.
+        pass
 
 
 async def _kept(locking: "Awaitable[Optional[Session[V]]]") -> Optional[Session[V]]:

@@ -160,8 +160,9 @@ class Session(Generic[V]):
     def rollback(self) -> None:
         """Gives up edits and lock. A second call, or one after a commit, does nothing."""
         session, self._session = self._session, None
-        if session is not None:
-            lib.kv_session_free(session)
+        if session is not None and lib.kv_session_free(session) == _abi.BUSY:
+            # Another thread commits, of which nobody waits for the end any more: this goes when that has ended.
+            self._session = session
 
     def __enter__(self) -> Session[V]:
         return self
@@ -188,14 +189,19 @@ class Sessions(Generic[V]):
 
     def _lock(self, key: bytes, call: Callable[..., int], *args: Any) -> Optional[Session[V]]:
         handle, error = c_void_p(), c_void_p()
-        status = call(self._at, key, len(key), *args, byref(handle), byref(error))
-        if check(status, error) != _abi.OK or handle.value is None:
-            return None
-        session = Session(handle.value, self._encode, self._decode, key)
+        session = None
         try:
+            # A signal that comes meanwhile is raised behind the call, which may have brought a session.
+            status = call(self._at, key, len(key), *args, byref(handle), byref(error))
+            if check(status, error) != _abi.OK or handle.value is None:
+                return None
+            session = Session(handle.value, self._encode, self._decode, key)
             session._read()
         except BaseException:
-            session.rollback()
+            if session is not None:
+                session.rollback()
+            elif handle.value is not None:
+                lib.kv_session_free(handle.value)
             raise
         return session
 

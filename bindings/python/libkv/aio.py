@@ -11,6 +11,7 @@ import functools
 import inspect
 import itertools
 import threading
+import weakref
 from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
@@ -76,7 +77,7 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         self._executor = executor
         # Loads of this object that are in flight, so that those who wait for one take no thread each.
         self._loads: Dict[Tuple[int, bytes], "asyncio.Future[Any]"] = {}
-        self._lines = {}
+        self._lines = weakref.WeakKeyDictionary()
 
     async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
         loop = asyncio.get_running_loop()
@@ -295,7 +296,10 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         return self.db.damage()
 
     async def close(self) -> None:
-        await self._run(self.db.close)
+        try:
+            await self._run(self.db.close)
+        finally:
+            self._end_turns()
 
     async def __aenter__(self) -> AsyncDb[V]:
         return self
@@ -370,7 +374,12 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
                 flight.add_done_callback(lambda _: self._loads.pop(place, None))
                 call = functools.partial(db._load, name, bring, _MISSING, how, keeps_none)
                 # A thread of its own, not of the executor: loaders that ask the executor for one must find it.
-                threading.Thread(target=_fly, args=(call, flight, loop), name="libkv-load").start()
+                try:
+                    threading.Thread(target=_fly, args=(call, flight, loop), name="libkv-load").start()
+                except BaseException:
+                    # Nobody would bring what others wait for.
+                    flight.cancel()
+                    raise
             # One task's cancellation is not the others'.
             found = await asyncio.shield(flight)
         return default if found is _MISSING or found is _NOTHING else found
