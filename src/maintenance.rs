@@ -342,6 +342,10 @@ impl Maintenance {
         match step {
             // Look again at once, after what came meanwhile.
             Ok(true) => self.inbox.signal.wake(),
+            // A scan held what would have gone, and tells nobody when it has ended.
+            Ok(false) if self.store.log.holds.have_refused() => {
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+            }
             Ok(false) | Err(Error::Closed) => {}
             Err(error) => {
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);

@@ -79,8 +79,18 @@ impl Snapshot {
         }
         found.walk(store, range);
         store.options.hooks.at(Point::Walked);
-        let (cut_lsn, now_ms) = (tail_lsn(), store.clock.now_ms());
+        let (cut_lsn, now_ms) = loop {
+            // Of one moment: what ends between the two would be gone without what was written after that.
+            let (before_ms, cut_lsn, now_ms) = (store.clock.now_ms(), tail_lsn(), store.clock.now_ms());
+            if before_ms == now_ms {
+                break (cut_lsn, now_ms);
+            }
+        };
         let after = resolved(store, cut_lsn)?;
+        // A batch below the cut may be committed and not published yet: a read after this call must not be older than it.
+        if after.iter().any(is_publishing) && !store.wait_for_writers() {
+            return Err(Error::Closed);
+        }
         let mut changes = Changes::new();
         for (segment, from) in between(&before, &after) {
             let number = found.number_of(segment);

@@ -157,3 +157,27 @@ fn p8_a_store_that_is_only_opened_for_moments_stays_small_and_keeps_everything()
     let bytes = allocated_bytes(dir.path());
     assert!(bytes <= 4 << 20, "{bytes} bytes for {} entries", model.len());
 }
+
+/// Whoever walks a segment beside the log thread, having read that it is not sealed, looks at the head behind its last record.
+#[test]
+fn p5_the_head_behind_the_last_record_stays_in_a_file_that_is_cut() {
+    const PAGE: u64 = 4096;
+    const RECORDS: u64 = 250;
+    let dir = tempfile::tempdir().unwrap();
+    let db = Options::new().segment_bytes(1 << 20).open(dir.path()).unwrap();
+    // Each record is a page, so the last of them ends with one; the next does not fit.
+    let value = vec![7; PAGE as usize - 32 - 8];
+    (0..RECORDS).for_each(|n| db.set(&n.to_le_bytes(), &value).unwrap());
+    db.set(b"does not fit", &vec![7; 64 << 10]).unwrap();
+    let cut_bytes = |more: u64| {
+        let files = std::fs::read_dir(dir.path()).unwrap();
+        files.flatten().any(|file| file.metadata().is_ok_and(|is| is.len() == PAGE * (1 + RECORDS + more)))
+    };
+    let began = Instant::now();
+    while !cut_bytes(1) {
+        assert!(!cut_bytes(0), "it ends with the last record");
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not cut");
+        db.sync().unwrap();
+    }
+    db.close().unwrap();
+}

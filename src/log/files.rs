@@ -5,6 +5,7 @@ use super::manifest::{Listed, Manifest, COUNT_MAX};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::{random_u64, Access, Disk, File, Identity, Map, OpenDir, HUGE_PAGE_BYTES};
+use crate::record::HEADER_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -258,11 +259,12 @@ impl Files {
         }
     }
 
-    /// Cuts a sealed segment's file behind its last record. Best effort: space, not safety.
+    /// Cuts a sealed segment's file behind its last record. Best effort: space, not safety. The head of what stood there stays: who walks
+    /// the segment while it is sealed, having read that it is not, looks at it.
     pub(crate) fn trim(&self, segment: &Segment, used_bytes: u64) {
         const PAGE_BYTES: u64 = 4096;
         if let Some(file) = segment.file() {
-            let keep = used_bytes.next_multiple_of(PAGE_BYTES);
+            let keep = (used_bytes + HEADER_BYTES as u64).next_multiple_of(PAGE_BYTES);
             if keep < segment.capacity_bytes() {
                 let _ = file.truncate(keep);
             }

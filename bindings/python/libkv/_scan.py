@@ -51,7 +51,7 @@ def options_of(selection: Selection) -> Tuple[_abi.ScanOptions, Any]:
         keep.append(c_char_p(key))
         part = getattr(options, name)
         part.data, part.len = c_void_p.from_buffer(keep[-1]).value, len(key)
-    options.limit, options.ordered = selection.limit or 0, selection.ordered
+    options.limit, options.ordered = min(selection.limit or 0, 2**64 - 1), selection.ordered
     options.reverse, options.snapshot = selection.reverse, selection.snapshot
     return options, keep
 

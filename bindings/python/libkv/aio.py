@@ -212,8 +212,13 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         )
         while True:
             portion = await self._run(lambda: list(itertools.islice(scan, _PORTION)))
-            for entry in portion:
-                yield entry
+            try:
+                for entry in portion:
+                    yield entry
+            except GeneratorExit:
+                # The loop was left, and no thread uses it: what a snapshot holds goes at once.
+                scan.close()
+                raise
             if not portion:
                 return
 
