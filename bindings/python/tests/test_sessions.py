@@ -231,3 +231,66 @@ def test_tasks_wait_for_threads_too_and_a_task_that_is_cancelled_gives_back_what
     with pytest.warns(ResourceWarning):
         asyncio.run(run())
         gc.collect()
+
+
+def test_a_task_that_is_cancelled_in_a_commit_frees_nothing_that_the_commit_uses() -> None:
+    async def run() -> None:
+        async with await aio.open_in_memory() as db:
+            await db.set("k", b"0")
+            session = await db.get_and_lock("k")
+            session.value = b"1"
+            commit, runs, go_on = session._session.commit, threading.Event(), threading.Event()
+
+            def slow(**named: Any) -> int:
+                runs.set()
+                assert go_on.wait(60)
+                return commit(**named)
+
+            session._session.commit = slow  # type: ignore[method-assign]
+
+            async def end() -> None:
+                async with session:
+                    pass
+
+            task = asyncio.ensure_future(end())
+            assert await asyncio.get_running_loop().run_in_executor(None, runs.wait, 60)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(libkv.KeyLockedError):
+                await db.get_and_lock("k", timeout=0)
+            go_on.set()
+            async with await db.get_and_lock("k", timeout=60) as again:
+                assert again.value == b"1"
+
+    asyncio.run(run())
+
+
+def test_a_task_s_session_that_is_forgotten_keeps_nobody_waiting() -> None:
+    async def run() -> None:
+        async with await aio.open_in_memory() as db:
+            await db.set("k", b"0")
+            session = await db.get_and_lock("k")
+            waits = asyncio.ensure_future(db.get_and_lock("k", timeout=60))
+            await asyncio.sleep(0)
+            with pytest.warns(ResourceWarning):
+                del session
+                gc.collect()
+            await (await waits).rollback()
+
+    asyncio.run(run())
+
+
+def test_a_close_ends_the_waiting_of_tasks() -> None:
+    async def run() -> None:
+        db = await aio.open_in_memory()
+        await db.set("k", b"0")
+        held = await db.get_and_lock("k")
+        waiting = [asyncio.ensure_future(db.get_and_lock("k")) for _ in range(3)]
+        await asyncio.sleep(0)
+        await db.close()
+        ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
+        assert all(isinstance(each, libkv.ClosedError) for each in ended), ended
+        await held.rollback()
+
+    asyncio.run(run())
