@@ -56,6 +56,9 @@ struct Change {
     put: Option<Spot>,
 }
 
+/// Looks at clock and log together before they are taken one after the other.
+const MOMENT_TRIES: usize = 100;
+
 type Changes = HashMap<Box<[u8]>, Change>;
 
 impl Snapshot {
@@ -79,13 +82,14 @@ impl Snapshot {
         }
         found.walk(store, range);
         store.options.hooks.at(Point::Walked);
-        let (cut_lsn, now_ms) = loop {
-            // Of one moment: what ends between the two would be gone without what was written after that.
+        // Of one moment: what ends between the two would be gone without what was written after that.
+        let moment = || {
             let (before_ms, cut_lsn, now_ms) = (store.clock.now_ms(), tail_lsn(), store.clock.now_ms());
-            if before_ms == now_ms {
-                break (cut_lsn, now_ms);
-            }
+            (before_ms == now_ms).then_some((cut_lsn, now_ms))
         };
+        // A clock of the user's may go on with each look at it.
+        let moment = (0..MOMENT_TRIES).find_map(|_| moment());
+        let (cut_lsn, now_ms) = moment.unwrap_or_else(|| (tail_lsn(), store.clock.now_ms()));
         let after = resolved(store, cut_lsn)?;
         // A batch below the cut may be committed and not published yet: a read after this call must not be older than it.
         if after.iter().any(is_publishing) && !store.wait_for_writers() {
