@@ -127,6 +127,7 @@ fuzz_target!(|data: &[u8]| {
         default_ttl_ms: bytes.flag().then(|| 1 + u64::from(bytes.number() % 2000)),
         is_compressed: bytes.flag(),
         sync: bytes.byte() % 8,
+        is_listed: bytes.flag(),
     };
     let mut operations = Vec::new();
     while !bytes.0.is_empty() && operations.len() < OPERATIONS_MAX {
