@@ -19,7 +19,7 @@ need-cargo:
 	@echo "crates that are lacking are downloaded by cargo, as Cargo.lock names them"
 
 run: need-cargo ## build a release and run the main job on this machine's package index
-	$(CARGO) build --release --locked --features cli,redis-tls --bin kv --example packages
+	$(CARGO) build --release --locked --features cli,redis-tls,protobuf --bin kv --example packages
 	scripts/run.sh $(TARGET_DIR)/release/kv $(TARGET_DIR)/release/examples/packages
 
 test: lint test-rust test-tier test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-fuzz test-bugs ## everything that CI runs
@@ -44,9 +44,9 @@ test-rust: need-cargo ## unit, integration, doc tests and examples of the crate
 
 test-tier: need-cargo ## the Redis tier, against servers that the tests start
 	@scripts/need.sh redis-server=redis-server openssl=openssl
-	$(CARGO) clippy --locked --all-targets --features $(FEATURES),redis-tls -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features $(FEATURES),redis-tls,protobuf -- -D warnings
 	$(CARGO) clippy --locked --features redis -- -D warnings
-	$(CARGO) test --locked --features cli,redis-tls,testing --lib --test tier --test layers --test cli
+	$(CARGO) test --locked --features cli,redis-tls,protobuf,testing --lib --test tier --test layers --test cli
 
 # RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts, whose figures are not
 # for docs/; `PARTS=page` writes the page anew from the last whole run.
@@ -85,7 +85,7 @@ campaign: need-cargo ## the suites for longer than CI has time for, and a report
 	@PARTS="$(PARTS)" scripts/campaign.sh $(TARGET_DIR)
 
 install: need-cargo install-lib ## command, completions, C library and header, under PREFIX (/usr/local)
-	$(CARGO) build --release --locked --features cli,redis-tls --bin kv
+	$(CARGO) build --release --locked --features cli,redis-tls,protobuf --bin kv
 	install -D -m 755 $(TARGET_DIR)/release/kv $(DESTDIR)$(PREFIX)/bin/kv
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(TARGET_DIR)/release/kv completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kv
@@ -115,15 +115,15 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 header: need-cargo ## write include/kv.h anew from src/ffi/
 	KV_WRITE_HEADER=1 $(CARGO) test --locked --test header
 
-lib: need-cargo ## libkv.so and libkv.a with the Redis tier in $(TARGET_DIR)/release
-	$(CARGO) rustc --release --locked --lib --features ffi,redis-tls --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
+lib: need-cargo ## libkv.so and libkv.a with the Redis tier and its encoders in $(TARGET_DIR)/release
+	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.$(firstword $(subst ., ,$(VERSION)))
 
 install-lib: lib ## libkv.so, libkv.a, kv.h and libkv.pc, under PREFIX (/usr/local)
 	bindings/c/install.sh $(TARGET_DIR)/release $(VERSION) $(PREFIX)
 
 test-c: need-cargo ## the C ABI from C: plain, sanitizers, valgrind, examples, package
 	@scripts/need.sh valgrind=valgrind c++=g++ pkg-config=pkg-config redis-server=redis-server
-	$(CARGO) rustc --locked --lib --features ffi,redis-tls --crate-type staticlib
+	$(CARGO) rustc --locked --lib --features capi --crate-type staticlib
 	bindings/c/test.sh $(TARGET_DIR)/debug/libkv.a
 	$(MAKE) install-lib PREFIX=$(abspath $(TARGET_DIR)/package)
 	bindings/c/package.sh $(abspath $(TARGET_DIR)/package)

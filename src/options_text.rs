@@ -5,6 +5,8 @@ use crate::log::Sync;
 use crate::options::{Compression, OpenMode, Options, Recover};
 #[cfg(feature = "redis")]
 use crate::tier_options::{encoder_named, Hashes, TierOptions, WhenDeaf, Writes};
+#[cfg(feature = "protobuf")]
+use crate::tier_options::{protobuf_named, EncoderError};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ pub const OPTIONS: [(&str, &str); 28] = [
     ("tier_timeout", "a time of more than zero, such as 500ms, 2s"),
     ("tier_backoff_max", "a time of more than zero, such as 500ms, 2s"),
     ("tier_unsent_deletes_max", "a number of deletes"),
-    ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack or msgpack-from-json"),
+    ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE or protobuf-from-json:FILE:MESSAGE"),
     ("tier_hashes", "refused, json or msgpack"),
     ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
@@ -82,6 +84,15 @@ impl Options {
                 name: (*known).into(),
                 reason: "this build has no TLS: libkv was compiled without its feature redis-tls".into(),
             });
+        }
+        #[cfg(feature = "protobuf")]
+        if let Some(encoder) = Some(value).filter(|_| *known == "tier_encoder").and_then(protobuf_named) {
+            let refused = |error: EncoderError| Error::InvalidOption {
+                name: (*known).into(),
+                reason: error.to_string(),
+            };
+            let tier = self.tier_so_far().encoder_or_raw(Some(encoder.map_err(refused)?));
+            return Ok(self.tier(tier));
         }
         // Any text is a URL, a name or a password for now, so none of them gets into a message.
         self.set_known(known, value).ok_or_else(|| Error::InvalidOption {

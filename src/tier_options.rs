@@ -2,11 +2,15 @@
 
 mod encoder;
 mod msgpack;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod server;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
 pub(crate) use encoder::encoder_named;
+#[cfg(feature = "protobuf")]
+pub(crate) use encoder::protobuf_named;
 pub use encoder::{encoders, Encoder, EncoderError, Hashes, Numbers};
 pub(crate) use server::{Address, Place, Server, Way};
 #[cfg(feature = "redis-tls")]

@@ -16,7 +16,7 @@ from setuptools.command.build_py import build_py
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # As `make lib` builds it, so that one build serves both.
-CARGO = "cargo rustc --release --locked --lib --features ffi,redis-tls --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.{major}"
+CARGO = "cargo rustc --release --locked --lib --features capi --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,libkv.so.{major}"
 
 
 def version() -> str:

@@ -77,6 +77,9 @@ pub trait Encoder: Send + Sync + 'static {
 pub mod encoders {
     use super::{msgpack, Encoder, EncoderError, Numbers};
 
+    #[cfg(feature = "protobuf")]
+    pub use super::super::protobuf::{JsonFromProtobuf, ProtobufFromJson};
+
     /// The store holds MessagePack, Redis JSON that other clients read. A value that JSON cannot say (bytes, extensions, keys that
     /// are no strings, NaN) is not sent; the order of a map's keys is not kept.
     #[derive(Debug, Clone, Copy)]
@@ -159,6 +162,21 @@ pub(crate) fn encoder_named(text: &str) -> Option<Option<Arc<dyn Encoder>>> {
             Some(Arc::new(encoders::Zstd { level }))
         }
         #[cfg(not(feature = "zstd"))]
+        _ => return None,
+    })
+}
+
+/// Reads the name of an encoder of protobuf messages: `json-from-protobuf:FILE:MESSAGE` or `protobuf-from-json:FILE:MESSAGE`.
+///
+/// # Errors
+/// The file cannot be read, or does not describe the message.
+#[cfg(feature = "protobuf")]
+pub(crate) fn protobuf_named(text: &str) -> Option<std::result::Result<Arc<dyn Encoder>, EncoderError>> {
+    let (name, of_what) = text.split_once(':')?;
+    let (file, message) = of_what.rsplit_once(':')?;
+    Some(match name {
+        "json-from-protobuf" => encoders::JsonFromProtobuf::read(file, message).map(|it| Arc::new(it) as _),
+        "protobuf-from-json" => encoders::ProtobufFromJson::read(file, message).map(|it| Arc::new(it) as _),
         _ => return None,
     })
 }

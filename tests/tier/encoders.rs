@@ -247,3 +247,30 @@ fn an_encoder_that_panics_has_failed_for_that_value() {
     assert!(refused.contains("the encoder panicked"), "{refused}");
     assert!(lines.lock().unwrap().iter().any(|line| line.contains("the encoder panicked")));
 }
+
+#[cfg(feature = "protobuf")]
+#[test]
+fn messages_are_json_in_redis_and_a_field_without_a_name_is_not_lost_there() {
+    let redis = Redis::start();
+    redis.set("t:theirs", r#"{"name": "Al", "id": 7}"#);
+    let descriptors = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tier/proto/person.binpb");
+    let named = |name: &str| {
+        let options = with(TierOptions::new(redis.url()));
+        options.set("tier_encoder", &format!("{name}:{descriptors}:app.Person")).unwrap()
+    };
+    let (options, lines) = logged(named("json-from-protobuf"));
+    let db = options.in_memory().unwrap();
+    let al = b"\x0a\x02Al\x10\x07";
+    assert_eq!(db.get(b"theirs").unwrap().as_deref(), Some(&al[..]));
+    db.set(b"al", al).unwrap();
+    db.set(b"newer", b"\x0a\x02Al\x48\x01").unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((redis.get("t:al"), redis.get("t:newer")), (bytes(r#"{"id":"7","name":"Al"}"#), None));
+    assert_eq!(db.get(b"newer").unwrap().as_deref(), Some(&b"\x0a\x02Al\x48\x01"[..]));
+    let told = lines.lock().unwrap().iter().filter(|line| line.contains("app.Person has no field 9")).count();
+    assert_eq!(told, 1, "{:?}", lines.lock().unwrap());
+    let other = named("protobuf-from-json").in_memory().unwrap();
+    other.set(b"bo", br#"{"name":"Bo"}"#).unwrap();
+    other.flush(PATIENCE).unwrap();
+    assert_eq!(redis.get("t:bo").as_deref(), Some(&b"\x0a\x02Bo"[..]));
+}

@@ -132,7 +132,8 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `tier_password`, `tier_database`, `tier_prefix`, `tier_writes` (behind, through, refused), `tier_reads` (True, False),
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
-    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, or an `Encoder`), `tier_hashes` (refused, json, msgpack),
+    `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE,
+    protobuf-from-json:FILE:MESSAGE, or an `Encoder`), `tier_hashes` (refused, json, msgpack),
     `tier_resync_every` (none, or a time).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.

@@ -275,6 +275,18 @@ def test_redis_holds_what_an_encoder_of_python_makes_of_a_value(redis: Redis) ->
         libkv.open_in_memory(tier_url=redis.url, tier_encoder="capitals")
 
 
+def test_redis_holds_json_of_protobuf_messages_by_their_descriptors(redis: Redis) -> None:
+    descriptors = Path(__file__).parents[3] / "tests" / "tier" / "proto" / "person.binpb"
+    tier: Any = {"tier_url": redis.url, "tier_timeout": 30.0}
+    with libkv.open_in_memory(**tier, tier_encoder=f"json-from-protobuf:{descriptors}:app.Person") as here:
+        with libkv.open_in_memory(**tier) as plain:
+            here["al"] = b"\x0a\x02Al\x10\x07"
+            here.flush(60)
+            assert plain["al"] == b'{"id":"7","name":"Al"}'
+    with pytest.raises(libkv.InvalidOptionError, match="no message app.Nobody"):
+        libkv.open_in_memory(**tier, tier_encoder=f"json-from-protobuf:{descriptors}:app.Nobody")
+
+
 def test_a_store_with_an_encoder_and_a_refresh_is_closed_by_the_collector_and_at_exit(redis: Redis) -> None:
     program = """
         import gc, sys

@@ -126,7 +126,8 @@ pub struct Tier {
     /// With fresh: compare everything with Redis so often, for servers that cannot tell of changes
     #[arg(long, value_name = "DURATION", requires = "tier_fresh", value_parser = parse::period)]
     pub tier_resync_every: Option<Duration>,
-    /// What stands in Redis for a value: raw, zstd, zstd:LEVEL, json-from-msgpack or msgpack-from-json
+    /// What stands in Redis for a value: raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE or
+    /// protobuf-from-json:FILE:MESSAGE
     #[arg(long, value_name = "NAME", requires = "tier_url")]
     pub tier_encoder: Option<String>,
     /// What the value becomes that another client keeps as a hash
