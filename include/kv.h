@@ -347,6 +347,10 @@ typedef enum {
    */
   KV_SESSION_ENDED = 43,
   /**
+   * The value was written by another codec than the one that is to read it.
+   */
+  KV_WRONG_CODEC = 44,
+  /**
    * A defect of the library: a panic was caught.
    */
   KV_INTERNAL = 99,

@@ -1,5 +1,6 @@
 //! The one error type: each variant carries the facts that a user needs to act.
 
+use crate::tag::Tag;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,28 @@ pub enum Error {
         /// The increment asked for.
         delta: i64,
     },
+    /// A value was written by another codec than the one that is to read it. Nothing was changed.
+    #[error("the value of a key of {key_len} bytes {}, not as {expected}", written(*found))]
+    WrongCodec {
+        /// Length of the key, in bytes.
+        key_len: usize,
+        /// The codec that was to read it.
+        expected: Tag,
+        /// The one that wrote it; [`Tag::RAW`] when none did.
+        found: Tag,
+    },
+    /// A codec cannot write a value, or cannot read what stands there.
+    #[error("a value of a key of {key_len} bytes cannot be {attempted} as {codec}: {reason}")]
+    Codec {
+        /// `encoded` or `decoded`.
+        attempted: &'static str,
+        /// Length of the key, in bytes.
+        key_len: usize,
+        /// The codec.
+        codec: Tag,
+        /// What it says.
+        reason: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -164,6 +187,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// How a value was written, as a verb.
+fn written(codec: Tag) -> Cow<'static, str> {
+    match codec {
+        Tag::RAW => "was written as raw bytes".into(),
+        codec => format!("was written as {codec}").into(),
+    }
 }
 
 impl Error {

@@ -25,6 +25,11 @@ struct Readme;
 #[doc = include_str!("../docs/sessions.md")]
 struct Sessions;
 
+/// As is the page's of typed stores.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/typed.md")]
+struct Typed;
+
 mod backup;
 pub mod clock;
 mod compaction;
@@ -52,6 +57,7 @@ mod recovery;
 mod snapshot;
 mod store;
 mod sync;
+mod tag;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
@@ -62,6 +68,7 @@ mod tier;
 #[cfg(feature = "redis")]
 mod tier_options;
 mod transfer;
+mod typed;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "redis")]
@@ -78,8 +85,10 @@ pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
 pub use options_text::OPTIONS;
 pub use record::Metadata;
 pub use recovery::Damage;
+pub use tag::{Tag, UnknownTag};
 #[cfg(feature = "redis")]
 pub use tier::TierStats;
 #[cfg(feature = "redis")]
 pub use tier_options::{encoders, Encoder, EncoderError, Hashes, Numbers, TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, Transferred};
+pub use typed::{Codec, CodecError, Json, Store, Text};

@@ -7,6 +7,7 @@ pub(crate) use refreshes::Refreshes;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::tag::{Tag, Tagged};
 use absences::Absences;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -84,7 +85,7 @@ pub(crate) struct Flying<'a> {
 
 impl Flying<'_> {
     /// Ends it: those who wait have this outcome too.
-    pub(crate) fn land(mut self, result: &Result<Option<Vec<u8>>>) {
+    pub(crate) fn land(mut self, result: &Result<Option<Tagged>>) {
         self.has_landed = true;
         self.loads.land(&self.key, self.id, result);
     }
@@ -100,7 +101,7 @@ impl Drop for Flying<'_> {
 
 struct Outcome {
     left: usize,
-    result: Result<Option<Arc<[u8]>>>,
+    result: Result<Option<(Arc<[u8]>, Tag)>>,
 }
 
 impl Loads {
@@ -124,8 +125,8 @@ impl Loads {
         &self,
         key: &[u8],
         may_wait: impl FnOnce() -> Result<()>,
-        load: impl FnOnce() -> Result<Option<Vec<u8>>>,
-    ) -> Result<Option<Vec<u8>>> {
+        load: impl FnOnce() -> Result<Option<Tagged>>,
+    ) -> Result<Option<Tagged>> {
         let me = std::thread::current().id();
         let mut flights = self.flights();
         if flights.by_key.contains_key(key) {
@@ -165,12 +166,13 @@ impl Loads {
         Flying { loads: self, key: key.into(), id, has_landed: false }
     }
 
-    fn land(&self, key: &[u8], id: u64, result: &Result<Option<Vec<u8>>>) {
+    fn land(&self, key: &[u8], id: u64, result: &Result<Option<Tagged>>) {
         let mut flights = self.flights();
         self.count.fetch_sub(1, Ordering::SeqCst);
         if let Some(flight) = flights.by_key.remove(key) {
             if flight.waiting > 0 {
-                let shared = result.clone().map(|value| value.map(Arc::from));
+                let shared = |loaded: Tagged| (loaded.value.into(), loaded.codec);
+                let shared = result.clone().map(|loaded| loaded.map(shared));
                 flights.outcomes.insert(id, Outcome { left: flight.waiting, result: shared });
                 self.landed.notify_all();
             }
@@ -183,7 +185,7 @@ impl Loads {
         me: ThreadId,
         key: &[u8],
         may_wait: impl FnOnce() -> Result<()>,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Tagged>> {
         if flights.leads_back_to(me, key) {
             return Err(loader_error("the loader asked for its own key"));
         }
@@ -201,7 +203,8 @@ impl Loads {
                     flights.outcomes.remove(&id);
                 }
                 flights.waits.remove(&me);
-                return result.map(|value| value.map(|bytes| bytes.to_vec()));
+                let own = |(value, codec): (Arc<[u8]>, Tag)| Tagged { value: value.to_vec(), codec };
+                return result.map(|loaded| loaded.map(own));
             }
             flights = self.landed.wait(flights).unwrap_or_else(PoisonError::into_inner);
         }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 28] = [
+pub const OPTIONS: [(&str, &str); 29] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -42,6 +42,7 @@ pub const OPTIONS: [(&str, &str); 28] = [
     ("tier_backoff_max", "a time of more than zero, such as 500ms, 2s"),
     ("tier_unsent_deletes_max", "a number of deletes"),
     ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE or protobuf-from-json:FILE:MESSAGE"),
+    ("tier_codec", "raw, json, msgpack, protobuf, postcard, text, gob, pickle, or a number from 64 to 254"),
     ("tier_hashes", "refused, json or msgpack"),
     ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
@@ -178,6 +179,7 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
         "timeout" => tier.timeout(period(value)?),
         "backoff_max" => tier.backoff_max(period(value)?),
         "encoder" => tier.encoder_or_raw(encoder_named(value)?),
+        "codec" => tier.codec(parse(value)?),
         "resync_every" => match value {
             "none" => tier.no_resync(),
             every => tier.resync_every(period(every)?),
@@ -240,6 +242,8 @@ fn compression(text: &str) -> Option<Compression> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "redis")]
+    use crate::tag::Tag;
     #[cfg(feature = "redis")]
     use crate::tier_options::Numbers;
 
@@ -316,6 +320,7 @@ mod tests {
         let texts = [
             ("tier_resync_every", "5m"),
             ("tier_hashes", "json"),
+            ("tier_codec", "json"),
             ("tier_encoder", "json-from-msgpack"),
             ("tier_unsent_deletes_max", "7"),
             ("tier_backoff_max", "2s"),
@@ -347,7 +352,7 @@ mod tests {
         assert_eq!((tier.database, &tier.prefix[..]), (Some(3), &b"app:"[..]));
         assert_eq!((tier.writes, tier.reads, tier.fresh), (Writes::Through, false, Some(WhenDeaf::Drop)));
         assert_eq!((tier.timeout, tier.backoff_max), (Duration::from_millis(30), Duration::from_secs(2)));
-        assert_eq!((tier.unreachable_is_miss, tier.unsent_deletes_max), (true, 7));
+        assert_eq!((tier.unreachable_is_miss, tier.unsent_deletes_max, tier.codec), (true, 7, Tag::JSON));
         assert_eq!((tier.numbers(), tier.hashes), (Numbers::MessagePack, Some(Hashes::Json)));
         let raw = set(&[&texts[..], &[("tier_encoder", "raw"), ("tier_hashes", "refused")]].concat());
         let raw = raw.tier.unwrap();

@@ -20,6 +20,8 @@ use crate::options::Options;
 use crate::ordered::KeyList;
 use crate::reclaim::Protected;
 use crate::record::{flags, restore, Draft, Kind, State};
+#[cfg(feature = "redis")]
+use crate::tag::{Tag, Tagged};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Cow;
@@ -195,6 +197,25 @@ impl Store {
         return self.outbox.sends();
         #[cfg(not(feature = "redis"))]
         return false;
+    }
+
+    /// Which codec what comes from the tier is said to be written by.
+    #[cfg(feature = "redis")]
+    pub(crate) fn tier_codec(&self) -> Tag {
+        self.options.tier.as_ref().map_or(Tag::RAW, |tier| tier.codec)
+    }
+
+    /// A value that comes from the tier.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_tier(&self, value: Vec<u8>) -> Tagged {
+        Tagged { value, codec: self.tier_codec() }
+    }
+
+    /// As `value_seen`, a copy, with its codec.
+    #[cfg(feature = "redis")]
+    pub(crate) fn tagged_seen(&self, seen: &Seen<'_>) -> Result<Tagged> {
+        let codec = seen.live.map_or(Tag::RAW, |view| Tag::found(view.word.codec()));
+        Ok(Tagged { value: self.value_seen(seen)?.into_owned(), codec })
     }
 
     pub(crate) fn say(&self, line: &str) {

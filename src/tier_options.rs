@@ -18,6 +18,7 @@ pub(crate) use tls::Tls;
 
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
+use crate::tag::Tag;
 #[cfg(feature = "redis-tls")]
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub struct TierOptions {
     pub(crate) unsent_deletes_max: u64,
     pub(crate) encoder: Option<Arc<dyn Encoder>>,
     pub(crate) hashes: Option<Hashes>,
+    pub(crate) codec: Tag,
     #[cfg(feature = "redis-tls")]
     tls: tls::TlsFiles,
 }
@@ -109,6 +111,7 @@ impl TierOptions {
             unsent_deletes_max: 1_000_000,
             encoder: None,
             hashes: None,
+            codec: Tag::RAW,
             #[cfg(feature = "redis-tls")]
             tls: tls::TlsFiles::default(),
         }
@@ -261,6 +264,13 @@ impl TierOptions {
     /// Takes `hashes` back.
     pub(crate) fn no_hashes(mut self) -> Self {
         self.hashes = None;
+        self
+    }
+
+    /// Which codec wrote what comes from Redis, where only the values' bytes stand: a typed store of this codec reads them
+    /// ([`Db::typed`](crate::Db::typed)). By default none: they are raw bytes. What this store wrote itself keeps its own.
+    pub fn codec(mut self, codec: Tag) -> Self {
+        self.codec = codec;
         self
     }
 

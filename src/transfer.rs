@@ -2,12 +2,13 @@
 //!
 //! NDJSON has one object a line, `{"key":"…","value":"…","expires_at_ms":…}`; a key or value that is not UTF-8 stands in
 //! Base64 under `key_base64` or `value_base64`. Metadata is an object of names and values under `metadata`, values that are not
-//! UTF-8 under `metadata_base64`. The JSON form is one object of keys and values, for people: expiries and metadata are not in
+//! UTF-8 under `metadata_base64`. A value that a codec wrote has its name, or number, under `codec`. The JSON form is one object of keys and values, for people: expiries and metadata are not in
 //! it, and bytes that are not UTF-8 cannot be.
 
 use crate::db::{Batch, Db, Expiry, ScanOptions};
 use crate::error::{Error, Result};
 use crate::record::Metadata;
+use crate::tag::{Tag, Tagged, UnknownTag};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,8 @@ struct Line {
     metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     metadata_base64: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    codec: Option<String>,
 }
 
 /// Bytes as text where they are UTF-8, else in Base64.
@@ -134,6 +137,7 @@ impl Db {
                     let (key, key_base64) = text_or_base64(entry.key);
                     let (value, value_base64) = text_or_base64(entry.value);
                     let expires_at_ms = entry.expires_at_ms;
+                    let codec = (entry.codec != Tag::RAW).then(|| entry.codec.to_string());
                     let (metadata, metadata_base64) = texts_and_base64(entry.metadata);
                     let line = Line {
                         key,
@@ -143,6 +147,7 @@ impl Db {
                         expires_at_ms,
                         metadata,
                         metadata_base64,
+                        codec,
                     };
                     serde_json::to_writer(&mut to, &line).map_err(write_error)?;
                     to.write_all(b"\n").map_err(write_error)?;
@@ -218,7 +223,9 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
             let key = bytes_of("key", entry.key, entry.key_base64).map_err(refuse)?;
             let value = bytes_of("value", entry.value, entry.value_base64).map_err(refuse)?;
             let metadata = metadata_of(entry.metadata, entry.metadata_base64).map_err(refuse)?;
-            self.put(key, value, entry.expires_at_ms, metadata)?;
+            let codec = entry.codec.map_or(Ok(Tag::RAW), |codec| codec.parse());
+            let codec = codec.map_err(|unknown: UnknownTag| refuse(format!("codec: {unknown}")))?;
+            self.put(key, Tagged { value, codec }, entry.expires_at_ms, metadata)?;
         }
         Ok(())
     }
@@ -239,7 +246,7 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
     fn put(
         &mut self,
         key: Vec<u8>,
-        value: Vec<u8>,
+        value: Tagged,
         expires_at_ms: Option<u64>,
         metadata: Metadata,
     ) -> Result<()> {
@@ -249,7 +256,7 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
             return Ok(());
         }
         self.pending.entries += 1;
-        self.pending.bytes += (key.len() + value.len()) as u64;
+        self.pending.bytes += (key.len() + value.value.len()) as u64;
         let expiry = match expires_at_ms {
             Some(ms) => Expiry::At(UNIX_EPOCH + Duration::from_millis(ms)),
             None => Expiry::Never,
@@ -299,7 +306,8 @@ impl<'de, P: FnMut(&Transferred)> Visitor<'de> for Object<'_, '_, P> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            let put = self.importer.put(key.into_bytes(), value.into_bytes(), None, Metadata::new());
+            let value = Tagged { value: value.into_bytes(), codec: Tag::RAW };
+            let put = self.importer.put(key.into_bytes(), value, None, Metadata::new());
             if let Err(error) = put {
                 *self.failed = Some(error);
                 return Err(serde::de::Error::custom("the store refused an entry"));

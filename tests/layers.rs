@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 33] = [
     "sync",
     "limits",
+    "tag",
     "error",
     "testing",
     "clock",
@@ -32,6 +33,7 @@ const LAYERS: [&str; 31] = [
     "backup",
     "snapshot",
     "db",
+    "typed",
     "transfer",
     "ffi",
     "lib",

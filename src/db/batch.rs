@@ -8,6 +8,7 @@ use crate::log::{NoRoom, Sighting};
 use crate::options::check_key;
 use crate::record::{record_bytes, Draft, Kind, Metadata, State};
 use crate::store::Store;
+use crate::tag::{Tag, Tagged};
 use std::sync::atomic::Ordering;
 
 /// Writes that are applied together by [`Db::apply`].
@@ -23,6 +24,7 @@ struct Member {
     value: Option<Vec<u8>>,
     expiry: Expiry,
     metadata: Metadata,
+    codec: Tag,
 }
 
 impl Batch {
@@ -43,12 +45,24 @@ impl Batch {
         value: impl Into<Vec<u8>>,
         expiry: Expiry,
     ) -> &mut Self {
-        self.set_whole(key.into(), value.into(), expiry, Metadata::new());
+        self.set_as(key, value, expiry, Tag::RAW)
+    }
+
+    /// As [`Batch::set_expiring`], for a value that a codec wrote.
+    pub fn set_as(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        expiry: Expiry,
+        codec: Tag,
+    ) -> &mut Self {
+        self.set_whole(key.into(), Tagged { value: value.into(), codec }, expiry, Metadata::new());
         self
     }
 
-    pub(crate) fn set_whole(&mut self, key: Vec<u8>, value: Vec<u8>, expiry: Expiry, metadata: Metadata) {
-        self.members.push(Member { key, value: Some(value), expiry, metadata });
+    pub(crate) fn set_whole(&mut self, key: Vec<u8>, value: Tagged, expiry: Expiry, metadata: Metadata) {
+        let Tagged { value, codec } = value;
+        self.members.push(Member { key, value: Some(value), expiry, metadata, codec });
     }
 
     /// Removes `key`.
@@ -58,6 +72,7 @@ impl Batch {
             value: None,
             expiry: Expiry::Never,
             metadata: Metadata::new(),
+            codec: Tag::RAW,
         });
         self
     }
@@ -98,7 +113,7 @@ impl Db {
             .map(|(member, (stored, expire_at_ms))| Draft {
                 kind: if member.value.is_some() { Kind::Put } else { Kind::Tombstone },
                 flags: stored.flags,
-                codec: 0,
+                codec: member.codec.number(),
                 lsn: 0,
                 expire_at_ms: *expire_at_ms,
                 key: &member.key,

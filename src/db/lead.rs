@@ -3,13 +3,14 @@
 use super::read::refuse_pinned;
 use super::Db;
 use crate::error::{Error, Result};
+use crate::tag::Tagged;
 use crate::tier::Lease;
 use std::time::Duration;
 
 /// Who loads a key that a lease is taken for.
 pub(super) enum Lead {
     /// Somebody else did.
-    Found(Vec<u8>),
+    Found(Tagged),
     /// This store; without a lease where there is none to be had.
     Loads(Option<Lease>),
 }

@@ -3,7 +3,7 @@
 #[cfg(feature = "redis")]
 use super::lead::Lead;
 use super::load_options::{LoadOptions, Plan};
-use super::read::{find, refuse_pinned};
+use super::read::{check_codec, find, refuse_pinned};
 use super::write::{Condition, SetOptions};
 use super::Db;
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::loads::loader_error;
 use crate::options::check_key;
 use crate::reclaim;
 use crate::store::{New, Seen, Step, Store};
+use crate::tag::{Tag, Tagged};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ const REST_WHILE_LEASED_MS: u64 = 50;
 
 /// A value as it stands here.
 struct Standing {
-    value: Vec<u8>,
+    value: Tagged,
     version: u64,
     expire_at_ms: u64,
 }
@@ -43,14 +44,15 @@ pub(crate) enum Loaded {
 
 impl Db {
     /// The value of `key`; where it has none, what `loader` gives, which is then set with `options`' expiry. One loader
-    /// runs for a key at a time: others that ask wait for its outcome. `loader` runs without any guard or lock and may
+    /// runs for a key at a time: others that ask wait for its outcome. With a codec in `options`, what is found must be of it.
+    /// `loader` runs without any guard or lock and may
     /// call the store. A value that was loaded while `key` was written, deleted or cleared is returned but not set. A
     /// loader that gives `None` leaves the key absent.
     ///
     /// # Errors
     /// [`Error::Pinned`] when another thread is loading the key and this one holds a [`Pin`](crate::Pin);
     /// [`Error::Loader`] for all who wait, when the loader fails, panics, or asks (also through other loaders) for its own
-    /// key; else as [`Db::get`] and [`Db::set`].
+    /// key; [`Error::WrongCodec`]; else as [`Db::get`] and [`Db::set`].
     pub fn get_or_load<E: std::fmt::Display>(
         &self,
         key: &[u8],
@@ -58,6 +60,16 @@ impl Db {
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Option<Vec<u8>>> {
         check_key(key)?;
+        let found = self.find_or_load(key, options, loader)?;
+        expect(key, options.codec, found)
+    }
+
+    fn find_or_load<E: std::fmt::Display>(
+        &self,
+        key: &[u8],
+        options: SetOptions,
+        loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Tagged>> {
         if let Some(value) = self.get_local(key)? {
             return Ok(Some(value));
         }
@@ -69,7 +81,7 @@ impl Db {
             }
             let Some(value) = call(loader)? else { return Ok(None) };
             self.fill(key, &value, options.condition(Condition::IfAbsent))?;
-            Ok(Some(value))
+            Ok(Some(Tagged { value, codec: options.codec }))
         })
     }
 
@@ -100,19 +112,21 @@ impl Db {
         let store = self.open_store()?;
         let plan = options.plan(store)?;
         if let Some(standing) = self.standing(key)? {
+            check_codec(key, options.codec, standing.value.codec)?;
             if plan.is_due(store, standing.expire_at_ms) {
                 self.refresh_behind(key, plan, (standing.version, standing.expire_at_ms), loader);
             }
-            return Ok(Some(standing.value));
+            return Ok(Some(standing.value.value));
         }
         if store.loads.is_known_absent(key, store.clock.now_ms()) {
             return Ok(None);
         }
         let may_wait = || refuse_pinned("get_or_load_with");
-        store.loads.fly(key, may_wait, || match self.find_loaded(key)? {
+        let found = store.loads.fly(key, may_wait, || match self.find_loaded(key)? {
             Some(value) => Ok(Some(value)),
             None => self.load_first(key, plan, || loader(key)),
-        })
+        })?;
+        expect(key, options.codec, found)
     }
 
     /// What `get_or_load_with` gives without its loader: for hosts to which it is dear to hand one over. Never waits.
@@ -123,6 +137,8 @@ impl Db {
         let plan = options.plan(store)?;
         Ok(match self.standing(key)? {
             Some(Standing { value, expire_at_ms, .. }) => {
+                check_codec(key, options.codec, value.codec)?;
+                let value = value.value;
                 Loaded::Here { value, is_due: plan.is_due(store, expire_at_ms) }
             }
             None if store.loads.is_known_absent(key, store.clock.now_ms()) => Loaded::Absent,
@@ -156,12 +172,12 @@ impl Db {
         Ok(find(self.open_store()?, key, guard.protect())?.map(|value| Standing {
             version: value.version(),
             expire_at_ms: value.expires_at_ms().unwrap_or(0),
-            value: value.into_vec(),
+            value: value.into(),
         }))
     }
 
     /// What needs no loader: the key may have been set between the first look and the registration, or stand in the tier.
-    fn find_loaded(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn find_loaded(&self, key: &[u8]) -> Result<Option<Tagged>> {
         if let Some(value) = self.get_local(key)? {
             return Ok(Some(value));
         }
@@ -178,7 +194,7 @@ impl Db {
         key: &[u8],
         plan: Plan,
         loader: impl FnOnce() -> Result<Option<Vec<u8>>, E>,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Tagged>> {
         #[cfg(feature = "redis")]
         let lease = match plan.lease().map(|time| self.lead(key, time)).transpose()? {
             Some(Lead::Found(value)) => return Ok(Some(value)),
@@ -190,10 +206,11 @@ impl Db {
             self.remember_absent(key, plan);
             return Ok(None);
         };
-        let _lsn = self.fill(key, &value, plan.set().condition(Condition::IfAbsent))?;
+        let options = plan.set().condition(Condition::IfAbsent);
+        let _lsn = self.fill(key, &value, options)?;
         #[cfg(feature = "redis")]
         self.settle(lease, _lsn);
-        Ok(Some(value))
+        Ok(Some(Tagged { value, codec: options.codec }))
     }
 
     fn remember_absent(&self, key: &[u8], plan: Plan) {
@@ -275,7 +292,7 @@ impl Db {
                 Some(value) => self.fill_anew(key, value, plan.set(), found)?,
                 None => self.remove_unfound(key, plan, found)?,
             };
-            Ok(loaded)
+            Ok(loaded.map(|value| Tagged { value, codec: plan.set().codec }))
         });
         #[cfg(feature = "redis")]
         self.settle(lease, _lsn);
@@ -321,6 +338,13 @@ impl Db {
         let is_current = || !self.shared.store.loads.is_overtaken(key);
         self.set_if(key, value, options, is_current)
     }
+}
+
+/// A value, if it is of the codec that is to read it.
+fn expect(key: &[u8], codec: Tag, found: Option<Tagged>) -> Result<Option<Vec<u8>>> {
+    let Some(found) = found else { return Ok(None) };
+    check_codec(key, codec, found.codec)?;
+    Ok(Some(found.value))
 }
 
 /// What a loader brings. The error's text too is the caller's code: a panic that got past this would leave those who wait

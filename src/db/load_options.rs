@@ -4,6 +4,7 @@ use super::write::{Expiry, SetOptions};
 use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::tag::Tag;
 use std::time::Duration;
 
 /// How long what a loader brings is kept and when it is loaded anew, for
@@ -25,6 +26,7 @@ pub struct LoadOptions {
     fresh_for: Option<Duration>,
     early: f64,
     absent_for: Option<Duration>,
+    pub(super) codec: Tag,
     #[cfg(feature = "redis")]
     lease: Option<Duration>,
 }
@@ -62,6 +64,12 @@ impl LoadOptions {
     /// remembered each write takes a short lock.
     pub fn absent_for(mut self, time: Duration) -> Self {
         self.absent_for = Some(time);
+        self
+    }
+
+    /// Which codec writes what the loader brings. What stands there must be of the same; [`Tag::RAW`], the default, takes any.
+    pub fn codec(mut self, codec: Tag) -> Self {
+        self.codec = codec;
         self
     }
 
@@ -125,7 +133,8 @@ const CLOCKS_DIFFER_MS: u64 = 1000;
 
 impl Plan {
     pub(super) fn set(&self) -> SetOptions {
-        SetOptions::new().expiry(self.options.ttl.map_or(Expiry::Default, Expiry::After))
+        let expiry = self.options.ttl.map_or(Expiry::Default, Expiry::After);
+        SetOptions::new().expiry(expiry).codec(self.options.codec)
     }
 
     /// Whether an entry is to be loaded anew.

@@ -4,16 +4,17 @@ use super::shared::{is_gone_unsent, Keeps};
 use super::Db;
 use crate::error::Result;
 use crate::loads::{Begun, Flying};
+use crate::tag::Tagged;
 use crate::tier::{Fetched, Tier, FETCHED_KEYS_MAX};
 use std::collections::HashMap;
 
 impl Db {
     /// Fills in what Redis holds for the keys that this store has not, as `ask_tier` does for each of them, but with one question
     /// for a portion of keys.
-    pub(super) fn ask_tier_many<K: AsRef<[u8]>>(
+    pub(super) fn ask_tier_many<K: AsRef<[u8]>, V: From<Tagged>>(
         &self,
         keys: &[K],
-        values: &mut [Option<Vec<u8>>],
+        values: &mut [Option<V>],
     ) -> Result<()> {
         let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else {
             return Ok(());
@@ -23,7 +24,7 @@ impl Db {
             return Ok(());
         }
         // A key that comes twice is asked for once.
-        let mut found: HashMap<&[u8], Option<Vec<u8>>> = HashMap::new();
+        let mut found: HashMap<&[u8], Option<Tagged>> = HashMap::new();
         let mut missing = Vec::new();
         for (key, _) in keys.iter().zip(values.iter()).filter(|(_, value)| value.is_none()) {
             if found.insert(key.as_ref(), None).is_none() {
@@ -40,7 +41,8 @@ impl Db {
             *value = match wanted == missing.len() {
                 true => found.remove(key.as_ref()).flatten(),
                 false => found.get(key.as_ref()).cloned().flatten(),
-            };
+            }
+            .map(V::from);
         }
         Ok(())
     }
@@ -50,7 +52,7 @@ impl Db {
         &self,
         tier: &Tier,
         keys: &[&'k [u8]],
-        mut take: impl FnMut(&'k [u8], Result<Option<Vec<u8>>>) -> Result<()>,
+        mut take: impl FnMut(&'k [u8], Result<Option<Tagged>>) -> Result<()>,
     ) -> Result<()> {
         let store = self.open_store()?;
         let mut others = Vec::new();
@@ -81,7 +83,7 @@ impl Db {
                 (Some(_), Ok(fetched)) => {
                     self.take_answer(tier, key, fetched, Keeps::Heard, || store.loads.overtaken(key))
                 }
-                (None, Ok(Fetched::Found { value, .. })) => Ok(Some(value)),
+                (None, Ok(Fetched::Found { value, .. })) => Ok(Some(store.of_tier(value))),
                 (None, Ok(Fetched::Absent)) => Ok(None),
                 (_, Err(error)) => Err(error),
             };
@@ -97,7 +99,7 @@ impl Db {
     }
 
     /// What is known of a key without a question: its value, or that it is gone.
-    fn known(&self, key: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+    fn known(&self, key: &[u8]) -> Option<Result<Option<Tagged>>> {
         let store = match self.open_store() {
             Ok(store) => store,
             Err(error) => return Some(Err(error)),
@@ -107,11 +109,11 @@ impl Db {
         if is_gone_unsent(store, &seen) {
             return Some(Ok(None));
         }
-        seen.live.is_some().then(|| store.value_seen(&seen).map(|value| Some(value.into_owned())))
+        seen.live.is_some().then(|| store.tagged_seen(&seen).map(Some))
     }
 }
 
-fn land(flying: Option<Flying<'_>>, outcome: &Result<Option<Vec<u8>>>) {
+fn land(flying: Option<Flying<'_>>, outcome: &Result<Option<Tagged>>) {
     if let Some(flying) = flying {
         flying.land(outcome);
     }

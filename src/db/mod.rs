@@ -26,6 +26,7 @@ pub(crate) use load::Loaded;
 pub use load_options::LoadOptions;
 #[cfg(feature = "redis")]
 pub use preload::Preloaded;
+pub(crate) use read::check_codec;
 pub use read::{Pin, Ttl, Value};
 pub use scan::{Entry, Scan, ScanOptions};
 pub use session::{CreateOptions, Session, Uncommitted};
@@ -43,6 +44,8 @@ use crate::maintenance::{Inbox, Maintenance, Task};
 use crate::options::Options;
 use crate::recovery::{self, Damage, Recovered, Survey};
 use crate::store::Store;
+#[cfg(not(feature = "redis"))]
+use crate::tag::Tagged;
 #[cfg(feature = "redis")]
 use crate::tier::Tier;
 use std::path::Path;
@@ -217,12 +220,12 @@ impl Db {
 
     /// Without a tier there is nobody else to ask for what the store has not.
     #[cfg(not(feature = "redis"))]
-    fn ask_tier(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn ask_tier(&self, _key: &[u8]) -> Result<Option<Tagged>> {
         Ok(None)
     }
 
     #[cfg(not(feature = "redis"))]
-    fn ask_tier_many<K>(&self, _keys: &[K], _values: &mut [Option<Vec<u8>>]) -> Result<()> {
+    fn ask_tier_many<K, V>(&self, _keys: &[K], _values: &mut [Option<V>]) -> Result<()> {
         Ok(())
     }
 

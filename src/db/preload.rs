@@ -212,7 +212,13 @@ impl Db {
             }
             let flags = stored.flags | flags::FROM_TIER;
             Ok(Step::Write(
-                New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given },
+                New {
+                    kind: Kind::Put,
+                    flags,
+                    codec: store.tier_codec().number(),
+                    expire_at_ms,
+                    value: NewValue::Given,
+                },
                 (),
             ))
         };

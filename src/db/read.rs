@@ -1,6 +1,6 @@
 //! Reading: copies, and values in place under a pin.
 
-use super::Db;
+use super::{Db, Entry};
 use crate::error::{Error, Result};
 use crate::fork::Generation;
 use crate::index::PREFETCHED_KEYS;
@@ -9,6 +9,7 @@ use crate::options::check_key;
 use crate::reclaim::{self, Protected, ReadGuard};
 use crate::record::{read_metadata, Metadata};
 use crate::store::{Found, Store};
+use crate::tag::{Tag, Tagged};
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub struct Value<'pin> {
     bytes: Cow<'pin, [u8]>,
     version: u64,
     expire_at_ms: u64,
+    codec: Tag,
 }
 
 impl Deref for Value<'_> {
@@ -71,6 +73,12 @@ impl Deref for Value<'_> {
 }
 
 impl<'pin> Value<'pin> {
+    #[inline(always)]
+    fn of(view: &View<'_>, bytes: Cow<'pin, [u8]>) -> Value<'pin> {
+        let codec = Tag::found(view.word.codec());
+        Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms, codec }
+    }
+
     /// The entry's version: grows with each write of the store, never used twice.
     pub fn version(&self) -> u64 {
         self.version
@@ -79,6 +87,11 @@ impl<'pin> Value<'pin> {
     /// When it expires, in Unix milliseconds; `None`: never.
     pub fn expires_at_ms(&self) -> Option<u64> {
         (self.expire_at_ms != 0).then_some(self.expire_at_ms)
+    }
+
+    /// Which codec wrote it.
+    pub fn codec(&self) -> Tag {
+        self.codec
     }
 
     /// The bytes: borrowed where the value stands in place, owned where it was decompressed.
@@ -132,7 +145,7 @@ impl<'db> Pin<'db> {
 pub(super) fn find<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Result<Option<Value<'g>>> {
     if let Some(view) = hit(store, key, protected) {
         let bytes = Cow::Borrowed(view.value);
-        return Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }));
+        return Ok(Some(Value::of(&view, bytes)));
     }
     find_any(store, key, protected)
 }
@@ -154,7 +167,13 @@ fn find_any<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Resul
     store.counters.hits.count();
     let (_, view) = record;
     let bytes = store.value_of(address, record)?;
-    Ok(Some(Value { bytes, version: view.lsn, expire_at_ms: view.expire_at_ms }))
+    Ok(Some(Value::of(&view, bytes)))
+}
+
+impl From<Value<'_>> for Tagged {
+    fn from(value: Value<'_>) -> Tagged {
+        Tagged { codec: value.codec, value: value.into_vec() }
+    }
 }
 
 /// An entry with all that stands with it, copied.
@@ -162,9 +181,17 @@ fn find_any<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Resul
 pub(super) struct Whole {
     pub(super) value: Vec<u8>,
     pub(super) metadata: Metadata,
-    pub(super) codec: u8,
+    pub(super) codec: Tag,
     pub(super) version: u64,
     pub(super) expire_at_ms: u64,
+}
+
+impl Whole {
+    pub(super) fn into_entry(self, key: Vec<u8>) -> Entry {
+        let Whole { value, metadata, codec, version, expire_at_ms } = self;
+        let expires_at_ms = (expire_at_ms != 0).then_some(expire_at_ms);
+        Entry { key, value, version, expires_at_ms, metadata, codec }
+    }
 }
 
 /// All of a record, which stands at an offset of its segment.
@@ -177,10 +204,26 @@ pub(super) fn whole_of(store: &Store, offset: u64, record: Found<'_>) -> Result<
     Ok(Whole {
         value,
         metadata,
-        codec: view.word.codec(),
+        codec: Tag::found(view.word.codec()),
         version: view.lsn,
         expire_at_ms: view.expire_at_ms,
     })
+}
+
+/// What is told of an entry without its value.
+pub(super) struct Stands {
+    version: u64,
+    expire_at_ms: u64,
+    codec: Tag,
+}
+
+/// Refuses a value of another codec than the one that is to read it; [`Tag::RAW`] is to read any.
+#[inline]
+pub(crate) fn check_codec(key: &[u8], expected: Tag, found: Tag) -> Result<()> {
+    if expected == Tag::RAW || expected == found {
+        return Ok(());
+    }
+    Err(Error::WrongCodec { key_len: key.len(), expected, found })
 }
 
 /// How long an entry has.
@@ -218,17 +261,35 @@ impl Db {
     /// [`Error::KeyTooLong`]; [`Error::Corrupt`] for a value that is not what was written; [`Error::Closed`],
     /// [`Error::Forked`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.get_local(key)? {
-            None => self.ask_tier(key),
-            found => Ok(found),
+        Ok(match self.get_local(key)? {
+            None => self.ask_tier(key)?,
+            found => found,
         }
+        .map(Vec::from))
+    }
+
+    /// A copy of the value of `key`, if `codec` wrote it. [`Tag::RAW`] takes any, as [`Db::get`] does.
+    ///
+    /// ```
+    /// use kv::{Db, Error, SetOptions, Tag};
+    /// let db = Db::in_memory()?;
+    /// db.set_with(b"age", b"30", SetOptions::new().codec(Tag::JSON))?;
+    /// assert_eq!(db.get_as(b"age", Tag::JSON)?.as_deref(), Some(&b"30"[..]));
+    /// assert!(matches!(db.get_as(b"age", Tag::TEXT), Err(Error::WrongCodec { found: Tag::JSON, .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`]; as [`Db::get`].
+    pub fn get_as(&self, key: &[u8], codec: Tag) -> Result<Option<Vec<u8>>> {
+        self.get_as_with(key, codec, <[u8]>::to_vec)
     }
 
     /// As `get`, of this store alone.
     #[inline]
-    pub(super) fn get_local(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn get_local(&self, key: &[u8]) -> Result<Option<Tagged>> {
         let guard = reclaim::read();
-        Ok(find(self.open_store()?, key, guard.protect())?.map(Value::into_vec))
+        Ok(find(self.open_store()?, key, guard.protect())?.map(Tagged::from))
     }
 
     /// What `read` makes of the value of `key`, which it sees in place. It runs under a [`Pin`]: it must be short, and
@@ -237,23 +298,38 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn get_with<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        self.get_as_with(key, Tag::RAW, read)
+    }
+
+    /// As `get_with`, of what `codec` wrote.
+    #[inline]
+    pub(crate) fn get_as_with<T>(
+        &self,
+        key: &[u8],
+        codec: Tag,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>> {
         let guard = reclaim::read();
         if let Some(view) = hit(self.open_store()?, key, guard.protect()) {
+            check_codec(key, codec, Tag::found(view.word.codec()))?;
             return Ok(Some(read(view.value)));
         }
         drop(guard);
-        self.get_with_any(key, read)
+        self.get_with_any(key, codec, read)
     }
 
     #[inline(never)]
-    fn get_with_any<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+    fn get_with_any<T>(&self, key: &[u8], codec: Tag, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         {
             let guard = reclaim::read();
             if let Some(value) = find_any(self.open_store()?, key, guard.protect())? {
+                check_codec(key, codec, value.codec)?;
                 return Ok(Some(read(&value)));
             }
         }
-        Ok(self.ask_tier(key)?.map(|value| read(&value)))
+        let Some(found) = self.ask_tier(key)? else { return Ok(None) };
+        check_codec(key, codec, found.codec)?;
+        Ok(Some(read(&found.value)))
     }
 
     /// Puts a copy of the value of `key` into `to`, whose memory is used again; `false` leaves it empty.
@@ -270,8 +346,8 @@ impl Db {
             }
         }
         let found = self.ask_tier(key)?;
-        if let Some(value) = &found {
-            to.extend_from_slice(value);
+        if let Some(found) = &found {
+            to.extend_from_slice(&found.value);
         }
         Ok(found.is_some())
     }
@@ -284,6 +360,16 @@ impl Db {
         let pin = self.pin()?;
         let found = pin.get_many(keys)?;
         let mut values: Vec<_> = found.into_iter().map(|value| value.map(Value::into_vec)).collect();
+        drop(pin);
+        self.ask_tier_many(keys, &mut values)?;
+        Ok(values)
+    }
+
+    /// As `get_many`, with each value's codec.
+    pub(crate) fn get_many_tagged<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Tagged>>> {
+        let pin = self.pin()?;
+        let found = pin.get_many(keys)?;
+        let mut values: Vec<_> = found.into_iter().map(|value| value.map(Tagged::from)).collect();
         drop(pin);
         self.ask_tier_many(keys, &mut values)?;
         Ok(values)
@@ -302,7 +388,15 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn version(&self, key: &[u8]) -> Result<Option<u64>> {
-        Ok(self.look_up(key)?.map(|(version, _)| version))
+        Ok(self.look_up(key)?.map(|stands| stands.version))
+    }
+
+    /// Which codec wrote the value of `key`; [`Tag::RAW`]: none did.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn codec(&self, key: &[u8]) -> Result<Option<Tag>> {
+        Ok(self.look_up(key)?.map(|stands| stands.codec))
     }
 
     /// How long `key` still has; `None` when it is absent.
@@ -311,14 +405,14 @@ impl Db {
     /// As [`Db::get`].
     pub fn ttl(&self, key: &[u8]) -> Result<Option<Ttl>> {
         let store = self.open_store()?;
-        Ok(self.look_up(key)?.map(|(_, expire_at_ms)| match expire_at_ms {
+        Ok(self.look_up(key)?.map(|stands| match stands.expire_at_ms {
             0 => Ttl::Never,
             at => Ttl::Remaining(Duration::from_millis(at.saturating_sub(store.clock.now_ms()))),
         }))
     }
 
-    /// Version and deadline of what stands for a key, here or in the tier.
-    fn look_up(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
+    /// What stands for a key, here or in the tier.
+    fn look_up(&self, key: &[u8]) -> Result<Option<Stands>> {
         match self.peek(key)? {
             None => self.read_copy(key, || self.peek(key)),
             found => Ok(found),
@@ -338,8 +432,30 @@ impl Db {
             }
             None => {
                 store.counters.misses.count();
-                Ok(self.ask_tier(key)?.map(|value| (value, Metadata::new())))
+                Ok(self.ask_tier(key)?.map(|found| (found.value, Metadata::new())))
             }
+        }
+    }
+
+    /// The entry of `key` with all that stands beside its value, as one write left them.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn entry(&self, key: &[u8]) -> Result<Option<Entry>> {
+        let store = self.open_store()?;
+        let whole = self.whole_anywhere(key)?;
+        match whole {
+            Some(_) => store.counters.hits.count(),
+            None => store.counters.misses.count(),
+        }
+        Ok(whole.map(|whole| whole.into_entry(key.to_vec())))
+    }
+
+    /// All that stands for a key, here or in the tier.
+    pub(super) fn whole_anywhere(&self, key: &[u8]) -> Result<Option<Whole>> {
+        match self.whole(key)? {
+            None => self.read_copy(key, || self.whole(key)),
+            found => Ok(found),
         }
     }
 
@@ -352,11 +468,15 @@ impl Db {
         whole_of(store, address.offset_bytes(), record).map(Some)
     }
 
-    pub(super) fn peek(&self, key: &[u8]) -> Result<Option<(u64, u64)>> {
+    pub(super) fn peek(&self, key: &[u8]) -> Result<Option<Stands>> {
         check_key(key)?;
         let store = self.open_store()?;
         let guard = reclaim::read();
-        Ok(store.read(key, guard.protect()).map(|(_, (_, view))| (view.lsn, view.expire_at_ms)))
+        Ok(store.read(key, guard.protect()).map(|(_, (_, view))| Stands {
+            version: view.lsn,
+            expire_at_ms: view.expire_at_ms,
+            codec: Tag::found(view.word.codec()),
+        }))
     }
 
     /// Entries in the store. Those whose time is over count until the background has removed them, about a second.

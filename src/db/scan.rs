@@ -1,6 +1,6 @@
 //! Walking over many entries.
 
-use super::read::{whole_of, Whole};
+use super::read::whole_of;
 use super::Db;
 use crate::error::Result;
 use crate::index::{Cursor, PREFETCHED_KEYS};
@@ -10,6 +10,7 @@ use crate::reclaim;
 use crate::record::Metadata;
 use crate::snapshot::{Snapshot, Spot};
 use crate::store::Store;
+use crate::tag::Tag;
 
 /// Keys that are taken from the list of a store at once, at most; at first fewer, for who wants few.
 const PORTION_KEYS_MAX: usize = 16 * PREFETCHED_KEYS;
@@ -84,20 +85,22 @@ impl ScanOptions {
     }
 }
 
-/// An entry that a scan found.
+/// An entry, with all that stands beside its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct Entry<V = Vec<u8>> {
     /// Its key.
     pub key: Vec<u8>,
     /// Its value.
-    pub value: Vec<u8>,
+    pub value: V,
     /// Its version.
     pub version: u64,
     /// When it expires, in Unix milliseconds; `None`: never.
     pub expires_at_ms: Option<u64>,
     /// What a session has written beside the value.
     pub metadata: Metadata,
+    /// Which codec wrote the value.
+    pub codec: Tag,
 }
 
 /// Iterator over entries. Holds no guard: other threads, and calls between two items, are free.
@@ -175,7 +178,7 @@ impl Scan {
         let Some(key) = key else { return Ok(Step::Over) };
         let Some(whole) = self.db.whole(&key)? else { return Ok(Step::Gone) };
         store.counters.hits.count();
-        Ok(Step::Entry(entry(key.into_vec(), whole)))
+        Ok(Step::Entry(whole.into_entry(key.into_vec())))
     }
 }
 
@@ -183,12 +186,7 @@ fn read(store: &Store, snapshot: &Snapshot, spot: Option<Spot>) -> Result<Step> 
     let Some(spot) = spot else { return Ok(Step::Over) };
     let Some(record) = snapshot.record(spot) else { return Ok(Step::Gone) };
     let (_, view) = record;
-    Ok(Step::Entry(entry(view.key.to_vec(), whole_of(store, spot.offset(), record)?)))
-}
-
-fn entry(key: Vec<u8>, whole: Whole) -> Entry {
-    let Whole { value, metadata, version, expire_at_ms, .. } = whole;
-    Entry { key, value, version, expires_at_ms: (expire_at_ms != 0).then_some(expire_at_ms), metadata }
+    Ok(Step::Entry(whole_of(store, spot.offset(), record)?.into_entry(view.key.to_vec())))
 }
 
 /// The index, read a few entries at a time.

@@ -1,7 +1,7 @@
 //! One entry for oneself: locked, edited, committed.
 
 use super::generate::KeyOptions;
-use super::write::{deadline_ms, decide_remove, Expiry, Stored};
+use super::write::{deadline_ms, Expiry, Stored};
 use super::{read::refuse_pinned, Db};
 use crate::error::{Error, Result};
 use crate::fork::Generation;
@@ -9,6 +9,7 @@ use crate::locks::{Ticket, Wait};
 use crate::options::check_key;
 use crate::record::{Kind, Metadata};
 use crate::store::{New, NewValue, Step, Store};
+use crate::tag::Tag;
 use std::sync::Arc;
 
 /// What [`Db::create_and_lock`] begins with.
@@ -88,7 +89,7 @@ pub struct Session {
     db: Db,
     /// Version of what was read, or committed last; 0: the key had no value.
     version: u64,
-    codec: u8,
+    codec: Tag,
     value: Vec<u8>,
     metadata: Metadata,
     expiry: Expiry,
@@ -179,7 +180,7 @@ impl Db {
             lock,
             db: self.clone(),
             version: 0,
-            codec: 0,
+            codec: Tag::RAW,
             value: Vec::new(),
             metadata: Metadata::new(),
             expiry: Expiry::Keep,
@@ -222,6 +223,16 @@ impl Session {
         &mut self.metadata
     }
 
+    /// Which codec wrote the value; [`Tag::RAW`]: none did.
+    pub fn codec(&self) -> Tag {
+        self.codec
+    }
+
+    /// Which codec the edited value is of. Without this: that of the value which it replaces.
+    pub fn set_codec(&mut self, codec: Tag) {
+        self.codec = codec;
+    }
+
     /// When the committed entry expires. Without this: when it would have; a new one after the store's default.
     pub fn set_expiry(&mut self, expiry: Expiry) {
         self.expiry = expiry;
@@ -248,13 +259,14 @@ impl Session {
     /// # Errors
     /// As [`Session::commit`].
     pub fn commit_and_keep(&mut self) -> Result<u64> {
-        let (lsn, is_met) = if self.deletes { self.remove()? } else { self.write()? };
+        let (lsn, is_met) =
+            if self.deletes { self.db.remove_version(&self.lock.key, self.version)? } else { self.write()? };
         if !is_met {
             return Err(Error::Conflict);
         }
         self.version = if self.deletes { 0 } else { lsn.unwrap_or(0) };
         if self.deletes {
-            (self.value, self.metadata, self.codec) = (Vec::new(), Metadata::new(), 0);
+            (self.value, self.metadata, self.codec) = (Vec::new(), Metadata::new(), Tag::RAW);
             self.deletes = false;
         }
         self.expiry = Expiry::Keep;
@@ -281,12 +293,7 @@ impl Session {
     /// # Errors
     /// As [`Db::get`].
     pub fn reload(&mut self) -> Result<()> {
-        let (db, key) = (&self.db, &self.lock.key[..]);
-        let found = match db.whole(key)? {
-            None => db.read_copy(key, || db.whole(key))?,
-            found => found,
-        };
-        let found = found.unwrap_or_default();
+        let found = self.db.whole_anywhere(&self.lock.key)?.unwrap_or_default();
         (self.version, self.codec) = (found.version, found.codec);
         (self.value, self.metadata) = (found.value, found.metadata);
         (self.expiry, self.deletes) = (Expiry::Keep, false);
@@ -302,28 +309,11 @@ impl Session {
             }
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, self.expiry, replaced_ms);
-            let (flags, codec) = (stored.flags, self.codec);
+            let (flags, codec) = (stored.flags, self.codec.number());
             Ok(Step::Write(New { kind: Kind::Put, flags, codec, expire_at_ms, value: NewValue::Given }, true))
         })?;
         if written.1 {
             store.counters.writes.add(1);
-        }
-        Ok(written)
-    }
-
-    fn remove(&self) -> Result<(Option<u64>, bool)> {
-        let store = self.db.writable_store()?;
-        let written = self.db.write_on_copy(&self.lock.key, &[], |seen, is_loading| {
-            if seen.version() != self.version {
-                return Ok(Step::Leave(false));
-            }
-            Ok(match decide_remove(seen, is_loading || store.has_outbox(), |_| Ok(()))? {
-                Step::Leave(_) => Step::Leave(true),
-                Step::Write(new, _) => Step::Write(new, true),
-            })
-        })?;
-        if written.1 && self.version > 0 {
-            store.counters.deletes.add(1);
         }
         Ok(written)
     }

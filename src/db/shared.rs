@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::loads::Overtaken;
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::tag::Tagged;
 use crate::tier::{forget_copy, Act, Change, Decided, Fetched, Tier, TierStats, REDIS_VALUE_BYTES_MAX};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub(super) enum Keeps<'a> {
 impl Db {
     /// What Redis holds for a key that this store has not; a copy of it is kept. One thread asks for a key at a time, and what
     /// was changed here meanwhile stays.
-    pub(super) fn ask_tier(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn ask_tier(&self, key: &[u8]) -> Result<Option<Tagged>> {
         match &self.shared.tier {
             Some(tier) if tier.options().reads => {
                 tier.miss_if_unreachable(self.read_through(tier, key, Keeps::Heard))
@@ -44,7 +45,7 @@ impl Db {
     }
 
     #[cold]
-    pub(super) fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_through(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Tagged>> {
         let store = self.open_store()?;
         {
             let guard = crossbeam_epoch::pin();
@@ -53,7 +54,7 @@ impl Db {
                 return Ok(None);
             }
             if seen.live.is_some() {
-                return Ok(Some(store.value_seen(&seen)?.into_owned()));
+                return store.tagged_seen(&seen).map(Some);
             }
         }
         let loads = &store.loads;
@@ -68,7 +69,7 @@ impl Db {
                 return asked;
             }
             return Ok(match tier.fetch(key)? {
-                Fetched::Found { value, .. } => Some(value),
+                Fetched::Found { value, .. } => Some(store.of_tier(value)),
                 Fetched::Absent => None,
             });
         }
@@ -81,7 +82,7 @@ impl Db {
     }
 
     /// Asks the tier, in the one thread that loads the key, and keeps a copy.
-    pub(super) fn load_shared(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn load_shared(&self, key: &[u8]) -> Result<Option<Tagged>> {
         match &self.shared.tier {
             Some(tier) if tier.options().reads => {
                 tier.miss_if_unreachable(self.load_from(tier, key, Keeps::Heard))
@@ -90,7 +91,7 @@ impl Db {
         }
     }
 
-    fn load_from(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Vec<u8>>> {
+    fn load_from(&self, tier: &Tier, key: &[u8], keeps: Keeps<'_>) -> Result<Option<Tagged>> {
         let store = self.open_store()?;
         let is_gone = {
             let guard = crossbeam_epoch::pin();
@@ -110,7 +111,7 @@ impl Db {
         fetched: Fetched,
         keeps: Keeps<'_>,
         overtaken: impl Fn() -> Overtaken,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Tagged>> {
         let store = self.open_store()?;
         let Fetched::Found { value, expire_at_ms, is_heard, .. } = fetched else { return Ok(None) };
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
@@ -133,7 +134,7 @@ impl Db {
                 is_to_go.set(!may_stay || overtaken().at_all);
             }
         }
-        Ok(Some(value))
+        Ok(Some(store.of_tier(value)))
     }
 
     /// Lets `use_copy` work with a copy of what only Redis holds. It is told whether something stands for the key, and gives `None`
@@ -198,7 +199,13 @@ impl Db {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
-            let new = New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given };
+            let new = New {
+                kind: Kind::Put,
+                flags,
+                codec: store.tier_codec().number(),
+                expire_at_ms,
+                value: NewValue::Given,
+            };
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
@@ -255,7 +262,13 @@ impl Db {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
-            let new = New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given };
+            let new = New {
+                kind: Kind::Put,
+                flags,
+                codec: store.tier_codec().number(),
+                expire_at_ms,
+                value: NewValue::Given,
+            };
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.

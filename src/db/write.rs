@@ -8,6 +8,7 @@ use crate::record::{
     append_metadata, check_metadata, compress, flags, metadata_bytes, Draft, Kind, Metadata,
 };
 use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::tag::Tag;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,10 +49,11 @@ pub enum Expiry {
 pub struct SetOptions {
     pub(super) condition: Condition,
     pub(super) expiry: Expiry,
+    pub(super) codec: Tag,
 }
 
 impl SetOptions {
-    /// Always, with the default expiry.
+    /// Always, with the default expiry, as raw bytes.
     pub fn new() -> Self {
         SetOptions::default()
     }
@@ -65,6 +67,12 @@ impl SetOptions {
     /// When it expires.
     pub fn expiry(mut self, expiry: Expiry) -> Self {
         self.expiry = expiry;
+        self
+    }
+
+    /// Which codec wrote the value.
+    pub fn codec(mut self, codec: Tag) -> Self {
+        self.codec = codec;
         self
     }
 
@@ -115,8 +123,9 @@ impl<'v> Stored<'v> {
         Ok(Stored { flags: stored.flags | flags::METADATA, bytes: Cow::Owned(bytes) })
     }
 
-    fn put(&self, expire_at_ms: u64) -> New {
-        New { kind: Kind::Put, flags: self.flags, codec: 0, expire_at_ms, value: NewValue::Given }
+    fn put(&self, codec: Tag, expire_at_ms: u64) -> New {
+        let codec = codec.number();
+        New { kind: Kind::Put, flags: self.flags, codec, expire_at_ms, value: NewValue::Given }
     }
 }
 
@@ -155,7 +164,7 @@ fn decide_set(store: &Store, stored: &Stored<'_>, options: SetOptions, seen: &Se
         return Ok(Step::Leave(()));
     }
     let replaced_ms = seen.live.map(|view| view.expire_at_ms);
-    Ok(Step::Write(stored.put(deadline_ms(store, options.expiry, replaced_ms)), ()))
+    Ok(Step::Write(stored.put(options.codec, deadline_ms(store, options.expiry, replaced_ms)), ()))
 }
 
 /// Removes what stands for a key, and keeps something of it. A delete that may meet what stands elsewhere leaves a tombstone.
@@ -180,10 +189,10 @@ impl Db {
     /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::Forked`]. After an error the value is not set, but for a failed
     /// sync: then it is, and its durability is unknown.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.set_blind(key, value, Expiry::Default).map(drop)
+        self.set_blind(key, value, Expiry::Default, Tag::RAW).map(drop)
     }
 
-    fn set_blind(&self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<u64> {
+    fn set_blind(&self, key: &[u8], value: &[u8], expiry: Expiry, codec: Tag) -> Result<u64> {
         let store = self.writable_store()?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
@@ -192,7 +201,7 @@ impl Db {
         let draft = Draft {
             kind: Kind::Put,
             flags: stored.flags,
-            codec: 0,
+            codec: codec.number(),
             lsn: 0,
             expire_at_ms,
             key,
@@ -211,7 +220,7 @@ impl Db {
     /// As [`Db::set`].
     pub fn set_with(&self, key: &[u8], value: &[u8], options: SetOptions) -> Result<Option<u64>> {
         if options.condition == Condition::Always && options.expiry != Expiry::Keep {
-            return self.set_blind(key, value, options.expiry).map(Some);
+            return self.set_blind(key, value, options.expiry, options.codec).map(Some);
         }
         let store = self.writable_store()?;
         store.options.check_lengths(key, value)?;
@@ -362,6 +371,34 @@ impl Db {
         }
         self.acknowledge_any(lsn)?;
         Ok(value)
+    }
+
+    /// Removes what stands for `key` if it has this version; 0: if nothing does. Whether it did, and the LSN to be acknowledged.
+    pub(super) fn remove_version(&self, key: &[u8], version: u64) -> Result<(Option<u64>, bool)> {
+        let store = self.writable_store()?;
+        let written = self.write_on_copy(key, &[], |seen, is_loading| {
+            if seen.version() != version {
+                return Ok(Step::Leave(false));
+            }
+            Ok(match decide_remove(seen, is_loading || store.has_outbox(), |_| Ok(()))? {
+                Step::Leave(_) => Step::Leave(true),
+                Step::Write(new, _) => Step::Write(new, true),
+            })
+        })?;
+        if written.1 && version > 0 {
+            store.counters.deletes.add(1);
+        }
+        Ok(written)
+    }
+
+    /// Removes `key` if its value still has `version`; whether it did.
+    ///
+    /// # Errors
+    /// As [`Db::delete`].
+    pub fn compare_and_delete(&self, key: &[u8], version: u64) -> Result<bool> {
+        let (lsn, is_met) = self.remove_version(key, version)?;
+        self.acknowledge_any(lsn)?;
+        Ok(is_met && version > 0)
     }
 
     fn acknowledge_any(&self, lsn: Option<u64>) -> Result<()> {

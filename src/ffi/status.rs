@@ -100,6 +100,8 @@ pub enum kv_status {
     KV_CONFLICT = 42,
     /// The session was committed or rolled back.
     KV_SESSION_ENDED = 43,
+    /// The value was written by another codec than the one that is to read it.
+    KV_WRONG_CODEC = 44,
     /// A defect of the library: a panic was caught.
     KV_INTERNAL = 99,
 }
@@ -107,7 +109,7 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &CStr); 35] = [
+const TEXTS: [(kv_status, &CStr); 36] = [
     (KV_OK, c"done"),
     (KV_NOT_FOUND, c"the key has no value"),
     (KV_NOT_MET, c"the condition of the write did not hold"),
@@ -142,6 +144,7 @@ const TEXTS: [(kv_status, &CStr); 35] = [
     (KV_KEY_LOCKED, c"another session has the key"),
     (KV_CONFLICT, c"the key was changed since the session read it"),
     (KV_SESSION_ENDED, c"the session was committed or rolled back"),
+    (KV_WRONG_CODEC, c"the value was written by another codec"),
     (KV_INTERNAL, c"internal error"),
 ];
 
@@ -168,6 +171,9 @@ impl From<&Error> for kv_status {
             Error::Loader { .. } => KV_LOADER_FAILED,
             Error::NotText { .. } => KV_NOT_TEXT,
             Error::Import { .. } => KV_BAD_IMPORT,
+            Error::WrongCodec { .. } => KV_WRONG_CODEC,
+            // No function of C's has a codec of Rust's.
+            Error::Codec { .. } => KV_INTERNAL,
             Error::KeyLocked => KV_KEY_LOCKED,
             Error::Conflict => KV_CONFLICT,
             #[cfg(feature = "redis")]

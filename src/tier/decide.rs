@@ -421,7 +421,13 @@ impl<'s> Attempt<'s> {
             }
             let flags = flags::FROM_TIER;
             let expire_at_ms = held.expire_at_ms;
-            let new = New { kind: Kind::Put, flags, codec: 0, expire_at_ms, value: NewValue::Given };
+            let new = New {
+                kind: Kind::Put,
+                flags,
+                codec: self.store.tier_codec().number(),
+                expire_at_ms,
+                value: NewValue::Given,
+            };
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.

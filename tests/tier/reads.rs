@@ -4,7 +4,7 @@ use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
 use kv::testing::loads_under_way;
-use kv::{Batch, Condition, Db, Error, SetOptions, TierOptions, Ttl, Writes};
+use kv::{Batch, Condition, Db, Error, Json, SetOptions, Tag, TierOptions, Ttl, Writes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,34 @@ fn a_miss_brings_value_and_remaining_time_and_the_next_read_is_local() {
     // Copies are not sent back.
     db.flush(PATIENCE).unwrap();
     assert_eq!(db.tier_stats().unwrap().unwrap().sent_keys, 0);
+}
+
+#[test]
+fn what_comes_from_redis_has_the_codec_that_the_options_say_and_what_was_written_here_its_own() {
+    let redis = Redis::start();
+    redis.set("t:n", "41");
+    redis.set("t:many", "1");
+    redis.set("t:load", "2");
+    let plain = in_memory(&redis);
+    let wrong = plain.typed::<i64, Json>().get(b"n");
+    assert!(matches!(wrong, Err(Error::WrongCodec { found: Tag::RAW, .. })), "{wrong:?}");
+    let db = with(TierOptions::new(redis.url()).codec(Tag::JSON)).in_memory().unwrap();
+    let numbers = db.typed::<i64, Json>();
+    assert_eq!(numbers.get(b"n").unwrap(), Some(41), "from Redis");
+    assert_eq!(numbers.get(b"n").unwrap(), Some(41), "the copy");
+    assert_eq!(numbers.get_many(&["many", "n"]).unwrap(), [Some(1), Some(41)]);
+    let unasked = || -> Result<_, Error> { panic!("Redis has it") };
+    assert_eq!(numbers.get_or_load(b"load", SetOptions::new(), unasked).unwrap(), Some(2));
+    assert_eq!(
+        numbers.update(b"n", |n| n.map(|n| n + 1)).map(drop).and(numbers.get(b"n")).unwrap(),
+        Some(42)
+    );
+    assert_eq!(db.increment_shared(b"shared", 5).unwrap(), 5);
+    assert_eq!(numbers.get(b"shared").unwrap(), Some(5));
+    db.set_with(b"text", b"t", SetOptions::new().codec(Tag::TEXT)).unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(db.codec(b"text").unwrap(), Some(Tag::TEXT));
+    assert_eq!(redis.get("t:n").as_deref(), Some(&b"42"[..]), "bytes alone travel");
 }
 
 #[test]

@@ -1,0 +1,311 @@
+//! Values of one type: what a codec wrote is read by that codec and by no other, wherever it has been meanwhile.
+
+use kv::{
+    Batch, Codec, CodecError, Db, Error, Expiry, Format, Json, LoadOptions, ManualClock, Options,
+    ScanOptions, SetOptions, Store, Tag, Text, Ttl, Wait,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+struct User {
+    name: String,
+    age: u32,
+}
+
+fn alice(age: u32) -> User {
+    User { name: "Alice".into(), age }
+}
+
+fn users(db: &Db) -> Store<User> {
+    db.typed()
+}
+
+/// Numbers, of which each key has its own form; 13 has none.
+#[derive(Clone, Default)]
+struct Keyed;
+
+impl Codec<u8> for Keyed {
+    const TAG: Tag = Tag::user::<200>();
+
+    fn encode(&self, key: &[u8], value: &u8, to: &mut Vec<u8>) -> Result<(), CodecError> {
+        if *value == 13 {
+            return Err("13 has no form".into());
+        }
+        to.push(*value ^ key[0]);
+        Ok(())
+    }
+
+    fn decode(&self, key: &[u8], bytes: &[u8]) -> Result<u8, CodecError> {
+        match bytes {
+            [byte] => Ok(byte ^ key[0]),
+            _ => Err(format!("{} bytes", bytes.len()).into()),
+        }
+    }
+}
+
+#[track_caller]
+fn is_wrong<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: Tag, found: Tag) {
+    match outcome {
+        Err(Error::WrongCodec { expected: e, found: f, .. }) => assert_eq!((e, f), (expected, found)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_verb_writes_and_reads_values() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let db = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let users = users(&db);
+    assert_eq!(users.get(b"a").unwrap(), None);
+    assert!(!users.replace(b"a", &alice(1)).unwrap());
+    assert!(users.add(b"a", &alice(2)).unwrap() && !users.add(b"a", &alice(3)).unwrap());
+    assert!(users.replace(b"a", &alice(4)).unwrap());
+    let entry = users.entry(b"a").unwrap().unwrap();
+    assert_eq!((entry.value, entry.codec), (alice(4), Tag::JSON));
+    assert_eq!(users.compare_and_swap(b"a", entry.version + 1, &alice(5)).unwrap(), None);
+    let version = users.compare_and_swap(b"a", entry.version, &alice(6)).unwrap().unwrap();
+    assert_eq!(db.version(b"a").unwrap(), Some(version));
+    users.set_for(b"b", &alice(7), Duration::from_secs(60)).unwrap();
+    assert_eq!(db.ttl(b"b").unwrap(), Some(Ttl::Remaining(Duration::from_secs(60))));
+    users.update(b"b", |user| user.map(|user| alice(user.age + 1))).unwrap().unwrap();
+    assert_eq!(users.get(b"b").unwrap(), Some(alice(8)));
+    assert_eq!(db.ttl(b"b").unwrap(), Some(Ttl::Remaining(Duration::from_secs(60))), "an update keeps it");
+    users.set_many(&[("c", alice(9)), ("d", alice(10))]).unwrap();
+    assert_eq!(users.get_many(&["d", "none", "c"]).unwrap(), [Some(alice(10)), None, Some(alice(9))]);
+    let mut batch = Batch::new();
+    users.set_in(&mut batch, b"e", &alice(11), Expiry::After(Duration::from_secs(1))).unwrap();
+    db.typed::<_, Text>().set_in(&mut batch, b"f", &"text".into(), Expiry::Never).unwrap();
+    batch.delete("c");
+    db.apply(&batch).unwrap();
+    assert_eq!(db.codec(b"f").unwrap(), Some(Tag::TEXT));
+    let ages = |users: &Store<User>| -> Vec<u32> {
+        let entries = users.scan(ScanOptions::new().start("a").end("f")).unwrap();
+        entries.map(|entry| entry.unwrap().value.age).collect()
+    };
+    assert_eq!(ages(&users), [6, 8, 10, 11]);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(ages(&users), [6, 8, 10]);
+    assert_eq!(users.take(b"a").unwrap(), Some(alice(6)));
+    assert_eq!(users.take(b"a").unwrap(), None);
+    assert_eq!(users.update(b"d", |_| None).unwrap(), None);
+    assert_eq!(users.update(b"d", |user| user).unwrap(), None);
+    assert!(users.delete(b"b").unwrap() && !users.delete(b"b").unwrap());
+    assert_eq!(db.len(), 1);
+}
+
+#[test]
+fn a_value_of_another_codec_is_an_error_for_every_typed_read_and_stays() {
+    let db = Db::in_memory().unwrap();
+    let users = users(&db);
+    db.set(b"raw", br#"{"name":"Alice","age":1}"#).unwrap();
+    db.typed::<String, Text>().set(b"text", &r#"{"name":"Alice","age":1}"#.into()).unwrap();
+    for (key, found) in [(&b"raw"[..], Tag::RAW), (b"text", Tag::TEXT)] {
+        let value = db.get(key).unwrap();
+        is_wrong(users.get(key), Tag::JSON, found);
+        is_wrong(users.entry(key), Tag::JSON, found);
+        is_wrong(users.get_many(&[key]), Tag::JSON, found);
+        is_wrong(users.take(key), Tag::JSON, found);
+        is_wrong(users.update(key, |_| None), Tag::JSON, found);
+        is_wrong(db.get_as(key, Tag::JSON), Tag::JSON, found);
+        let loader = || -> Result<_, Error> { panic!("there is a value") };
+        is_wrong(users.get_or_load(key, SetOptions::new(), loader), Tag::JSON, found);
+        is_wrong(users.get_or_load_with(key, LoadOptions::new(), loader), Tag::JSON, found);
+        assert_eq!(db.get(key).unwrap(), value, "a plain read takes any");
+        assert_eq!(db.get_as(key, Tag::RAW).unwrap(), value);
+        assert_eq!(db.codec(key).unwrap(), Some(found));
+    }
+    let message = users.get(b"raw").unwrap_err().to_string();
+    assert_eq!(message, "the value of a key of 3 bytes was written as raw bytes, not as json");
+    let message = users.get(b"text").unwrap_err().to_string();
+    assert_eq!(message, "the value of a key of 4 bytes was written as text, not as json");
+    // A scan goes on behind what it cannot read.
+    users.set(b"user", &alice(1)).unwrap();
+    let outcomes: Vec<_> = users.scan(ScanOptions::new().ordered(true)).unwrap().map(|e| e.is_ok()).collect();
+    assert_eq!(outcomes, [false, false, true]);
+    // Overwritten, they are values.
+    users.set(b"raw", &alice(2)).unwrap();
+    assert_eq!(users.get(b"raw").unwrap(), Some(alice(2)));
+    db.set(b"raw", b"{}").unwrap();
+    is_wrong(users.get(b"raw"), Tag::JSON, Tag::RAW);
+}
+
+#[test]
+fn bytes_that_the_codec_cannot_read_are_an_error_that_names_it() {
+    let db = Db::in_memory().unwrap();
+    db.set_with(b"key", b"[1, 2", SetOptions::new().codec(Tag::JSON)).unwrap();
+    let error = users(&db).get(b"key").unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("a value of a key of 3 bytes cannot be decoded as json: "), "{text}");
+    is_codec_error(users(&db).take(b"key"));
+    assert_eq!(db.get(b"key").unwrap().as_deref(), Some(&b"[1, 2"[..]), "what cannot be read is not taken");
+}
+
+fn is_codec_error<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    assert!(matches!(outcome, Err(Error::Codec { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_codec_of_ones_own_has_the_key_in_hand_and_may_refuse_a_value() {
+    let db = Db::in_memory().unwrap();
+    let numbers = db.typed::<u8, Keyed>();
+    numbers.set(b"a", &7).unwrap();
+    numbers.set(b"b", &7).unwrap();
+    assert_ne!(db.get(b"a").unwrap(), db.get(b"b").unwrap());
+    assert_eq!(numbers.get_many(&["a", "b"]).unwrap(), [Some(7), Some(7)]);
+    assert_eq!(db.codec(b"a").unwrap(), Some(Tag::user::<200>()));
+    is_wrong(users(&db).get(b"a"), Tag::JSON, Tag::user::<200>());
+    is_codec_error(numbers.set(b"a", &13));
+    is_codec_error(numbers.set_many(&[("x", 1), ("y", 13)]));
+    let loaded = numbers.get_or_load(b"z", SetOptions::new(), || Ok::<_, Error>(Some(13)));
+    assert!(
+        matches!(&loaded, Err(Error::Loader { reason }) if reason.contains("13 has no form")),
+        "{loaded:?}"
+    );
+    assert_eq!((numbers.get(b"a").unwrap(), db.len()), (Some(7), 2));
+}
+
+#[test]
+fn the_codec_stays_with_a_value_through_compaction_crash_reopen_backup_and_export() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options::new().compression(kv::Compression::Zstd { level: 3, threshold_bytes: 64 });
+    let check = |db: &Db| {
+        for n in 0..500u32 {
+            let key = n.to_be_bytes();
+            assert_eq!(users(db).get(&key).unwrap(), Some(alice(n)), "{n}");
+        }
+        let long = db.typed::<String, Text>().get(b"long").unwrap();
+        assert_eq!(long, Some("text ".repeat(100)));
+        is_wrong(db.get_as(b"plain", Tag::JSON), Tag::JSON, Tag::RAW);
+        assert_eq!(db.typed::<u8, Keyed>().get(b"own").unwrap(), Some(7));
+    };
+    {
+        let db = options().open(dir.path().join("store")).unwrap();
+        for n in 0..500u32 {
+            users(&db).set(&n.to_be_bytes(), &alice(n)).unwrap();
+            db.set(b"often", &n.to_be_bytes()).unwrap();
+        }
+        db.typed::<String, Text>().set(b"long", &"text ".repeat(100)).unwrap();
+        db.set(b"plain", b"1").unwrap();
+        db.typed::<u8, Keyed>().set(b"own", &7).unwrap();
+        db.compact().unwrap();
+        check(&db);
+        db.abandon();
+    }
+    let db = options().open(dir.path().join("store")).unwrap();
+    check(&db);
+    db.compact().unwrap();
+    db.backup(dir.path().join("backup")).unwrap();
+    let mut text = Vec::new();
+    db.export(&mut text, Format::Ndjson, ScanOptions::new()).unwrap();
+    db.close().unwrap();
+    check(&options().open(dir.path().join("store")).unwrap());
+    check(&options().open(dir.path().join("backup")).unwrap());
+    let other = Db::in_memory().unwrap();
+    other.import(&text[..], Format::Ndjson, |_| ()).unwrap();
+    check(&other);
+    let salvaged = dir.path().join("salvaged");
+    kv::salvage(dir.path().join("backup"), &salvaged).unwrap();
+    check(&options().open(&salvaged).unwrap());
+}
+
+#[test]
+fn what_changes_no_value_keeps_its_codec_and_a_plain_write_takes_it_away() {
+    let db = Db::in_memory().unwrap();
+    let numbers = db.typed::<i64, Json>();
+    numbers.set(b"n", &41).unwrap();
+    assert_eq!(db.increment(b"n", 1).unwrap(), 42);
+    assert!(db.expire(b"n", Duration::from_secs(60)).unwrap() && db.persist(b"n").unwrap());
+    let mut session = db.get_and_lock(b"n", Wait::No).unwrap().unwrap();
+    assert_eq!(session.codec(), Tag::JSON);
+    *session.value_mut() = b"43".to_vec();
+    session.commit().unwrap();
+    assert_eq!(numbers.get(b"n").unwrap(), Some(43));
+    let mut session = db.get_and_lock(b"n", Wait::No).unwrap().unwrap();
+    session.set_codec(Tag::TEXT);
+    session.commit().unwrap();
+    is_wrong(numbers.get(b"n"), Tag::JSON, Tag::TEXT);
+    db.set(b"n", b"44").unwrap();
+    assert_eq!(db.codec(b"n").unwrap(), Some(Tag::RAW));
+}
+
+#[test]
+fn updates_of_many_threads_are_all_counted() {
+    const THREADS: u32 = 4;
+    const UPDATES: u32 = 500;
+    let db = Db::in_memory().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..UPDATES {
+                    let add = |user: Option<User>| Some(alice(user.map_or(0, |user| user.age) + 1));
+                    users(&db).update(b"k", add).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(users(&db).get(b"k").unwrap(), Some(alice(THREADS * UPDATES)));
+}
+
+#[test]
+fn a_loader_brings_a_value_for_all_who_wait_and_none_for_those_of_another_codec() {
+    let db = Db::in_memory().unwrap();
+    let calls = AtomicU32::new(0);
+    // The loader runs until the others have had time to queue: they meet the value, or wait for it. Either way they hear its codec.
+    let begun = Barrier::new(3);
+    std::thread::scope(|scope| {
+        let loaded = scope.spawn(|| {
+            users(&db).get_or_load(b"k", SetOptions::new(), || {
+                calls.fetch_add(1, Ordering::SeqCst);
+                begun.wait();
+                Ok::<_, Error>(Some(alice(1)))
+            })
+        });
+        let typed = scope.spawn(|| {
+            begun.wait();
+            users(&db).get_or_load(b"k", SetOptions::new(), || Ok::<_, Error>(Some(alice(2))))
+        });
+        let texts = scope.spawn(|| {
+            begun.wait();
+            let texts = db.typed::<String, Text>();
+            texts.get_or_load(b"k", SetOptions::new(), || Ok::<_, Error>(Some("text".into())))
+        });
+        assert_eq!(loaded.join().unwrap().unwrap(), Some(alice(1)));
+        assert_eq!(typed.join().unwrap().unwrap(), Some(alice(1)));
+        is_wrong(texts.join().unwrap(), Tag::TEXT, Tag::JSON);
+    });
+    assert_eq!((calls.load(Ordering::SeqCst), db.codec(b"k").unwrap()), (1, Some(Tag::JSON)));
+    let none = users(&db).get_or_load(b"none", SetOptions::new(), || Ok::<_, Error>(None));
+    assert_eq!(none.unwrap(), None);
+}
+
+#[test]
+fn a_value_that_is_loaded_anew_has_the_codec_too() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let db = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let hour = Duration::from_secs(3600);
+    let options = LoadOptions::new().ttl(hour).fresh_for(hour / 2);
+    let get =
+        |age| users(&db).get_or_load_with(b"k", options, move || Ok::<_, Error>(Some(alice(age)))).unwrap();
+    assert_eq!(get(1), Some(alice(1)));
+    clock.advance(hour / 2);
+    assert_eq!(get(2), Some(alice(1)));
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while users(&db).get(b"k").unwrap() != Some(alice(2)) {
+        assert!(std::time::Instant::now() < until, "it is not loaded anew");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_import_refuses_a_codec_that_nobody_knows() {
+    let db = Db::in_memory().unwrap();
+    for codec in ["yaml", "8", "255"] {
+        let line = format!(r#"{{"key":"k","value":"v","codec":"{codec}"}}"#);
+        let error = db.import(line.as_bytes(), Format::Ndjson, |_| ()).unwrap_err();
+        assert!(matches!(&error, Error::Import { line: 1, reason } if reason.contains(codec)), "{error}");
+    }
+    assert!(db.is_empty());
+}
