@@ -1872,7 +1872,8 @@ kv_status kv_scan_open(const kv_db *db,
  * array and its length are stored; a length of 0: that was all; `error`: NULL, or where a failure is stored.
  * Ownership: the array and what it leads to belong to the cursor, and are valid until the next call with it.
  * Threads: any, one at a time.
- * Errors: KV_BUSY when another thread is using the cursor; KV_CORRUPT, KV_CLOSED, KV_FORKED: the scan is over;
+ * Errors: KV_BUSY when another thread is using the cursor; KV_CORRUPT, KV_CLOSED, KV_FORKED: the scan is over, and what it had found
+ * was given by the calls before;
  * KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
  */
 kv_status kv_scan_next(kv_scan *scan,

@@ -59,6 +59,8 @@ pub enum Point {
     Reserved,
     /// A write has published its record, which is still pending.
     Published,
+    /// A batch counts as a whole, and none of its members has been published.
+    Committed,
     /// The compactor has found that an entry leads to the record in hand, and not yet copied it.
     Rewriting,
     /// A compaction or a clear has fixed the LSN that it takes place at, and has not yet waited for writers below it.

@@ -8,7 +8,8 @@ use kv::testing::{listed_keys, Hooks, Point};
 use kv::{Batch, Db, Entry, Error, Expiry, ManualClock, Options, ScanOptions, SetOptions, Sync};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -347,9 +348,9 @@ fn a_snapshot_beside_a_clear_holds_nothing_of_what_was_cleared() {
 /// S4: what was appended since a snapshot began is read from where it was appended, whatever compaction would do with it.
 #[test]
 fn a_snapshot_finds_what_came_while_it_walked_though_that_is_compacted_meanwhile() {
-    let (arrived, arrives) = std::sync::mpsc::sync_channel(1);
-    let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
-    let gate = std::sync::Mutex::new(gate);
+    let (arrived, arrives) = sync_channel(1);
+    let (open, gate) = sync_channel::<()>(1);
+    let gate = Mutex::new(gate);
     let hooks = Hooks::new(move |point| {
         if point == Point::Walked {
             arrived.send(()).unwrap();
@@ -361,18 +362,50 @@ fn a_snapshot_finds_what_came_while_it_walked_though_that_is_compacted_meanwhile
     std::thread::scope(|scope| {
         let snapshot = scope.spawn(|| keys(&db, ScanOptions::new().snapshot(true).ordered(true)));
         arrives.recv().unwrap();
+        let fill = || {
+            let before = db.stats().unwrap().segments;
+            let mut written = 0;
+            while db.stats().unwrap().segments < before + 4 {
+                db.set(b"filling", &[0; 4000]).unwrap();
+                written += 1;
+                assert!(written < 10_000, "the log does not roll");
+            }
+        };
+        // The segment of "k" was none when the snapshot began; it is sealed, and nearly all of it is dead.
+        fill();
         db.set(b"k", b"v").unwrap();
-        // The segment of "k" is sealed, and nearly all of it is dead.
-        let before = db.stats().unwrap().segments;
-        let mut written = 0;
-        while db.stats().unwrap().segments < before + 4 {
-            db.set(b"filling", &[0; 4000]).unwrap();
-            written += 1;
-            assert!(written < 10_000, "the log does not roll");
-        }
+        fill();
         db.compact().unwrap();
         open.send(()).unwrap();
         assert_eq!(snapshot.join().unwrap(), [&b"before"[..], b"filling", b"k"]);
+    });
+}
+
+/// S1: a batch that counts when a snapshot begins is in it whole, though its writer has published none of it yet.
+#[test]
+fn a_snapshot_waits_for_a_batch_that_counts_and_is_not_published() {
+    let (arrived, arrives) = sync_channel(1);
+    let (walked, walks) = sync_channel(1);
+    let (open, gate) = sync_channel::<()>(1);
+    let gate = Mutex::new(gate);
+    let hooks = Hooks::new(move |point| match point {
+        Point::Committed => {
+            arrived.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+        Point::Walked => walked.send(()).unwrap(),
+        _ => {}
+    });
+    let db = options().hooks(hooks).in_memory().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| db.set_many(&[("a", "1"), ("b", "2")]).unwrap());
+        arrives.recv().unwrap();
+        let snapshot = scope.spawn(|| keys(&db, ScanOptions::new().snapshot(true).ordered(true)));
+        // One that does not wait has walked long before.
+        let early = walks.recv_timeout(Duration::from_millis(100));
+        open.send(()).unwrap();
+        assert_eq!(snapshot.join().unwrap(), [b"a", b"b"]);
+        assert!(early.is_err(), "it did not wait");
     });
 }
 

@@ -9,6 +9,7 @@ use crate::options::check_key;
 use crate::record::{record_bytes, Draft, Kind, Metadata, State};
 use crate::store::Store;
 use crate::tag::{Tag, Tagged};
+use crate::testing::Point;
 use std::sync::atomic::Ordering;
 
 /// Writes that are applied together by [`Db::apply`].
@@ -196,6 +197,7 @@ impl Db {
         let frame = store.log.append_batch(drafts, &guard, |place| places.push(place))?;
         // The frame counts as a whole before any member can be seen.
         frame.resolve(State::Committed);
+        store.options.hooks.at(Point::Committed);
         let mut sightings = Vec::new();
         for (draft, place) in drafts.iter().zip(&places) {
             if !store.publish_blind(draft, place, &guard) {

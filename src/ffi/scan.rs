@@ -29,6 +29,8 @@ pub(super) struct Cursor {
     entries: Vec<Entry>,
     /// The same, as the caller sees it.
     views: Vec<kv_entry>,
+    /// What the scan ended with behind those: for the next call.
+    failed: Option<crate::Error>,
 }
 
 // SAFETY: the addresses in `views` lead into `entries`, which moves along.
@@ -108,7 +110,12 @@ pub unsafe extern "C" fn kv_scan_open(
         let out = Out::new(scan, "scan")?;
         args::distinct([out.range(), place(error).range()])?;
         let scan = db_of(db)?.scan(options_of(options)?)?;
-        out.put(handle::give(Mutex::new(Cursor { scan, entries: Vec::new(), views: Vec::new() })));
+        out.put(handle::give(Mutex::new(Cursor {
+            scan,
+            entries: Vec::new(),
+            views: Vec::new(),
+            failed: None,
+        })));
         Ok(KV_OK)
     })
 }
@@ -119,7 +126,8 @@ pub unsafe extern "C" fn kv_scan_open(
 /// array and its length are stored; a length of 0: that was all; `error`: NULL, or where a failure is stored.
 /// Ownership: the array and what it leads to belong to the cursor, and are valid until the next call with it.
 /// Threads: any, one at a time.
-/// Errors: KV_BUSY when another thread is using the cursor; KV_CORRUPT, KV_CLOSED, KV_FORKED: the scan is over;
+/// Errors: KV_BUSY when another thread is using the cursor; KV_CORRUPT, KV_CLOSED, KV_FORKED: the scan is over, and what it had found
+/// was given by the calls before;
 /// KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
 #[no_mangle]
 pub unsafe extern "C" fn kv_scan_next(
@@ -155,11 +163,22 @@ impl Cursor {
     fn advance(&mut self, entries_max: usize) -> crate::Result<()> {
         self.views.clear();
         self.entries.clear();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut bytes = 0;
         while self.entries.len() < entries_max && bytes < PORTION_BYTES {
-            let Some(entry) = self.scan.next().transpose()? else { break };
-            bytes += entry.key.len() + entry.value.len();
-            self.entries.push(entry);
+            match self.scan.next() {
+                Some(Ok(entry)) => {
+                    bytes += entry.key.len() + entry.value.len();
+                    self.entries.push(entry);
+                }
+                Some(Err(error)) if self.entries.is_empty() => return Err(error),
+                failed => {
+                    self.failed = failed.and_then(Result::err);
+                    break;
+                }
+            }
         }
         self.views.extend(self.entries.iter().map(|entry| kv_entry {
             key: slice(&entry.key),

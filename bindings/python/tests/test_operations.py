@@ -150,6 +150,21 @@ def test_a_scan_gives_each_entry_once(timed: libkv.Db[bytes]) -> None:
             timed.scan(limit=limit)
 
 
+def test_a_scan_gives_what_stands_before_a_damaged_entry(tmp_path: Path) -> None:
+    how: Any = {"segment_bytes": 65536, "background": False}
+    with libkv.open(tmp_path / "store", **how) as db:
+        db.set_many({f"k{number:02}": b"value %02d" % number for number in range(10)})
+        db.set_many({f"other{number}": bytes(60000) for number in range(3)})
+    (damaged,) = [file for file in (tmp_path / "store").iterdir() if b"k07value 07" in file.read_bytes()]
+    damaged.write_bytes(damaged.read_bytes().replace(b"k07value 07", b"k07value!07"))
+    with libkv.open(tmp_path / "store", **how) as db:
+        found = []
+        with pytest.raises(libkv.CorruptError, match=damaged.name):
+            for entry in db.scan("k", ordered=True):
+                found.append(entry.key)
+        assert found == [b"k%02d" % number for number in range(7)]
+
+
 def test_a_scan_survives_its_store_and_ends_with_close(db: libkv.Db[bytes]) -> None:
     db.set_many([(b"%d" % at, b"v") for at in range(2000)])
     scan = db.scan()
