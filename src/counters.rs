@@ -59,6 +59,7 @@ pub(crate) struct Counters {
     pub(crate) writes: Striped,
     pub(crate) deletes: Striped,
     pub(crate) expired: Striped,
+    pub(crate) evicted: Striped,
     pub(crate) aborted: Striped,
     pub(crate) compactions: Striped,
     pub(crate) relocated_bytes: Striped,

@@ -30,7 +30,13 @@ struct Sessions;
 #[doc = include_str!("../docs/typed.md")]
 struct Typed;
 
+/// As is the page's of caches.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/cache.md")]
+struct Cache;
+
 mod backup;
+mod capacity;
 pub mod clock;
 mod compaction;
 mod counters;

@@ -11,12 +11,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 29] = [
+pub const OPTIONS: [(&str, &str); 31] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
     ("value_bytes_max", "a number of bytes"),
     ("default_ttl", "none, or a time such as 500ms, 30s, 5m, 1h"),
+    ("max_entries", "none, or a number of entries"),
+    ("max_bytes", "none, or a number of bytes"),
     ("compression", "off, zstd, zstd:LEVEL or zstd:LEVEL:THRESHOLD_BYTES"),
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
@@ -121,6 +123,8 @@ impl Options {
                 "none" => None,
                 ttl => Some(duration(ttl)?),
             }),
+            "max_entries" => self.max_entries(limit(value)?),
+            "max_bytes" => self.max_bytes(limit(value)?),
             "compression" => self.compression(compression(value)?),
             "recover" => self.recover(match value {
                 "strict" => Recover::Strict,
@@ -207,6 +211,14 @@ fn period(text: &str) -> Option<Duration> {
     duration(text).filter(|period| !period.is_zero())
 }
 
+/// A number, or none.
+fn limit(text: &str) -> Option<Option<u64>> {
+    if text == "none" {
+        return Some(None);
+    }
+    parse(text).map(Some)
+}
+
 fn parse<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
@@ -255,6 +267,8 @@ mod tests {
             ("segment_bytes", "65536"),
             ("value_bytes_max", "1000"),
             ("default_ttl", "2h"),
+            ("max_entries", "500"),
+            ("max_bytes", "70000"),
             ("compression", "zstd:-3:100"),
             ("recover", "salvage"),
             ("listener_queue", "7"),
@@ -269,6 +283,7 @@ mod tests {
         assert_eq!(set.sync, Sync::Every(Duration::from_millis(250)));
         assert_eq!((set.segment_bytes, set.value_bytes_max), (65_536, 1_000));
         assert_eq!(set.default_ttl, Some(Duration::from_secs(7200)));
+        assert_eq!((set.limits.entries, set.limits.bytes), (Some(500), Some(70_000)));
         assert_eq!(set.compression, Compression::Zstd { level: -3, threshold_bytes: 100 });
         assert_eq!((set.recover, set.listener_queue, set.background), (Recover::Salvage, 7, false));
         assert!(set.ordered_index);

@@ -117,7 +117,7 @@ fn store_with(
     boot_id: [u8; 16],
 ) -> Result<Store> {
     let files = Files::new(directory, manifest.store_uuid, boot_id, reserve_bytes(&options));
-    let table = Table::new()?;
+    let table = Table::new(options.limits.are_set() && options.mode != OpenMode::ReadOnly)?;
     let number = table.reserve()?;
     let header = SegmentHeader {
         kind: SegmentKind::Tail,

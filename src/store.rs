@@ -6,8 +6,10 @@ mod numbers;
 #[cfg(feature = "redis")]
 mod outbox;
 mod records;
+mod room;
 mod waits;
 
+use crate::capacity::Capacity;
 use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -35,6 +37,8 @@ use outbox::Outbox;
 const LOSSES_MAX: u32 = 3;
 const LARGE_VALUE_BYTES: usize = 4096;
 const TURNS: usize = 64;
+/// Entries that a writer lets go before it decides anew, until it writes all the same.
+const ROOM_MADE_MAX: u32 = 64;
 
 pub(crate) struct Store {
     pub(crate) log: Arc<Log>,
@@ -51,6 +55,8 @@ pub(crate) struct Store {
     pub(crate) read_only: Option<String>,
     /// Keys in order, if the options ask for them.
     pub(crate) keys: Option<KeyList>,
+    /// What it may hold, if the options set a limit.
+    pub(crate) capacity: Option<Capacity>,
     /// LSN of the last clear of this open (I14).
     pub(crate) cleared_lsn: AtomicU64,
     /// What the tier has and has not.
@@ -153,6 +159,7 @@ impl Store {
             options,
             read_only: None,
             keys: None,
+            capacity: None,
             cleared_lsn: AtomicU64::new(0),
             #[cfg(feature = "redis")]
             outbox: Outbox::default(),
@@ -362,6 +369,7 @@ impl Store {
     fn count_gone(&self, view: &View<'_>) {
         self.counters.entries.add(-1);
         self.counters.live_bytes.add(-(view.bytes() as i64));
+        self.leave_room(view);
     }
 
     fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
@@ -428,7 +436,7 @@ impl Store {
         let map = self.map(guard);
         self.note_key(draft, place.lsn, || map.find(draft.key).is_some_and(|slot| is_put(&slot)));
         let old = map.publish_over_older(draft.key, new, place.lsn);
-        old.map(|old| self.settle(draft, old)).is_ok()
+        old.map(|old| self.settle(draft, place, old)).is_ok()
     }
 
     /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
@@ -452,19 +460,27 @@ impl Store {
         if is_noted && old.is_err() {
             self.stray_key(draft.key);
         }
-        old.map(|old| self.settle(draft, old)).is_ok()
+        old.map(|old| self.settle(draft, place, old)).is_ok()
     }
 
     /// Counts a publication: what came and what went.
-    fn settle(&self, draft: &Draft<'_>, old: Option<Slot<'_>>) {
+    fn settle(&self, draft: &Draft<'_>, place: &Place<'_>, old: Option<Slot<'_>>) {
         let mut change = Change::default();
         let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len());
         let ended = change.count(draft.kind, bytes, old);
         self.count(&change);
-        // A copy of the tier's that is dropped is not gone.
-        let is_told = draft.kind != Kind::Put && draft.flags & flags::FROM_TIER == 0;
-        if let Some(slot) = ended.filter(|_| is_told) {
-            self.tell(slot.address(), slot.record(), Cause::Deleted);
+        if let Some(capacity) = &self.capacity {
+            self.settle_room(capacity, draft, place, ended.as_ref());
+        }
+        let cause = match draft.flags & (flags::EVICTED | flags::FROM_TIER) {
+            _ if draft.kind == Kind::Put => return,
+            0 => Cause::Deleted,
+            // A copy of the tier's that is dropped is not gone.
+            flags::FROM_TIER => return,
+            _ => Cause::Evicted,
+        };
+        if let Some(slot) = ended {
+            self.tell(slot.address(), slot.record(), cause);
         }
     }
 
@@ -501,11 +517,15 @@ impl Store {
     /// Writes a record for a key whatever stands there. Returns its LSN once it is visible.
     pub(crate) fn write_blind(&self, draft: &Draft<'_>) -> Result<u64> {
         let mut losses = 0;
+        self.make_room(std::slice::from_ref(draft));
         loop {
             self.check_writable()?;
             let _turn = self.turn(draft.key, draft.value.len(), losses);
             match self.try_blind(draft) {
-                Ok(Some(lsn)) => return Ok(lsn),
+                Ok(Some(lsn)) => {
+                    self.keep_limits(draft.kind, draft.key, draft.value.len());
+                    return Ok(lsn);
+                }
                 Ok(None) => losses += 1,
                 Err(no_room) => self.log.wait_for_room(no_room)?,
             }
@@ -556,12 +576,12 @@ impl Store {
         mut decide: impl FnMut(&Seen<'_>) -> Result<Step<T>>,
         confirm: impl Fn() -> bool,
     ) -> Result<(Option<u64>, T)> {
-        let mut losses = 0;
+        let (mut losses, mut made_room) = (0, 0);
         let mut value_bytes = 0;
         loop {
             self.check_writable()?;
             let _turn = self.turn(key, value_bytes, losses);
-            let no_room = {
+            let (written, outcome) = {
                 let guard = crossbeam_epoch::pin();
                 let seen = self.look(key, &guard);
                 let (new, outcome) = match decide(&seen)? {
@@ -587,6 +607,12 @@ impl Store {
                     value,
                 };
                 self.options.hooks.at(Point::Decided);
+                if made_room < ROOM_MADE_MAX && self.lacks_room(&draft, &seen) {
+                    drop(guard);
+                    self.make_room_near(key);
+                    made_room += 1;
+                    continue;
+                }
                 match self.log.append(&draft, &guard) {
                     Ok(place) if !confirm() => {
                         self.abort(&draft, &place);
@@ -597,16 +623,23 @@ impl Store {
                         if self.publish_over(&draft, &place, &seen, &guard) {
                             self.options.hooks.at(Point::Published);
                             place.resolve(State::Committed);
-                            return Ok((Some(place.lsn), outcome));
+                            (Ok((place.lsn, draft.kind)), outcome)
+                        } else {
+                            self.abort(&draft, &place);
+                            losses += 1;
+                            continue;
                         }
-                        self.abort(&draft, &place);
-                        losses += 1;
-                        continue;
                     }
-                    Err(no_room) => no_room,
+                    Err(no_room) => (Err(no_room), outcome),
                 }
             };
-            self.log.wait_for_room(no_room)?;
+            match written {
+                Ok((lsn, kind)) => {
+                    self.keep_limits(kind, key, value_bytes);
+                    return Ok((Some(lsn), outcome));
+                }
+                Err(no_room) => self.log.wait_for_room(no_room)?,
+            }
         }
     }
 

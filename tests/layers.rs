@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 33] = [
+const LAYERS: [&str; 34] = [
     "sync",
     "limits",
     "tag",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 33] = [
     "index",
     "ordered",
     "events",
+    "capacity",
     "tier_options",
     "options",
     "options_text",

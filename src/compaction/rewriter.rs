@@ -325,6 +325,10 @@ impl<'s> Rewriter<'s> {
     fn publish(&mut self, output: &Segment, staged: &Staged, guard: &Guard) -> Result<()> {
         let store = self.store;
         let Some((victim, view)) = store.at(staged.from, guard) else { return Ok(()) };
+        if let (Some(from), Some(to)) = (victim.marks(), output.marks()) {
+            // Before it is published: then readers note what they find.
+            to.set_hits(staged.to.offset_bytes(), from.hits(staged.from.offset_bytes()));
+        }
         if store.map(guard).redirect(view.key, staged.from, staged.to) {
             victim.account.charge(view.bytes());
             if let Some(copy) = output.view(staged.to.offset_bytes()) {

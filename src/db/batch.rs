@@ -170,6 +170,7 @@ impl Db {
 
     /// Returns the highest LSN that has to be durable for all of it.
     fn write_frame(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<u64> {
+        store.make_room(drafts);
         loop {
             store.check_writable()?;
             let mut lost = Vec::new();
@@ -178,6 +179,9 @@ impl Db {
                     // A member that met a newer record comes after it.
                     for draft in lost {
                         lsn = lsn.max(store.write_blind(draft)?);
+                    }
+                    for draft in drafts {
+                        store.keep_limits(draft.kind, draft.key, draft.value.len());
                     }
                     return Ok(lsn);
                 }

@@ -139,6 +139,9 @@ impl Db {
             store.events = started.0;
             threads.listener = Some(started.1);
         }
+        if store.options.limits.are_set() && !is_read_only {
+            store.begin_limits();
+        }
         if store.options.ordered_index {
             store.list_keys();
         }
@@ -189,6 +192,10 @@ impl Db {
         {
             // Dropped on an error, `shared` ends the other threads.
             shared.tier = Tier::start(&shared.store, &shared.inbox)?;
+        }
+        if let Err(error) = store.keep_to_limits() {
+            // Above its limits it opens all the same, and each write tries again.
+            store.say(&format!("evict: {error}"));
         }
         let shared = Arc::new(shared);
         Ok(Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared })

@@ -165,6 +165,7 @@ fn find_any<'g>(store: &'g Store, key: &[u8], protected: Protected<'g>) -> Resul
         return Ok(None);
     };
     store.counters.hits.count();
+    store.note_hit(address, record);
     let (_, view) = record;
     let bytes = store.value_of(address, record)?;
     Ok(Some(Value::of(&view, bytes)))
@@ -465,6 +466,7 @@ impl Db {
         let store = self.open_store()?;
         let guard = reclaim::read();
         let Some((address, record)) = store.read(key, guard.protect()) else { return Ok(None) };
+        store.note_hit(address, record);
         whole_of(store, address.offset_bytes(), record).map(Some)
     }
 

@@ -30,6 +30,8 @@ stats! {
     entries: "gauge",
     /// Bytes of the records that live: header, key and stored value.
     live_bytes: "gauge",
+    /// Bytes of keys and stored values, as they count towards `max_bytes`; 0 in a store without limits.
+    weight: "gauge",
     /// Bytes of all segments, as they stand on disk or in memory.
     log_bytes: "gauge",
     /// Segments, the one that is being written and the one prepared behind it included.
@@ -46,6 +48,8 @@ stats! {
     deletes: "counter",
     /// Entries whose time was over and that were removed.
     expired: "counter",
+    /// Entries that had to make room (`max_entries`, `max_bytes`).
+    evicted: "counter",
     /// Records written that lost a race and were written again.
     aborted_writes: "counter",
     /// Compactions completed.
@@ -97,6 +101,7 @@ impl Db {
         Ok(Stats {
             entries: counters.entries.sum(),
             live_bytes: counters.live_bytes.sum(),
+            weight: store.capacity.as_ref().map_or(0, crate::capacity::Capacity::weight),
             log_bytes,
             segments,
             index_entries: store.index.entries() as u64,
@@ -105,6 +110,7 @@ impl Db {
             writes: counters.writes.sum(),
             deletes: counters.deletes.sum(),
             expired: counters.expired.sum(),
+            evicted: counters.evicted.sum(),
             aborted_writes: counters.aborted.sum(),
             compactions: counters.compactions.sum(),
             relocated_bytes: counters.relocated_bytes.sum(),

@@ -198,7 +198,7 @@ impl Index {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
         hash(&self.hasher, key)
     }
 }
@@ -249,16 +249,39 @@ impl<'g, R: Records> Pinned<'g, R> {
         )
     }
 
+    /// The hash by which a key is found.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.index.hash(key)
+    }
+
+    /// What a key of this hash leads to, if one has an entry: keys of the same hash are as good as one another.
+    pub(crate) fn find_hash(&self, hash: u64) -> Option<(Address, R::Record<'g>)> {
+        let read = |_, address| {
+            let record = self.records.read(address, self.protected)?;
+            (self.index.hash(record.key()) == hash).then_some((address, record))
+        };
+        self.seek_hash(hash, read, |_, _, found| Some(found))
+    }
+
     /// What `make` makes of the table, the bucket's number, and what `read` made of a slot and its address.
     #[inline]
-    #[allow(clippy::redundant_closure)] // A reference to `read` would be called and not inlined: 25 instructions of a get.
     fn seek<F, T>(
         &self,
         key: &[u8],
         read: impl Fn(Found<'g>, Address) -> Option<F>,
         make: impl Fn(&'g Table, usize, F) -> Option<T>,
     ) -> Option<T> {
-        let hash = self.index.hash(key);
+        self.seek_hash(self.index.hash(key), read, make)
+    }
+
+    #[inline]
+    #[allow(clippy::redundant_closure)] // A reference to `read` would be called and not inlined: 25 instructions of a get.
+    fn seek_hash<F, T>(
+        &self,
+        hash: u64,
+        read: impl Fn(Found<'g>, Address) -> Option<F>,
+        make: impl Fn(&'g Table, usize, F) -> Option<T>,
+    ) -> Option<T> {
         let mut table = self.index.root.get(self.protected);
         loop {
             let number = table.number_of(hash);

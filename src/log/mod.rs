@@ -10,6 +10,7 @@ mod holds;
 mod keeper;
 mod looks;
 mod manifest;
+mod marks;
 mod scan;
 mod segment;
 #[cfg(feature = "redis")]

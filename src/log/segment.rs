@@ -7,6 +7,7 @@
 use super::cell::Cell;
 use super::chain::{Link, Next};
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
+use super::marks::Marks;
 use super::tail::{Reserved, TailOffset};
 use crate::error::{Error, Result};
 use crate::io::{prefetch, File, Map};
@@ -16,7 +17,7 @@ use crate::record::{
 };
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Where a record stands in its segment, and its version.
@@ -90,8 +91,15 @@ pub(crate) struct Segment {
     tombstones_only: bool,
     /// A damaged record was met here: the segment is kept as it is (I7).
     pub(crate) damaged: AtomicBool,
-    unread: AtomicBool,
+    /// `UNREAD`, `MARKED`: why a read has more to do here than to look.
+    more: AtomicU8,
+    marks: OnceLock<Marks>,
 }
+
+/// An open has not read the values in the segment: each is checked before it is given, until all have been found good.
+const UNREAD: u8 = 1 << 0;
+/// Reads are noted.
+const MARKED: u8 = 1 << 1;
 
 /// A record in mapped memory whose word was found written.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +128,8 @@ impl Segment {
             sealed_at: OnceLock::new(),
             tombstones_only: false,
             damaged: AtomicBool::new(false),
-            unread: AtomicBool::new(false),
+            more: AtomicU8::new(0),
+            marks: OnceLock::new(),
         }
     }
 
@@ -408,12 +417,35 @@ impl Segment {
     /// An open has not read the values in it: each is checked before it is given, until all have been found good.
     pub(crate) fn set_unread(&self, unread: bool) {
         // Relaxed: says nothing about other memory; who finds it set does work that it need not.
-        self.unread.store(unread, Ordering::Relaxed);
+        match unread {
+            true => self.more.fetch_or(UNREAD, Ordering::Relaxed),
+            false => self.more.fetch_and(!UNREAD, Ordering::Relaxed),
+        };
     }
 
     #[inline]
     pub(crate) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
+        self.more.load(Ordering::Relaxed) & UNREAD != 0
+    }
+
+    /// Whether a read has nothing to do here but to look.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.more.load(Ordering::Relaxed) == 0
+    }
+
+    /// Lets hits be noted. Without memory for that they are not, and the policy does without.
+    pub(super) fn keep_marks(&self) {
+        if let Ok(marks) = Marks::new(self.map.bytes()) {
+            let _ = self.marks.set(marks);
+            // Relaxed: the segment is not shared yet.
+            self.more.fetch_or(MARKED, Ordering::Relaxed);
+        }
+    }
+
+    /// What is noted of its records, if anything is.
+    pub(crate) fn marks(&self) -> Option<&Marks> {
+        self.marks.get()
     }
 
     /// Refuses a record whose value is not what was written, if nobody has looked since the store was opened.

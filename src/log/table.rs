@@ -19,6 +19,7 @@ pub(crate) struct Table {
     /// Each word is what `Arc::into_raw` gave, or zero.
     words: Map,
     numbers: Mutex<Numbers>,
+    keeps_marks: bool,
 }
 
 #[derive(Default)]
@@ -29,10 +30,11 @@ struct Numbers {
 }
 
 impl Table {
-    pub(crate) fn new() -> Result<Table> {
+    /// `keeps_marks`: segments have a place for marks.
+    pub(crate) fn new(keeps_marks: bool) -> Result<Table> {
         let words = Map::anonymous(SEGMENTS_MAX * WORD_BYTES)
             .map_err(|e| Error::io("map memory for", Path::new("the segment table"), e))?;
-        Ok(Table { words, numbers: Mutex::default() })
+        Ok(Table { words, numbers: Mutex::default(), keeps_marks })
     }
 
     /// Takes a number that leads to no segment.
@@ -57,6 +59,9 @@ impl Table {
 
     /// Lets the segment's number lead to it.
     pub(crate) fn insert(&self, segment: &Arc<Segment>) {
+        if self.keeps_marks {
+            segment.keep_marks();
+        }
         if let Some(word) = self.words.word(usize::from(segment.number()) * WORD_BYTES) {
             // Release: publishes the segment; pairs with the Acquire in `get`.
             word.store(Arc::into_raw(Arc::clone(segment)) as u64, Ordering::Release);

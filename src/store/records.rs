@@ -37,7 +37,7 @@ impl Records for Table {
     ) -> Option<Found<'g>> {
         let segment = self.get(address.segment(), protected)?;
         segment.prefetch(address.offset_bytes());
-        if address.is_expired() || segment.is_unread() {
+        if address.is_expired() || !segment.is_plain() {
             return None;
         }
         let view = segment.view(address.offset_bytes())?;

@@ -1,0 +1,251 @@
+//! Room for what comes, where the options set a limit (`capacity/`). An entry that has to go gets a tombstone like any that is
+//! deleted, written over exactly the record that was chosen: so what is newer stays, and what went stays gone (I3, I5).
+
+use super::{Found, Map, New, Seen, Slot, Step, Store};
+use crate::capacity::{one_more, Capacity, Load};
+use crate::error::Result;
+use crate::index::Address;
+use crate::log::{Place, View};
+use crate::record::{flags, Draft, Kind};
+
+/// Choices in a row that somebody else was faster than, until a writer leaves it to the next one.
+const LOST_CHOICES_MAX: u32 = 16;
+
+/// From one part of the tickets to another.
+const NEXT_SHARD: u64 = 1 << 60;
+
+/// What became of a choice.
+enum Outcome {
+    /// Its tombstone has this LSN.
+    Evicted(u64),
+    /// Somebody was faster, with a new value or by removing it; or its time was over.
+    Lost,
+    /// All are about to go, or the tier was not told of them yet.
+    NoneToGo,
+}
+
+/// What an entry counts as.
+fn load_of(key: &[u8], value: &[u8]) -> Load {
+    Load { entries: 1, bytes: (key.len() + value.len()) as i64 }
+}
+
+/// What is more when a put of `new` takes the place of `old`.
+fn more(new: Load, old: Option<Load>) -> Load {
+    let old = old.unwrap_or_default();
+    Load { entries: new.entries - old.entries, bytes: new.bytes - old.bytes }
+}
+
+fn evicted() -> New {
+    // Not told the tier: it forgets nothing.
+    New { flags: flags::EVICTED | flags::FROM_TIER, ..New::tombstone() }
+}
+
+impl Store {
+    /// Begins to keep to the options' limits, before there are writers. What stands here counts as it came.
+    pub(crate) fn begin_limits(&mut self) {
+        let capacity = Capacity::new(&self.options.limits);
+        let mut found = Vec::new();
+        self.walk(|map, address, (_, view)| {
+            if view.word.is_of(Kind::Put) && !address.is_expired() {
+                found.push((view.lsn, map.hash(view.key)));
+                capacity.count(load_of(view.key, view.value));
+            }
+        });
+        found.sort_unstable();
+        found.iter().for_each(|(_, hash)| capacity.put_back(*hash));
+        self.capacity = Some(capacity);
+    }
+
+    /// Lets a read count for what it found.
+    #[inline]
+    pub(crate) fn note_hit(&self, address: Address, record: Found<'_>) {
+        let Some(marks) = record.0.marks() else { return };
+        let offset = address.offset_bytes();
+        if let Some(hits) = one_more(marks.hits(offset)) {
+            marks.set_hits(offset, hits);
+        }
+    }
+
+    /// Counts a publication: what came at `place`, and what it `ended` that was alive.
+    pub(super) fn settle_room(
+        &self,
+        capacity: &Capacity,
+        draft: &Draft<'_>,
+        place: &Place<'_>,
+        ended: Option<&Slot<'_>>,
+    ) {
+        let new = if draft.kind == Kind::Put { load_of(draft.key, draft.value) } else { Load::default() };
+        let old = ended.map(|slot| load_of(slot.record().1.key, slot.record().1.value));
+        capacity.count(more(new, old));
+        match (draft.kind == Kind::Put, ended) {
+            (true, Some(slot)) => {
+                // A write of what is there is a hit.
+                let (segment, _) = slot.record();
+                let hits = segment.marks().map_or(0, |marks| marks.hits(slot.address().offset_bytes()));
+                if let Some(marks) = place.segment.marks() {
+                    marks.set_hits(place.offset, one_more(hits).unwrap_or(hits));
+                }
+            }
+            (true, None) => capacity.push(self.index.hash(draft.key)),
+            // Whoever chose it has its ticket.
+            (false, Some(_)) if draft.flags & flags::EVICTED == 0 => {
+                capacity.void(self.index.hash(draft.key))
+            }
+            (false, _) => {}
+        }
+    }
+
+    /// Counts an entry that left without a record of its own.
+    pub(super) fn leave_room(&self, view: &View<'_>) {
+        if let Some(capacity) = &self.capacity {
+            capacity.count(more(Load::default(), Some(load_of(view.key, view.value))));
+            capacity.void(self.index.hash(view.key));
+        }
+    }
+
+    /// Whether a put over what was seen would find no room.
+    #[inline]
+    pub(super) fn lacks_room(&self, draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
+        let Some(capacity) = self.capacity.as_ref().filter(|_| draft.kind == Kind::Put) else { return false };
+        let new = load_of(draft.key, draft.value);
+        let old = seen.live.map(|view| load_of(view.key, view.value));
+        !capacity.is_too_heavy(new.bytes as u64) && capacity.lacks_room_for(more(new, old))
+    }
+
+    /// Makes room for records that are about to be written whatever stands there. What fails here is for the write to tell.
+    #[inline]
+    pub(crate) fn make_room(&self, drafts: &[Draft<'_>]) {
+        if let Some(capacity) = &self.capacity {
+            self.make_room_in(capacity, drafts);
+        }
+    }
+
+    #[cold]
+    fn make_room_in(&self, capacity: &Capacity, drafts: &[Draft<'_>]) {
+        let puts = || drafts.iter().filter(|draft| draft.kind == Kind::Put);
+        let sum =
+            |sum: Load, one: Load| Load { entries: sum.entries + one.entries, bytes: sum.bytes + one.bytes };
+        let all = puts().map(|draft| load_of(draft.key, draft.value)).fold(Load::default(), sum);
+        if !capacity.lacks_room_for(all) || !capacity.could_hold(all) {
+            return;
+        }
+        let more = {
+            let guard = crossbeam_epoch::pin();
+            let one = |draft: &Draft<'_>| {
+                let old = self.look(draft.key, &guard).live;
+                more(load_of(draft.key, draft.value), old.map(|view| load_of(view.key, view.value)))
+            };
+            puts().map(one).fold(Load::default(), sum)
+        };
+        let near = puts().next().map_or(&[][..], |draft| draft.key);
+        let _ = self.evict_while(capacity, near, || capacity.lacks_room_for(more));
+    }
+
+    /// Makes room for a put of this key, as far as that goes.
+    pub(super) fn make_room_near(&self, key: &[u8]) {
+        if let Some(capacity) = &self.capacity {
+            let _ = self.evict_one(capacity, self.index.hash(key));
+        }
+    }
+
+    /// Sees to the limits after a record became visible: several writers may have found the same room. Waits until what went for it
+    /// is as safe as the record will be.
+    #[inline]
+    pub(crate) fn keep_limits(&self, kind: Kind, key: &[u8], value_bytes: usize) {
+        if let Some(capacity) = self.capacity.as_ref().filter(|_| kind == Kind::Put) {
+            self.keep_limits_of(capacity, key, (key.len() + value_bytes) as u64);
+        }
+    }
+
+    #[cold]
+    fn keep_limits_of(&self, capacity: &Capacity, key: &[u8], weight: u64) {
+        let mut last = None;
+        if capacity.is_too_heavy(weight) {
+            // It would drive out everything else and still not fit.
+            last = self
+                .evict(key, |view| capacity.is_too_heavy(load_of(view.key, view.value).bytes as u64))
+                .ok()
+                .flatten();
+            if last.is_some() {
+                capacity.void(self.index.hash(key));
+            }
+        }
+        // The put stands all the same; the next one tries again.
+        let evicted = self.evict_while(capacity, key, || capacity.lacks_room_for(Load::default()));
+        last = last.max(evicted.ok().flatten());
+        if let Some(last) = last {
+            // Of a failed sync the put itself is told.
+            let _ = self.log.wait_acknowledged(last);
+        }
+    }
+
+    /// Makes the store keep to its limits; it may have been opened with lower ones than before.
+    pub(crate) fn keep_to_limits(&self) -> Result<()> {
+        let Some(capacity) = &self.capacity else { return Ok(()) };
+        self.evict_while(capacity, &[], || capacity.lacks_room_for(Load::default())).map(drop)
+    }
+
+    /// Lets entries go as long as `lacks` says so and some can go. Returns the last tombstone's LSN.
+    fn evict_while(&self, capacity: &Capacity, near: &[u8], lacks: impl Fn() -> bool) -> Result<Option<u64>> {
+        let (mut last, mut lost) = (None, 0);
+        let mut near = self.index.hash(near);
+        while lost < LOST_CHOICES_MAX && lacks() {
+            match self.evict_one(capacity, near)? {
+                Outcome::Evicted(tombstone) => (last, lost) = (Some(tombstone), 0),
+                Outcome::Lost => lost += 1,
+                Outcome::NoneToGo => break,
+            }
+            near = near.wrapping_add(NEXT_SHARD);
+        }
+        Ok(last)
+    }
+
+    /// Lets one entry go: of those whose hashes are near.
+    fn evict_one(&self, capacity: &Capacity, near: u64) -> Result<Outcome> {
+        let (hash, found) = {
+            let guard = crossbeam_epoch::pin();
+            let map = self.map(&guard);
+            let look = |hash| self.hits_of(&map, hash);
+            let lower = |hash, hits| self.set_hits(&map, hash, hits);
+            let Some(hash) = capacity.choose(near, look, lower) else { return Ok(Outcome::NoneToGo) };
+            (hash, map.find_hash(hash).map(|(_, (_, view))| (view.key.to_vec(), view.lsn)))
+        };
+        let evicted = match &found {
+            Some((key, lsn)) => self.evict(key, |view| view.lsn == *lsn),
+            None => Ok(None),
+        };
+        if let Ok(Some(tombstone)) = evicted {
+            return Ok(Outcome::Evicted(tombstone));
+        }
+        capacity.put_back(hash);
+        evicted.map(|_| Outcome::Lost)
+    }
+
+    /// Writes the tombstone, if what stands for the key is what was chosen. Returns its LSN.
+    fn evict(&self, key: &[u8], is_chosen: impl Fn(&View<'_>) -> bool) -> Result<Option<u64>> {
+        let (tombstone, ()) = self.write(key, |seen| {
+            let is_chosen = seen.live.is_some_and(|view| is_chosen(&view)) && !self.has_unsent(seen);
+            Ok(if is_chosen { Step::Write(evicted(), ()) } else { Step::Leave(()) })
+        })?;
+        if tombstone.is_some() {
+            self.counters.evicted.add(1);
+        }
+        Ok(tombstone)
+    }
+
+    /// Hits of the entry that stands for a hash and may go.
+    fn hits_of(&self, map: &Map<'_>, hash: u64) -> Option<u8> {
+        let (address, (segment, view)) = map.find_hash(hash)?;
+        let may_go = view.word.is_of(Kind::Put) && !address.is_expired() && !self.is_unsent_change(&view);
+        may_go.then(|| segment.marks().map_or(0, |marks| marks.hits(address.offset_bytes())))
+    }
+
+    fn set_hits(&self, map: &Map<'_>, hash: u64, hits: u8) {
+        let found = map.find_hash(hash);
+        if let Some((address, marks)) =
+            found.and_then(|(address, (segment, _))| Some((address, segment.marks()?)))
+        {
+            marks.set_hits(address.offset_bytes(), hits);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Stores that hold no more than they may: how much, what goes, and that it stays gone.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{seed, Rng};
+use kv::testing::{Hooks, Point};
+use kv::{Batch, Cause, Db, Expiry, ManualClock, Options, ScanOptions, Sync};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+const START_MS: u64 = 1_700_000_000_000;
+
+fn options() -> Options {
+    Options::new().segment_bytes(64 << 10).sync(Sync::Never)
+}
+
+fn entries(max: u64) -> Options {
+    options().max_entries(Some(max))
+}
+
+fn key(n: u64) -> [u8; 8] {
+    n.to_be_bytes()
+}
+
+fn held(db: &Db) -> BTreeSet<Vec<u8>> {
+    db.scan(ScanOptions::new()).unwrap().map(|entry| entry.unwrap().key).collect()
+}
+
+/// Waits for what the background does.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_store_holds_no_more_than_it_may_while_threads_write() {
+    const MAX: u64 = 2000;
+    const THREADS: u64 = 4;
+    let seed = seed("KV_SEED");
+    let db = entries(MAX).in_memory().unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !ended.load(Ordering::Relaxed) {
+                most = most.max(db.len() as u64);
+            }
+            most
+        });
+        let writers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let db = &db;
+                scope.spawn(move || {
+                    let mut rng = Rng::new(seed ^ thread);
+                    for _ in 0..15_000 {
+                        let n = key(rng.below(3 * MAX));
+                        match rng.below(10) {
+                            0 => drop(db.delete(&n).unwrap()),
+                            1 => drop(db.add(&n, b"added").unwrap()),
+                            2 => drop(db.increment(&key(rng.below(50) + 10 * MAX), 1).unwrap()),
+                            3 => {
+                                let mut batch = Batch::new();
+                                for _ in 0..5 {
+                                    batch.set(key(rng.below(3 * MAX)), *b"batch");
+                                }
+                                batch.delete(key(rng.below(3 * MAX)));
+                                db.apply(&batch).unwrap();
+                            }
+                            4..7 => drop(db.get(&n).unwrap()),
+                            _ => db.set(&n, b"set").unwrap(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        ended.store(true, Ordering::Relaxed);
+        let most = watcher.join().unwrap();
+        assert!(most <= MAX + MAX / 100, "{most} entries");
+    });
+    // No ticket was lost, and none was left: the store fills up to its limit and no further.
+    for n in 0..2 * MAX {
+        db.set(&key(20 * MAX + n), b"last").unwrap();
+        assert!(db.len() as u64 <= MAX, "{} entries", db.len());
+    }
+    assert_eq!((db.len() as u64, held(&db).len() as u64), (MAX, MAX));
+    let stats = db.stats().unwrap();
+    assert!(stats.entries == MAX && stats.evicted > MAX, "{stats:?}");
+}
+
+#[test]
+fn weight_is_that_of_keys_and_values_and_never_more_than_it_may_be() {
+    let mut rng = Rng::new(seed("KV_SEED"));
+    let db = options().max_bytes(Some(10_000)).in_memory().unwrap();
+    for n in 0..3000 {
+        db.set(&key(rng.below(200)), &vec![1; rng.below(400) as usize]).unwrap();
+        let stats = db.stats().unwrap();
+        assert!(stats.weight <= 10_000, "{} bytes after {n} writes", stats.weight);
+    }
+    let weigh =
+        |entry: kv::Result<kv::Entry>| entry.map(|entry| entry.key.len() + entry.value.len()).unwrap();
+    let held: usize = db.scan(ScanOptions::new()).unwrap().map(weigh).sum();
+    assert_eq!(db.stats().unwrap().weight, held as u64);
+    assert!(held > 9_000, "{held} bytes are held");
+}
+
+#[test]
+fn an_entry_that_is_too_heavy_goes_alone() {
+    let db = options().max_bytes(Some(1000)).in_memory().unwrap();
+    (0..10).for_each(|n| db.set(&key(n), &[1; 80]).unwrap());
+    db.set(b"large", &[2; 2000]).unwrap();
+    assert_eq!(db.get(b"large").unwrap(), None);
+    db.set(&key(3), &[2; 2000]).unwrap();
+    assert_eq!(db.get(&key(3)).unwrap(), None, "nor does the value stay that it replaced");
+    assert_eq!((db.len(), db.stats().unwrap().weight), (9, 9 * 88));
+    assert_eq!(db.stats().unwrap().evicted, 2);
+    for n in 100..200 {
+        db.set(&key(n), &[1; 80]).unwrap();
+        assert!(db.stats().unwrap().weight <= 1000);
+    }
+    assert_eq!(db.len(), 11);
+}
+
+#[test]
+fn what_was_evicted_stays_gone_after_a_reopen_and_a_crash() {
+    for crashes in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = entries(100).open(dir.path()).unwrap();
+        for n in 0..5000 {
+            db.set(&key(n % 700), &n.to_le_bytes()).unwrap();
+        }
+        let before = held(&db);
+        assert_eq!(before.len(), 100);
+        if crashes {
+            db.abandon();
+        }
+        drop(db);
+        assert_eq!(held(&options().open(dir.path()).unwrap()), before, "without a limit, crashes: {crashes}");
+        let db = entries(100).open(dir.path()).unwrap();
+        assert_eq!((held(&db), db.len()), (before, 100));
+    }
+}
+
+#[test]
+fn a_store_that_is_opened_with_a_lower_limit_comes_down_to_it_oldest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = options().open(dir.path()).unwrap();
+    (0..1000).for_each(|n| db.set(&key(n), b"value").unwrap());
+    drop(db);
+    let db = entries(50).open(dir.path()).unwrap();
+    assert_eq!(held(&db), (950..1000).map(|n| key(n).to_vec()).collect());
+    drop(db);
+    let db = options().max_bytes(Some(13 * 20)).open(dir.path()).unwrap();
+    assert_eq!(held(&db), (980..1000).map(|n| key(n).to_vec()).collect());
+}
+
+#[test]
+fn what_is_asked_for_again_stays_while_a_scan_passes_and_the_log_is_compacted() {
+    let db = entries(1000).in_memory().unwrap();
+    (0..800).for_each(|n| db.set(&key(n), &[1; 50]).unwrap());
+    (0..800).for_each(|n| assert!(db.get(&key(n)).unwrap().is_some()));
+    for n in 10_000..20_000 {
+        db.set(&key(n), &[2; 50]).unwrap();
+        if n % 100 == 0 {
+            // Each way to read counts.
+            (0..200).for_each(|n| assert!(db.get(&key(n)).unwrap().is_some(), "{n}"));
+            (200..400).for_each(|n| assert!(db.get_with(&key(n), |_| ()).unwrap().is_some(), "{n}"));
+            let keys: Vec<_> = (400..600).map(key).collect();
+            assert!(db.get_many(&keys).unwrap().iter().all(Option::is_some));
+            let mut to = Vec::new();
+            (600..800).for_each(|n| assert!(db.get_into(&key(n), &mut to).unwrap(), "{n}"));
+        }
+        if n % 2_500 == 0 {
+            db.compact().unwrap();
+        }
+    }
+    assert!(db.stats().unwrap().relocated_bytes > 0);
+}
+
+#[test]
+fn a_value_that_is_newer_than_the_one_that_was_chosen_stays() {
+    static DB: OnceLock<Db> = OnceLock::new();
+    static IS_ARMED: AtomicBool = AtomicBool::new(false);
+    let hooks = Hooks::new(|point| {
+        // Between the choice and the tombstone: what came last stands in the small queue, so it is what was chosen.
+        if point == Point::Decided && IS_ARMED.swap(false, Ordering::SeqCst) {
+            DB.get().unwrap().set(&key(2), b"new").unwrap();
+        }
+    });
+    let db = DB.get_or_init(|| entries(3).hooks(hooks).in_memory().unwrap());
+    (0..3).for_each(|n| db.set(&key(n), b"old").unwrap());
+    IS_ARMED.store(true, Ordering::SeqCst);
+    db.set(&key(3), b"new").unwrap();
+    assert!(!IS_ARMED.load(Ordering::SeqCst));
+    assert_eq!(db.get(&key(2)).unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(held(db), [1, 2, 3].map(|n| key(n).to_vec()).into());
+}
+
+#[test]
+fn a_batch_finds_room_before_it_is_visible_and_a_larger_one_comes_down_to_the_limit() {
+    let db = entries(100).in_memory().unwrap();
+    (0..100).for_each(|n| db.set(&key(n), b"").unwrap());
+    let of = |range: std::ops::Range<u64>| range.map(|n| (key(n), *b"batch")).collect::<Vec<_>>();
+    db.set_many(&of(90..130)).unwrap();
+    assert_eq!(db.len(), 100);
+    let late = db.get_many(&(90..130).map(key).collect::<Vec<_>>()).unwrap();
+    assert!(late.iter().flatten().count() >= 30, "what came is not what goes");
+    db.set_many(&of(1000..1500)).unwrap();
+    assert_eq!((db.len(), held(&db).len()), (100, 100));
+}
+
+#[test]
+fn what_expires_or_is_deleted_makes_room_and_nothing_else_goes() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let db = entries(100).clock(clock.clone()).in_memory().unwrap();
+    let soon = kv::SetOptions::new().expiry(Expiry::After(Duration::from_secs(5)));
+    (0..50).for_each(|n| assert!(db.set_with(&key(n), b"", soon).unwrap().is_some()));
+    (50..100).for_each(|n| db.set(&key(n), b"").unwrap());
+    clock.advance(Duration::from_secs(6));
+    db.sweep().unwrap();
+    (50..60).for_each(|n| assert!(db.delete(&key(n)).unwrap()));
+    (100..160).for_each(|n| db.set(&key(n), b"").unwrap());
+    assert_eq!((db.len(), db.stats().unwrap().evicted), (100, 0));
+    db.clear().unwrap();
+    (200..300).for_each(|n| db.set(&key(n), b"").unwrap());
+    assert_eq!((db.len(), db.stats().unwrap().evicted), (100, 0));
+    // What is chosen and whose time is over goes as expired.
+    (200..300).for_each(|n| assert!(db.set_with(&key(n), b"", soon).unwrap().is_some()));
+    db.pause().unwrap();
+    clock.advance(Duration::from_secs(6));
+    db.set(&key(300), b"").unwrap();
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.entries, stats.evicted, stats.expired), (100, 0, 51));
+}
+
+#[test]
+fn the_listener_is_told_what_was_evicted_and_why() {
+    let (sender, events) = mpsc::channel();
+    let listener =
+        move |event: &kv::Event| drop(sender.send((event.key.clone(), event.value.clone(), event.cause)));
+    let db = entries(2).listener(listener).in_memory().unwrap();
+    (0..3).for_each(|n| db.set(&key(n), &[n as u8]).unwrap());
+    let (gone, value, cause) = events.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!((db.get(&gone).unwrap(), &gone[7..], cause), (None, &value[..], Cause::Evicted));
+    assert!(db.delete(&held(&db).first().unwrap().clone()).unwrap());
+    assert_eq!(events.recv_timeout(Duration::from_secs(20)).unwrap().2, Cause::Deleted);
+}
+
+#[test]
+fn scans_in_order_and_snapshots_see_what_was_not_evicted() {
+    for is_listed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = entries(300).ordered_index(is_listed).open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..20_000u64).for_each(|n| db.set(&key(n), &[3; 40]).unwrap()));
+            while !writer.is_finished() {
+                let snapshot = ScanOptions::new().ordered(true).snapshot(true);
+                let found: Vec<_> = db.scan(snapshot).unwrap().map(|entry| entry.unwrap().key).collect();
+                assert!(found.is_sorted() && found.len() <= 301, "{} entries as of one moment", found.len());
+            }
+        });
+        let in_order: Vec<_> =
+            db.scan(ScanOptions::new().ordered(true)).unwrap().map(|entry| entry.unwrap().key).collect();
+        assert_eq!(in_order, held(&db).into_iter().collect::<Vec<_>>());
+        if is_listed {
+            eventually("keys that were evicted leave the list", || kv::testing::listed_keys(&db) == 300);
+        }
+    }
+}
+
+#[test]
+fn limits_under_which_nothing_can_be_held_are_refused() {
+    for (options, name) in [(entries(0), "max_entries"), (options().max_bytes(Some(0)), "max_bytes")] {
+        let refused = options.in_memory().unwrap_err().to_string();
+        assert_eq!(refused, format!("option {name}: a capacity of zero: nothing could be held"));
+    }
+    assert!(
+        Options::new().set("max_entries", "-1").is_err() && Options::new().set("max_bytes", "1 MB").is_err()
+    );
+    let db = Options::new()
+        .set("max_entries", "7")
+        .unwrap()
+        .set("max_bytes", "none")
+        .unwrap()
+        .in_memory()
+        .unwrap();
+    (0..20).for_each(|n| db.set(&key(n), b"").unwrap());
+    assert_eq!(db.len(), 7);
+}
