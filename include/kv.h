@@ -205,6 +205,16 @@
 #define KV_FORMAT_JSON 1
 
 /**
+ * Format: a table whose first row names its columns: bytes of all kinds, and expiries.
+ */
+#define KV_FORMAT_CSV 2
+
+/**
+ * Format: Redis commands, as redis-cli --pipe takes them and append-only files hold them: bytes of all kinds, and expiries.
+ */
+#define KV_FORMAT_RESP 3
+
+/**
  * Outcome of a call. Values are fixed: a later version may add some, but never changes one. Up to 9 the call did its work,
  * and the code is its answer; from 10 it failed, and nothing was changed unless the function's doc says so.
  */
@@ -297,6 +307,10 @@ typedef enum {
    * Another thread is using this cursor or session.
    */
   KV_BUSY = 27,
+  /**
+   * A progress function ended its export or import.
+   */
+  KV_CANCELLED = 28,
   /**
    * The operating system refused a file operation, or a reader or writer callback failed.
    */

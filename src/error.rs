@@ -179,10 +179,13 @@ pub enum Error {
         /// Its length, in bytes.
         len: usize,
     },
+    /// The progress function of an export or import has ended it.
+    #[error("cancelled by the progress function")]
+    Cancelled,
     /// An import found a line that it cannot take.
     #[error("line {line}: {reason}")]
     Import {
-        /// Line of the input, counted from 1.
+        /// Line of the input, counted from 1, where the entry or command begins.
         line: u64,
         /// What is wrong with it.
         reason: String,

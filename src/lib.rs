@@ -35,6 +35,11 @@ struct Typed;
 #[doc = include_str!("../docs/cache.md")]
 struct Cache;
 
+/// And that of files.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/files.md")]
+struct Files;
+
 mod backup;
 mod capacity;
 pub mod clock;
@@ -96,5 +101,5 @@ pub use tag::{Tag, UnknownTag};
 pub use tier::TierStats;
 #[cfg(feature = "redis")]
 pub use tier_options::{encoders, Encoder, EncoderError, Hashes, Numbers, TierOptions, WhenDeaf, Writes};
-pub use transfer::{Format, Transferred};
+pub use transfer::{Format, TransferOptions, Transferred};
 pub use typed::{Codec, CodecError, Json, Store, Text};

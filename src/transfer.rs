@@ -2,47 +2,200 @@
 //!
 //! NDJSON has one object a line, `{"key":"…","value":"…","expires_at_ms":…}`; a key or value that is not UTF-8 stands in
 //! Base64 under `key_base64` or `value_base64`. Metadata is an object of names and values under `metadata`, values that are not
-//! UTF-8 under `metadata_base64`. A value that a codec wrote has its name, or number, under `codec`. The JSON form is one object of keys and values, for people: expiries and metadata are not in
-//! it, and bytes that are not UTF-8 cannot be.
+//! UTF-8 under `metadata_base64`. A value that a codec wrote has its name, or number, under `codec`. The other forms leave codec
+//! and metadata out. JSON is one object of keys and values, for people: expiries are not in it, and bytes that are not UTF-8 cannot
+//! be. CSV has the columns key, value, expires_at_ms and base64, which says which of the first two stand in Base64. RESP is what
+//! Redis takes and keeps: commands.
+
+mod commands;
+mod csv;
+mod input;
+mod resp;
 
 use crate::db::{Batch, Db, Expiry, ScanOptions};
 use crate::error::{Error, Result};
 use crate::record::Metadata;
 use crate::tag::{Tag, Tagged, UnknownTag};
 use base64::prelude::{Engine, BASE64_STANDARD};
+use commands::Commands;
+use input::{too_long, Input, Position, ITEM_BYTES_MAX};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Entries that an import applies as one batch, and their bytes at most.
+/// Entries that an import applies as one batch, and their bytes at most; an export tells its progress as often.
 const BATCH_ENTRIES: usize = 512;
-const BATCH_BYTES: usize = 1 << 20;
-/// Longest line of an import, in bytes: a value of the largest default size, escaped.
-const LINE_BYTES_MAX: u64 = 2 << 30;
+const BATCH_BYTES: u64 = 1 << 20;
 
 /// How entries are written as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// One JSON object a line: every entry, bytes of all kinds, expiries.
+    /// One JSON object a line: every entry, bytes of all kinds, expiries, metadata.
     Ndjson,
     /// One JSON object of keys and values.
     Json,
+    /// A table, its first row the names of the columns, as of RFC 4180: bytes of all kinds, and expiries.
+    Csv,
+    /// Redis commands, as `redis-cli --pipe` takes them and as an append-only file holds them: bytes of all kinds, and expiries.
+    Resp,
+}
+
+/// How entries are exported or imported: a [`Format`] alone will often do.
+///
+/// ```
+/// # let db = kv::Db::in_memory()?;
+/// let people = b"id,name,mail\r\n7,Alice,a@example.org\r\n";
+/// let options = kv::TransferOptions::new(kv::Format::Csv).key_column("id").value_column("name");
+/// let options = options.progress(|done| {
+///     println!("{} entries", done.entries);
+///     true
+/// });
+/// assert_eq!(db.import(&people[..], options)?.entries, 1);
+/// assert_eq!(db.get(b"7")?.as_deref(), Some(&b"Alice"[..]));
+/// # Ok::<(), kv::Error>(())
+/// ```
+pub struct TransferOptions<'f> {
+    format: Format,
+    key_column: String,
+    value_column: String,
+    database: u32,
+    skips_unknown: bool,
+    total_bytes: Option<u64>,
+    progress: Option<Progress<'f>>,
+}
+
+type Progress<'f> = Box<dyn FnMut(&Transferred) -> bool + 'f>;
+
+impl std::fmt::Debug for TransferOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransferOptions").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl From<Format> for TransferOptions<'_> {
+    fn from(format: Format) -> Self {
+        TransferOptions::new(format)
+    }
+}
+
+impl<'f> TransferOptions<'f> {
+    /// Columns `key` and `value`, database 0, an unknown command is an error.
+    pub fn new(format: Format) -> Self {
+        TransferOptions {
+            format,
+            key_column: "key".into(),
+            value_column: "value".into(),
+            database: 0,
+            skips_unknown: false,
+            total_bytes: None,
+            progress: None,
+        }
+    }
+
+    /// The column of the keys in [`Format::Csv`].
+    pub fn key_column(mut self, name: impl Into<String>) -> Self {
+        self.key_column = name.into();
+        self
+    }
+
+    /// The column of the values in [`Format::Csv`].
+    pub fn value_column(mut self, name: impl Into<String>) -> Self {
+        self.value_column = name.into();
+        self
+    }
+
+    /// Which database of Redis is imported from [`Format::Resp`]; commands on others are skipped.
+    pub fn database(mut self, number: u32) -> Self {
+        self.database = number;
+        self
+    }
+
+    /// Whether an import from [`Format::Resp`] skips commands that it does not know, those on lists and hashes say, and counts them
+    /// in [`Transferred::skipped`], or ends with the first.
+    pub fn skip_unknown(mut self, skips: bool) -> Self {
+        self.skips_unknown = skips;
+        self
+    }
+
+    /// How long an import's input is, in bytes, where that is known: for [`Transferred::total_bytes`].
+    pub fn total_bytes(mut self, bytes: u64) -> Self {
+        self.total_bytes = Some(bytes);
+        self
+    }
+
+    /// Called after each batch of an import, when its entries are as durable as [`Sync`](crate::Sync) asks, and as often by an
+    /// export; `false` ends it with [`Error::Cancelled`].
+    pub fn progress(mut self, progress: impl FnMut(&Transferred) -> bool + 'f) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    fn tell(&mut self, done: &Transferred) -> Result<()> {
+        match self.progress.as_mut().is_none_or(|progress| progress(done)) {
+            true => Ok(()),
+            false => Err(Error::Cancelled),
+        }
+    }
 }
 
 /// What an export or import has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Transferred {
     /// Entries written, or set and acknowledged.
     pub entries: u64,
     /// Entries of an import whose time was over.
     pub expired: u64,
-    /// Bytes of their keys and values.
+    /// Keys that commands of an import have deleted.
+    pub deleted: u64,
+    /// Bytes of keys and values of the entries.
     pub bytes: u64,
+    /// Bytes of text written, or read.
+    pub text_bytes: u64,
+    /// Bytes of text that an import will read, where that is known.
+    pub total_bytes: Option<u64>,
+    /// What an import has skipped, and how often: commands by their names, and those on `database N`.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+/// An entry as it stands in the text.
+struct Row {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    expires_at_ms: Option<u64>,
+    ttl_ms: Option<u64>,
+}
+
+/// Why an import ends early.
+enum Stop {
+    /// The input is not what it should be.
+    Bad(String),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl Stop {
+    fn bad(reason: impl Into<String>) -> Stop {
+        Stop::Bad(reason.into())
+    }
+
+    /// As the error of the item that begins there.
+    fn at(self, line: u64) -> Error {
+        match self {
+            Stop::Bad(reason) => Error::Import { line, reason },
+            Stop::Failed(error) => error,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -67,10 +220,30 @@ struct Line {
 }
 
 /// Bytes as text where they are UTF-8, else in Base64.
+enum Text {
+    Plain(String),
+    Base64(String),
+}
+
+impl Text {
+    fn of(bytes: Vec<u8>) -> Text {
+        match String::from_utf8(bytes) {
+            Ok(text) => Text::Plain(text),
+            Err(error) => Text::Base64(BASE64_STANDARD.encode(error.as_bytes())),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Text::Plain(text) | Text::Base64(text) => text.as_bytes(),
+        }
+    }
+}
+
 fn text_or_base64(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
-    match String::from_utf8(bytes) {
-        Ok(text) => (Some(text), None),
-        Err(error) => (None, Some(BASE64_STANDARD.encode(error.as_bytes()))),
+    match Text::of(bytes) {
+        Text::Plain(text) => (Some(text), None),
+        Text::Base64(text) => (None, Some(text)),
     }
 }
 
@@ -109,6 +282,10 @@ fn metadata_of(
     Ok(metadata)
 }
 
+fn raw(value: Vec<u8>) -> Tagged {
+    Tagged { value, codec: Tag::RAW }
+}
+
 fn write_error(error: impl Into<std::io::Error>) -> Error {
     Error::io("write", Path::new("the export"), error.into())
 }
@@ -118,21 +295,48 @@ fn text(bytes: Vec<u8>, name: &'static str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::NotText { name, len })
 }
 
+/// Counts what goes through.
+struct Output<W> {
+    to: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
 impl Db {
-    /// Writes entries as text; as of one moment only with [`ScanOptions::snapshot`]. Buffer `to`: each entry is a write of its own.
+    /// Writes entries as text; as of one moment only with [`ScanOptions::snapshot`]. Buffer `to`: each entry is several writes.
     ///
     /// # Errors
-    /// [`Error::Io`] when `to` fails; [`Error::NotText`] for [`Format::Json`] and bytes that are not UTF-8; as
-    /// [`Db::scan`].
-    pub fn export(&self, mut to: impl Write, format: Format, entries: ScanOptions) -> Result<Transferred> {
-        let mut done = Transferred::default();
-        if format == Format::Json {
-            to.write_all(b"{").map_err(write_error)?;
+    /// [`Error::Io`] when `to` fails; [`Error::NotText`] for [`Format::Json`] and bytes that are not UTF-8;
+    /// [`Error::Cancelled`]; as [`Db::scan`].
+    pub fn export<'f>(
+        &self,
+        to: impl Write,
+        options: impl Into<TransferOptions<'f>>,
+        entries: ScanOptions,
+    ) -> Result<Transferred> {
+        let mut options = options.into();
+        let (mut done, mut to) = (Transferred::default(), Output { to, bytes: 0 });
+        match options.format {
+            Format::Json => to.write_all(b"{").map_err(write_error)?,
+            Format::Csv => csv::write_names(&mut to, &options).map_err(write_error)?,
+            Format::Ndjson | Format::Resp => {}
         }
+        let mut told = 0;
         for entry in self.scan(entries)? {
             let entry = entry?;
             done.bytes += (entry.key.len() + entry.value.len()) as u64;
-            match format {
+            match options.format {
                 Format::Ndjson => {
                     let (key, key_base64) = text_or_base64(entry.key);
                     let (value, value_base64) = text_or_base64(entry.value);
@@ -158,67 +362,97 @@ impl Db {
                     to.write_all(b": ").map_err(write_error)?;
                     serde_json::to_writer(&mut to, &text(entry.value, "value")?).map_err(write_error)?;
                 }
+                Format::Csv => {
+                    let (key, value) = (Text::of(entry.key), Text::of(entry.value));
+                    csv::write_entry(&mut to, key, value, entry.expires_at_ms).map_err(write_error)?;
+                }
+                Format::Resp => {
+                    resp::write_entry(&mut to, &entry.key, &entry.value, entry.expires_at_ms)
+                        .map_err(write_error)?;
+                }
             }
             done.entries += 1;
+            if done.entries % BATCH_ENTRIES as u64 == 0 || to.bytes - told >= BATCH_BYTES {
+                (done.text_bytes, told) = (to.bytes, to.bytes);
+                options.tell(&done)?;
+            }
         }
-        if format == Format::Json {
+        if options.format == Format::Json {
             to.write_all(if done.entries == 0 { b"}\n" } else { b"\n}\n" }).map_err(write_error)?;
         }
         to.flush().map_err(write_error)?;
+        done.text_bytes = to.bytes;
+        options.tell(&done)?;
         Ok(done)
     }
 
-    /// Sets entries from text, in batches; calls `progress` after each, when its entries are as durable as
-    /// [`Sync`](crate::Sync) asks. Entries whose time is over are left out. In [`Format::Json`] a value that is no string is set
-    /// to its JSON text.
+    /// Sets entries from text, in batches, which are as durable as [`Sync`](crate::Sync) asks. Entries whose time is over are left
+    /// out. In [`Format::Json`] a value that is no string is set to its JSON text.
+    ///
+    /// Commands of [`Format::Resp`] are carried out in their order, as Redis would have: SET with all its options, SETEX, PSETEX,
+    /// SETNX, GETSET, MSET, MSETNX, APPEND, INCR, DECR, INCRBY, DECRBY, DEL, UNLINK, GETDEL, RENAME, RENAMENX, EXPIRE, PEXPIRE,
+    /// EXPIREAT, PEXPIREAT, PERSIST, SELECT, MULTI, EXEC, DISCARD. FLUSHALL and FLUSHDB clear the store. A time to live that is
+    /// relative begins with the import. One command takes effect at a time, but a run of SET, MSET and DEL is applied as batches.
     ///
     /// # Errors
-    /// [`Error::Import`] with the line, [`Error::Io`] when `from` fails; as [`Db::apply`]. Batches before that are set.
-    pub fn import(
+    /// [`Error::Import`] with the line where the entry or command begins; [`Error::Io`] when `from` fails; [`Error::Cancelled`];
+    /// as [`Db::apply`]. Batches before that are set.
+    pub fn import<'f>(
         &self,
         from: impl BufRead,
-        format: Format,
-        progress: impl FnMut(&Transferred),
+        options: impl Into<TransferOptions<'f>>,
     ) -> Result<Transferred> {
+        let (options, at) = (options.into(), Cell::new(Position { line: 1, offset: 0 }));
+        let start = Transferred { total_bytes: options.total_bytes, ..Transferred::default() };
         let mut importer = Importer {
             db: self,
             batch: Batch::new(),
-            pending: Transferred::default(),
-            done: Transferred::default(),
-            progress,
+            pending: start,
+            applied_bytes: 0,
+            untold: 0,
+            options,
+            at: &at,
         };
-        match format {
-            Format::Ndjson => importer.lines(from)?,
-            Format::Json => importer.object(from)?,
+        let input = Input::new(from, &at);
+        match importer.options.format {
+            Format::Ndjson => importer.lines(input)?,
+            Format::Json => importer.object(input)?,
+            Format::Csv => importer.rows(input)?,
+            Format::Resp => importer.commands(input)?,
         }
-        importer.apply()?;
-        Ok(importer.done)
+        importer.step()?;
+        Ok(importer.pending)
     }
 }
 
-struct Importer<'db, P> {
+struct Importer<'o, 'db> {
     db: &'db Db,
     batch: Batch,
     /// With the batch that is not applied yet.
     pending: Transferred,
-    done: Transferred,
-    progress: P,
+    applied_bytes: u64,
+    /// Commands since the last step.
+    untold: u64,
+    options: TransferOptions<'o>,
+    /// How far the input is read.
+    at: &'db Cell<Position>,
 }
 
-impl<P: FnMut(&Transferred)> Importer<'_, P> {
-    fn lines(&mut self, mut from: impl BufRead) -> Result<()> {
+impl Importer<'_, '_> {
+    fn lines(&mut self, mut input: Input<'_, impl BufRead>) -> Result<()> {
         let mut line = Vec::new();
-        for number in 1.. {
+        loop {
             line.clear();
-            let mut limited = std::io::Read::take(&mut from, LINE_BYTES_MAX);
-            let read = limited.read_until(b'\n', &mut line);
-            if read.map_err(|e| Error::io("read", Path::new("the import"), e))? == 0 {
-                break;
+            let number = input.position().line;
+            let refuse = |reason: String| Error::Import { line: number, reason };
+            match input.read_to(b'\n', ITEM_BYTES_MAX, &mut line)? {
+                0 => return Ok(()),
+                ITEM_BYTES_MAX => return Err(refuse(too_long())),
+                _ => {}
             }
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let refuse = |reason: String| Error::Import { line: number, reason };
             let entry: Line = serde_json::from_slice(&line).map_err(|e| refuse(e.to_string()))?;
             let key = bytes_of("key", entry.key, entry.key_base64).map_err(refuse)?;
             let value = bytes_of("value", entry.value, entry.value_base64).map_err(refuse)?;
@@ -227,22 +461,55 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
             let codec = codec.map_err(|unknown: UnknownTag| refuse(format!("codec: {unknown}")))?;
             self.put(key, Tagged { value, codec }, entry.expires_at_ms, metadata)?;
         }
-        Ok(())
     }
 
-    fn object(&mut self, from: impl BufRead) -> Result<()> {
+    fn object(&mut self, input: Input<'_, impl BufRead>) -> Result<()> {
         let mut failed = None;
-        let mut deserializer = serde_json::Deserializer::from_reader(from);
+        // The parser takes bytes one by one.
+        let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(input));
         let seed = Object { importer: self, failed: &mut failed };
         let read = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         match (failed, read) {
             (Some(error), _) => Err(error),
             (None, Ok(())) => Ok(()),
-            (None, Err(e)) if e.is_io() => Err(Error::io("read", Path::new("the import"), e.into())),
+            (None, Err(e)) if e.is_io() => Err(input::read_error(e.into())),
             (None, Err(e)) => Err(Error::Import { line: e.line() as u64, reason: e.to_string() }),
         }
     }
 
+    fn rows(&mut self, mut input: Input<'_, impl BufRead>) -> Result<()> {
+        let mut fields = Vec::new();
+        let mut columns = None;
+        loop {
+            let line = input.position().line;
+            if !csv::read_row(&mut input, &mut fields).map_err(|stop| stop.at(line))? {
+                return Ok(());
+            }
+            let Some(columns) = &columns else {
+                columns = Some(csv::Columns::of(&fields, &self.options).map_err(|stop| stop.at(line))?);
+                continue;
+            };
+            let Some(row) = columns.entry(&mut fields).map_err(|stop| stop.at(line))? else { continue };
+            let from_now = row.ttl_ms.map(|ttl_ms| self.db.now_ms().saturating_add(ttl_ms));
+            self.put(row.key, raw(row.value), row.expires_at_ms.or(from_now), Metadata::new())?;
+        }
+    }
+
+    fn commands(&mut self, mut input: Input<'_, impl BufRead>) -> Result<()> {
+        let mut commands = Commands::new(self);
+        loop {
+            let line = input.position().line;
+            let carried_out = resp::read_command(&mut input).and_then(|command| match command {
+                Some(command) => commands.take(command).map(|()| true),
+                None => commands.end().map(|()| false),
+            });
+            if !carried_out.map_err(|stop| stop.at(line))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sets an entry, unless its time is over.
     fn put(
         &mut self,
         key: Vec<u8>,
@@ -250,42 +517,76 @@ impl<P: FnMut(&Transferred)> Importer<'_, P> {
         expires_at_ms: Option<u64>,
         metadata: Metadata,
     ) -> Result<()> {
-        let at_ms = expires_at_ms.unwrap_or(u64::MAX);
-        if self.db.now_ms() >= at_ms {
+        if self.is_over(expires_at_ms) {
             self.pending.expired += 1;
             return Ok(());
         }
-        self.pending.entries += 1;
-        self.pending.bytes += (key.len() + value.value.len()) as u64;
+        self.count(key.len() + value.value.len());
         let expiry = match expires_at_ms {
             Some(ms) => Expiry::At(UNIX_EPOCH + Duration::from_millis(ms)),
             None => Expiry::Never,
         };
         self.batch.set_whole(key, value, expiry, metadata);
-        let bytes = self.pending.bytes - self.done.bytes;
-        if self.batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES as u64 {
-            self.apply()?;
+        self.apply_if_full()
+    }
+
+    /// Sets an entry in place of what stands there, which goes too if its time is over.
+    fn set(&mut self, key: Vec<u8>, value: Vec<u8>, expires_at_ms: Option<u64>) -> Result<()> {
+        if self.is_over(expires_at_ms) {
+            self.pending.expired += 1;
+            self.batch.delete(key);
+            return self.apply_if_full();
         }
+        self.put(key, raw(value), expires_at_ms, Metadata::new())
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> Result<()> {
+        self.pending.deleted += 1;
+        self.batch.delete(key);
+        self.apply_if_full()
+    }
+
+    fn is_over(&self, expires_at_ms: Option<u64>) -> bool {
+        expires_at_ms.is_some_and(|at_ms| self.db.now_ms() >= at_ms)
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.pending.entries += 1;
+        self.pending.bytes += bytes as u64;
+    }
+
+    fn apply_if_full(&mut self) -> Result<()> {
+        let bytes = self.pending.bytes - self.applied_bytes;
+        match self.batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+            true => self.step(),
+            false => Ok(()),
+        }
+    }
+
+    /// Applies what waits.
+    fn apply(&mut self) -> Result<()> {
+        self.db.apply(&std::mem::take(&mut self.batch))?;
+        self.applied_bytes = self.pending.bytes;
         Ok(())
     }
 
-    fn apply(&mut self) -> Result<()> {
-        self.db.apply(&self.batch)?;
-        self.batch = Batch::new();
-        self.done = self.pending;
-        (self.progress)(&self.done);
-        Ok(())
+    /// Applies what waits, and tells how far it has come.
+    fn step(&mut self) -> Result<()> {
+        self.apply()?;
+        self.untold = 0;
+        self.pending.text_bytes = self.at.get().offset;
+        self.options.tell(&self.pending)
     }
 }
 
 /// Reads one JSON object entry by entry, so that its size does not matter.
-struct Object<'i, 'db, P> {
-    importer: &'i mut Importer<'db, P>,
+struct Object<'i, 'o, 'db> {
+    importer: &'i mut Importer<'o, 'db>,
     /// What the store refused; the parser only knows that it was stopped.
     failed: &'i mut Option<Error>,
 }
 
-impl<'de, P: FnMut(&Transferred)> DeserializeSeed<'de> for Object<'_, '_, P> {
+impl<'de> DeserializeSeed<'de> for Object<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -293,7 +594,7 @@ impl<'de, P: FnMut(&Transferred)> DeserializeSeed<'de> for Object<'_, '_, P> {
     }
 }
 
-impl<'de, P: FnMut(&Transferred)> Visitor<'de> for Object<'_, '_, P> {
+impl<'de> Visitor<'de> for Object<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -306,7 +607,7 @@ impl<'de, P: FnMut(&Transferred)> Visitor<'de> for Object<'_, '_, P> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            let value = Tagged { value: value.into_bytes(), codec: Tag::RAW };
+            let value = raw(value.into_bytes());
             let put = self.importer.put(key.into_bytes(), value, None, Metadata::new());
             if let Err(error) = put {
                 *self.failed = Some(error);
@@ -334,7 +635,7 @@ mod tests {
         let mut text = Vec::new();
         assert_eq!(db.export(&mut text, Format::Ndjson, ScanOptions::new()).unwrap().entries, 3);
         let other = Db::in_memory().unwrap();
-        other.import(&text[..], Format::Ndjson, |_| ()).unwrap();
+        other.import(&text[..], Format::Ndjson).unwrap();
         for key in [&b"text"[..], &[0xff, 0], b"t"] {
             assert_eq!(db.get_with_metadata(key).unwrap(), other.get_with_metadata(key).unwrap());
         }
@@ -345,8 +646,7 @@ mod tests {
     #[test]
     fn a_json_object_of_any_values_is_taken_and_written_in_order() {
         let db = Db::in_memory().unwrap();
-        let done =
-            db.import(&br#"{"name": "Alice", "age": 30, "tags": ["x"]}"#[..], Format::Json, |_| ()).unwrap();
+        let done = db.import(&br#"{"name": "Alice", "age": 30, "tags": ["x"]}"#[..], Format::Json).unwrap();
         assert_eq!(done.entries, 3);
         let mut text = Vec::new();
         db.export(&mut text, Format::Json, ScanOptions::new().ordered(true)).unwrap();
@@ -358,12 +658,12 @@ mod tests {
     fn a_bad_line_is_named_and_what_came_before_it_is_set() {
         let db = Db::in_memory().unwrap();
         let text = b"{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\"}\n";
-        let error = db.import(&text[..], Format::Ndjson, |_| ()).unwrap_err();
+        let error = db.import(&text[..], Format::Ndjson).unwrap_err();
         assert!(matches!(&error, Error::Import { line: 3, reason } if reason == "no value"), "{error}");
         let text = br#"{"key":"a","value":"1","metadata":{"n":"1"},"metadata_base64":{"n":"MQ=="}}"#;
-        let error = db.import(&text[..], Format::Ndjson, |_| ()).unwrap_err();
+        let error = db.import(&text[..], Format::Ndjson).unwrap_err();
         assert!(error.to_string().contains("n stands in both"), "{error}");
-        let error = db.import(&b"{\"a\": \"1\",\n \"b\": }"[..], Format::Json, |_| ()).unwrap_err();
+        let error = db.import(&b"{\"a\": \"1\",\n \"b\": }"[..], Format::Json).unwrap_err();
         assert!(matches!(error, Error::Import { line: 2, .. }), "{error}");
     }
 }

@@ -531,7 +531,7 @@ impl Case {
             ["import", kind, ref lines @ ..] => {
                 let text: Vec<u8> =
                     lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect();
-                db.import(&text[..], format(kind), |_| {})?.entries.to_string()
+                db.import(&text[..], format(kind))?.entries.to_string()
             }
             ["clear"] => db.clear().map(ok)?,
             ["sweep"] => db.sweep().map(ok)?,

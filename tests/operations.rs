@@ -1,7 +1,8 @@
 //! Every operation, in memory and in a directory, with the same code.
 
 use kv::{
-    Batch, Condition, Db, Error, Expiry, Format, ManualClock, Options, ScanOptions, SetOptions, Sync, Ttl,
+    Batch, Condition, Db, Error, Expiry, Format, ManualClock, Options, ScanOptions, SetOptions, Sync,
+    TransferOptions, Ttl,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -319,7 +320,11 @@ fn export_and_import_carry_everything_over() {
         db.export(&mut text, Format::Ndjson, ScanOptions::new()).unwrap();
         db.clear().unwrap();
         let mut acknowledged = 0;
-        db.import(&text[..], Format::Ndjson, |done| acknowledged = done.entries).unwrap();
+        let options = TransferOptions::new(Format::Ndjson).progress(|done| {
+            acknowledged = done.entries;
+            true
+        });
+        db.import(&text[..], options).unwrap();
         assert_eq!((acknowledged, db.len()), (2, 2));
         assert_eq!(db.ttl(b"b").unwrap(), Some(Ttl::Remaining(Duration::from_secs(60))));
     });

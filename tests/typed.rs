@@ -204,7 +204,7 @@ fn the_codec_stays_with_a_value_through_compaction_crash_reopen_backup_and_expor
     check(&options().open(dir.path().join("store")).unwrap());
     check(&options().open(dir.path().join("backup")).unwrap());
     let other = Db::in_memory().unwrap();
-    other.import(&text[..], Format::Ndjson, |_| ()).unwrap();
+    other.import(&text[..], Format::Ndjson).unwrap();
     check(&other);
     let salvaged = dir.path().join("salvaged");
     kv::salvage(dir.path().join("backup"), &salvaged).unwrap();
@@ -304,7 +304,7 @@ fn an_import_refuses_a_codec_that_nobody_knows() {
     let db = Db::in_memory().unwrap();
     for codec in ["yaml", "8", "255"] {
         let line = format!(r#"{{"key":"k","value":"v","codec":"{codec}"}}"#);
-        let error = db.import(line.as_bytes(), Format::Ndjson, |_| ()).unwrap_err();
+        let error = db.import(line.as_bytes(), Format::Ndjson).unwrap_err();
         assert!(matches!(&error, Error::Import { line: 1, reason } if reason.contains(codec)), "{error}");
     }
     assert!(db.is_empty());

@@ -58,6 +58,8 @@ const (
 	ErrLoaderFailed Status = C.KV_LOADER_FAILED
 	// ErrBusy: another goroutine is using this cursor or session.
 	ErrBusy Status = C.KV_BUSY
+	// ErrCancelled: a progress function ended its export or import.
+	ErrCancelled Status = C.KV_CANCELLED
 	// ErrIO: the operating system refused a file operation, or a reader or writer failed.
 	ErrIO Status = C.KV_IO
 	// ErrDiskFull: the disk is full. Reads and deletes go on.

@@ -75,6 +75,8 @@ pub enum kv_status {
     KV_LOADER_FAILED = 26,
     /// Another thread is using this cursor or session.
     KV_BUSY = 27,
+    /// A progress function ended its export or import.
+    KV_CANCELLED = 28,
     /// The operating system refused a file operation, or a reader or writer callback failed.
     KV_IO = 30,
     /// The disk is full. Reads and deletes go on.
@@ -109,7 +111,7 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &CStr); 36] = [
+const TEXTS: [(kv_status, &CStr); 37] = [
     (KV_OK, c"done"),
     (KV_NOT_FOUND, c"the key has no value"),
     (KV_NOT_MET, c"the condition of the write did not hold"),
@@ -132,6 +134,7 @@ const TEXTS: [(kv_status, &CStr); 36] = [
     (KV_IN_CALLBACK, c"not allowed inside a callback"),
     (KV_LOADER_FAILED, c"the loader failed"),
     (KV_BUSY, c"another thread is using the cursor or session"),
+    (KV_CANCELLED, c"cancelled by the progress function"),
     (KV_IO, c"a file operation failed"),
     (KV_DISK_FULL, c"the disk is full"),
     (KV_SYNC_FAILED, c"a sync failed: writes are refused until the store is reopened"),
@@ -174,6 +177,7 @@ impl From<&Error> for kv_status {
             Error::WrongCodec { .. } => KV_WRONG_CODEC,
             // No function of C's has a codec of Rust's.
             Error::Codec { .. } => KV_INTERNAL,
+            Error::Cancelled => KV_CANCELLED,
             Error::KeyLocked => KV_KEY_LOCKED,
             Error::Conflict => KV_CONFLICT,
             #[cfg(feature = "redis")]

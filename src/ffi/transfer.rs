@@ -16,6 +16,10 @@ use std::sync::Arc;
 pub const KV_FORMAT_NDJSON: u32 = 0;
 /// Format: one JSON object of keys and values, for people: text only, without expiries.
 pub const KV_FORMAT_JSON: u32 = 1;
+/// Format: a table whose first row names its columns: bytes of all kinds, and expiries.
+pub const KV_FORMAT_CSV: u32 = 2;
+/// Format: Redis commands, as redis-cli --pipe takes them and append-only files hold them: bytes of all kinds, and expiries.
+pub const KV_FORMAT_RESP: u32 = 3;
 
 /// What an export or import has done.
 #[repr(C)]
@@ -78,7 +82,9 @@ fn format_of(format: u32) -> Result<Format, Failure> {
     match format {
         KV_FORMAT_NDJSON => Ok(Format::Ndjson),
         KV_FORMAT_JSON => Ok(Format::Json),
-        other => Err(Failure::argument(format!("format {other}: must be 0 or 1"))),
+        KV_FORMAT_CSV => Ok(Format::Csv),
+        KV_FORMAT_RESP => Ok(Format::Resp),
+        other => Err(Failure::argument(format!("format {other}: must be 0 to 3"))),
     }
 }
 
@@ -168,7 +174,7 @@ pub unsafe extern "C" fn kv_import(
         args::distinct([out.range(), place(error).range()])?;
         let (db, path, format) = (db_of(db)?, args::path(path)?, format_of(format)?);
         let file = File::open(path).map_err(file_error("open", path))?;
-        out.put(done_of(db.import(BufReader::new(file), format, |_| ())?));
+        out.put(done_of(db.import(BufReader::new(file), format)?));
         Ok(KV_OK)
     })
 }
@@ -196,7 +202,7 @@ pub unsafe extern "C" fn kv_import_from(
         let from = Reader(|to: &mut [u8], read: &mut usize| {
             reader(userdata, to.as_mut_ptr().cast(), to.len(), read)
         });
-        out.put(done_of(db.import(BufReader::new(from), format, |_| ())?));
+        out.put(done_of(db.import(BufReader::new(from), format)?));
         Ok(KV_OK)
     })
 }

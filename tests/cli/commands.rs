@@ -132,6 +132,31 @@ fn an_import_says_what_is_acknowledged_and_an_export_gives_it_back() {
 }
 
 #[test]
+fn tables_and_redis_commands_are_told_by_their_names_and_options() {
+    let place = Place::new();
+    fs::write(place.path("people.csv"), "id,name\r\n7,Alice\r\n8,\"Bob, B\"\r\n").unwrap();
+    let columns = ["--key-column", "id", "--value-column", "name"];
+    place.kv("import", &[&[&place.at("people.csv")[..]], &columns[..]].concat()).ok();
+    assert_eq!(place.kv("get", &["8"]).ok().text(), "Bob, B");
+    let csv = place.kv("export", &["--format", "csv", "--ordered"]).ok().text().to_owned();
+    assert_eq!(csv, "key,value,expires_at_ms,base64\r\n7,Alice,,\r\n8,\"Bob, B\",,\r\n");
+    place.kv("export", &[&place.at("out.resp"), "--prefix", "7"]).ok();
+    assert_eq!(fs::read(place.path("out.resp")).unwrap(), b"*3\r\n$3\r\nSET\r\n$1\r\n7\r\n$5\r\nAlice\r\n");
+
+    fs::write(place.path("dump.aof"), "SET a 1\nHSET h f v\nSELECT 2\nSET a 2\nDEL 7\n").unwrap();
+    place.kv("import", &[&place.at("dump.aof")]).failed(4, &["/dump.aof, line 2: HSET"]);
+    let ran = place.kv("import", &[&place.at("dump.aof"), "--skip-unknown", "--json"]).ok();
+    let last: Value = serde_json::from_str(ran.text().lines().last().unwrap()).unwrap();
+    assert_eq!(last["skipped"], json!({"HSET": 1, "database 2": 2}));
+    let ran =
+        place.kv("import", &[&place.at("dump.aof"), "--skip-unknown", "--database", "2", "--json"]).ok();
+    let last: Value = serde_json::from_str(ran.text().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["deleted"], &last["skipped"]), (&json!(1), &json!({"database 0": 2})));
+    place.kv("get", &["7"]).failed(1, &[]);
+    assert_eq!(place.kv("get", &["a"]).ok().text(), "2");
+}
+
+#[test]
 fn what_a_killed_import_acknowledged_is_there() {
     let place = Place::new();
     let mut child = kv()

@@ -300,6 +300,20 @@ pub enum Format {
     Ndjson,
     /// One JSON object of keys and values: text only
     Json,
+    /// A table whose first row names its columns: all bytes, with expiries
+    Csv,
+    /// Redis commands, as redis-cli --pipe takes them and append-only files hold them: all bytes, with expiries
+    Resp,
+}
+
+#[derive(Debug, Group)]
+pub struct Columns {
+    /// Column of the keys in CSV
+    #[arg(long, value_name = "NAME", default_value = "key")]
+    pub key_column: String,
+    /// Column of the values in CSV
+    #[arg(long, value_name = "NAME", default_value = "value")]
+    pub value_column: String,
 }
 
 #[derive(Debug, Group)]
@@ -309,9 +323,17 @@ pub struct Import {
     /// File to read; "-" is stdin
     #[arg(default_value = "-")]
     pub file: PathBuf,
-    /// Form of the input [default: json for files named *.json, else ndjson]
+    /// Form of the input [default: json, csv or resp for files named *.json, *.csv, *.aof or *.resp, else ndjson]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+    #[command(flatten)]
+    pub columns: Columns,
+    /// Database of Redis whose commands are taken; those on others are skipped
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub database: u32,
+    /// Skip and count Redis commands that are not on strings, instead of ending with the first
+    #[arg(long)]
+    pub skip_unknown: bool,
     /// Print one JSON line on stdout for each batch, as soon as it is acknowledged
     #[arg(long)]
     pub json: bool,
@@ -331,9 +353,11 @@ pub struct Export {
     /// File to write, replaced if it is there; "-" is stdout
     #[arg(default_value = "-")]
     pub file: PathBuf,
-    /// Form of the output [default: json for files named *.json, else ndjson]
+    /// Form of the output [default: json, csv or resp for files named *.json, *.csv, *.aof or *.resp, else ndjson]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+    #[command(flatten)]
+    pub columns: Columns,
     #[command(flatten)]
     pub selection: Selection,
     /// No progress on stderr

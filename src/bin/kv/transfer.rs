@@ -1,11 +1,12 @@
 //! Many entries: scan, import and export.
 
-use crate::args::{self, Export, Import, Scan, Selection};
+use crate::args::{self, Columns, Export, Import, Scan, Selection};
 use crate::failure::{Failure, Outcome};
 use crate::progress::bar;
 use crate::{parse, show, store};
-use kv::{Format, OpenMode, ScanOptions, Transferred};
+use kv::{Format, OpenMode, ScanOptions, TransferOptions, Transferred};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::path::Path;
@@ -17,15 +18,21 @@ fn is_std(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn format_of(asked: Option<args::Format>, file: &Path) -> Format {
-    let by_name = match file.extension().is_some_and(|extension| extension == "json") {
-        true => args::Format::Json,
-        false => args::Format::Ndjson,
+/// How a file is read or written.
+fn options_of<'f>(asked: Option<args::Format>, columns: &Columns, file: &Path) -> TransferOptions<'f> {
+    let by_name = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => args::Format::Json,
+        Some("csv") => args::Format::Csv,
+        Some("aof" | "resp") => args::Format::Resp,
+        _ => args::Format::Ndjson,
     };
-    match asked.unwrap_or(by_name) {
-        args::Format::Json => Format::Json,
+    let format = match asked.unwrap_or(by_name) {
         args::Format::Ndjson => Format::Ndjson,
-    }
+        args::Format::Json => Format::Json,
+        args::Format::Csv => Format::Csv,
+        args::Format::Resp => Format::Resp,
+    };
+    TransferOptions::new(format).key_column(&columns.key_column).value_column(&columns.value_column)
 }
 
 fn selected(selection: &Selection, is_hex: bool) -> Result<ScanOptions, Failure> {
@@ -71,6 +78,10 @@ struct Line {
     entries: u64,
     bytes: u64,
     expired: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    deleted: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +90,14 @@ struct Line {
 
 impl Line {
     fn of(done: &Transferred) -> Line {
-        Line { entries: done.entries, bytes: done.bytes, expired: done.expired, done: None, ms: None }
+        let Transferred { entries, bytes, expired, deleted, ref skipped, .. } = *done;
+        Line { entries, bytes, expired, deleted, skipped: skipped.clone(), done: None, ms: None }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this type")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 pub fn import(args: &Import) -> Result<Outcome, Failure> {
@@ -95,17 +112,20 @@ pub fn import(args: &Import) -> Result<Outcome, Failure> {
         }
         (Box::new(file), meta.is_file().then_some(meta.len()))
     };
-    let format = format_of(args.format, &args.file);
+    let options = options_of(args.format, &args.columns, &args.file);
+    let options = options.database(args.database).skip_unknown(args.skip_unknown);
     let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
     let bar = bar("import", total_bytes, args.quiet);
     let mut told = Ok(());
     let began = Instant::now();
     let from = BufReader::with_capacity(BUFFER_BYTES, bar.wrap_read(from));
-    let result = db.import(from, format, |done| {
+    let tell = |done: &Transferred| {
         if args.json && told.is_ok() {
             told = show::json(&Line::of(done));
         }
-    });
+        true
+    };
+    let result = db.import(from, options.progress(tell));
     bar.finish_and_clear();
     // What was acknowledged before an error is kept either way.
     let closed = store::close(&db, &args.store, &args.tier);
@@ -138,12 +158,19 @@ fn show_done(done: &Transferred, took: Duration, is_json: bool) -> Result<(), Fa
     }
     let per_second = (done.entries as f64 / took.as_secs_f64().max(1e-9)) as u64;
     let (entries, bytes) = (show::grouped(done.entries), show::size(done.bytes));
-    show::line(&format!("{entries} entries, {bytes} in {ms} ms ({} a second)", show::grouped(per_second)))
+    let per_second = show::grouped(per_second);
+    show::line(&format!("{entries} entries, {bytes} in {ms} ms ({per_second} a second)"))?;
+    if !done.skipped.is_empty() {
+        let skipped: Vec<String> =
+            done.skipped.iter().map(|(name, times)| format!("{name} {}", show::grouped(*times))).collect();
+        show::line(&format!("skipped: {}", skipped.join(", ")))?;
+    }
+    Ok(())
 }
 
 pub fn export(args: &Export) -> Result<Outcome, Failure> {
-    let format = format_of(args.format, &args.file);
-    let options = selected(&args.selection, false)?;
+    let options = options_of(args.format, &args.columns, &args.file);
+    let entries = selected(&args.selection, false)?;
     let db = store::open_to_read(&args.store)?;
     let at = |error| Failure::at(&args.store, error);
     // A bar between the lines of the export itself would help nobody.
@@ -151,12 +178,12 @@ pub fn export(args: &Export) -> Result<Outcome, Failure> {
     let bar = bar("export", None, is_quiet);
     if is_std(&args.file) {
         let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(io::stdout().lock()));
-        db.export(to, format, options).map_err(at)?;
+        db.export(to, options, entries).map_err(at)?;
     } else {
         let file = File::create(&args.file).map_err(|e| Failure::file("create", &args.file, &e))?;
         let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(file));
         let began = Instant::now();
-        let done = db.export(to, format, options).map_err(at)?;
+        let done = db.export(to, options, entries).map_err(at)?;
         bar.finish_and_clear();
         show_done(&done, began.elapsed(), false)?;
     }
