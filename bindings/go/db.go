@@ -3,6 +3,8 @@ package kv
 // #include "kvgo.h"
 // #cgo noescape kvgo_close
 // #cgo noescape kvgo_db_free
+// #cgo noescape kvgo_is_in_callback
+// #cgo nocallback kvgo_is_in_callback
 import "C"
 
 import (
@@ -91,7 +93,7 @@ func (db *Db) Close() error {
 	if native == 0 {
 		return nil
 	}
-	if !isInside() {
+	if C.kvgo_is_in_callback() == 0 {
 		// First of all: what the library waits for may wait for a session.
 		db.locks.shut()
 	}

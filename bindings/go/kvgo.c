@@ -14,6 +14,7 @@ static _Thread_local int pins;
 
 void kvgo_pinned(int change) { pins += change; }
 int kvgo_is_pinned(void) { return pins > 0; }
+int kvgo_is_in_callback(void) { return inside > pins; }
 
 static void listener(void *userdata, const kv_event *event) {
   kvgo_enter();

@@ -40,6 +40,7 @@ void kvgo_leave(void);
 int kvgo_is_inside(void);
 void kvgo_pinned(int change);
 int kvgo_is_pinned(void);
+int kvgo_is_in_callback(void);
 kv_status kvgo_set_listener(kv_options *options, uintptr_t handle);
 kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
 static inline kv_status kvgo_sink_write(kv_sink *sink, const uint8_t *data, size_t len) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,6 +199,29 @@ func TestACloseEndsWaiting(t *testing.T) {
 	fails(t, err, kv.ErrClosed)
 	_, err = db.TryGetAndLock([]byte("k"))
 	fails(t, err, kv.ErrClosed)
+}
+
+func TestACloseInPinnedEndsALoaderThatWaitsForASession(t *testing.T) {
+	clock := clockAt(1_700_000_000_000)
+	db, err := kv.OpenInMemory(kv.WithClock(clock))
+	ok(t, err)
+	var calls atomic.Int64
+	_, err = db.GetOrLoadWith(ctx, []byte("l"), freshForTen, brings(&calls, "1"))
+	ok(t, err)
+	ok(t, clock.Advance(10*time.Second))
+	ok(t, db.Set([]byte("k"), []byte("v")))
+	locked(t, db, "k")
+	runs, ended := make(chan struct{}), make(chan error, 1)
+	_, err = db.GetOrLoadWith(ctx, []byte("l"), freshForTen, func(ctx context.Context, _ []byte) ([]byte, error) {
+		close(runs)
+		_, err := db.GetAndLock(ctx, []byte("k"))
+		ended <- err
+		return nil, err
+	})
+	ok(t, err)
+	<-runs
+	ok(t, db.Pinned(func(*kv.Pin) error { return db.Close() }))
+	fails(t, <-ended, kv.ErrClosed)
 }
 
 func TestASessionThatIsForgottenIsGivenUp(t *testing.T) {
