@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-tier bench-core bench-instructions bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-traces bench-tier bench-core bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -58,8 +58,14 @@ bench: need-cargo ## libkv against its peers and its targets, into docs/benchmar
 	@ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 || scripts/need.sh libclang=libclang-dev
 	$(CARGO) run --release --locked --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare \
 		--features "$(COMPARE_FEATURES)" -- $(BENCH_OUT) $(PARTS)
+	@$(if $(KV_TRACES),$(MAKE) bench-traces)
 	@if [ $(notdir $(BENCH_OUT)) = benchmarks ]; then cp $(BENCH_OUT)/benchmarks.{md,svg,png} docs/; \
 	else echo "the page is $(BENCH_OUT)/benchmarks.md; docs/ is left as it is"; fi
+
+bench-traces: need-cargo ## hit ratios of traces in KV_TRACES=DIRECTORY, beside LRU, moka and quick_cache (docs/cache.md)
+	@[ -n "$(KV_TRACES)" ] || { echo "KV_TRACES=DIRECTORY with files NAME.u32.zst"; exit 1; }
+	$(CARGO) run --release --locked --manifest-path benches/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare \
+		--bin traces -- $(KV_TRACES)
 
 bench-tier: need-cargo ## the Redis tier against Redis used directly, into docs/tier-benchmarks.md (KV_BENCH_QUICK=1: no figures)
 	@scripts/need.sh redis-server=redis-server

@@ -261,3 +261,29 @@ fn a_benchmark_leaves_the_store_empty_and_refuses_one_that_is_used() {
     place.kv("bench", &args).failed(3, &[&place.at("store"), "not empty"]);
     assert_eq!(run(&["bench", "--keys", "500"]).ok().text().lines().count(), 3);
 }
+
+#[test]
+fn a_trace_is_replayed_through_a_store_that_may_hold_so_much() {
+    let place = Place::new();
+    // Ten ids over and over, with a scan in between: all but the first ten accesses of the ten find something.
+    let ids = (0..100u32).flat_map(|round| (0..10).chain([1000 + round]));
+    let trace: Vec<u8> = ids.flat_map(u32::to_le_bytes).collect();
+    let (plain, packed, odd) = (place.at("ids.u32"), place.at("ids.u32.zst"), place.at("odd"));
+    fs::write(&plain, &trace).unwrap();
+    fs::write(&packed, zstd::encode_all(&trace[..], 3).unwrap()).unwrap();
+    fs::write(&odd, [0; 7]).unwrap();
+    for file in [&plain, &packed] {
+        let told = run(&["bench", "trace", file, "--max-entries", "20", "--json"]).ok().json();
+        assert_eq!((&told["accesses"], &told["hits"]), (&json!(1100), &json!(990)), "{told}");
+        assert!(told["accesses_per_second"].as_u64() > Some(0), "{told}");
+    }
+    // Two entries of four bytes and eight: the ten do not fit.
+    let told = run(&["bench", "trace", &plain, "--max-bytes", "24", "--json"]).ok().json();
+    assert!(told["hits"].as_u64() < Some(300), "{told}");
+    let told = run(&["bench", "trace", &plain, "--max-entries", "2000"]).ok();
+    assert!(told.text().starts_with("accesses 1100\nhits 990\nhit_percent 90.00\n"), "{told:?}");
+    run(&["bench", "trace", &odd, "--max-entries", "5"]).failed(4, &[&odd, "7 bytes"]);
+    run(&["bench", "trace", &place.at("none"), "--max-entries", "5"]).failed(3, &["none"]);
+    run(&["bench", "trace", &plain, "--max-entries", "0"]).failed(2, &["max_entries"]);
+    run(&["bench", "trace", &plain]).failed(2, &["--max-entries"]);
+}

@@ -474,7 +474,10 @@ pub struct Watch {
 }
 
 #[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Bench {
+    #[command(subcommand)]
+    pub of: Option<BenchOf>,
     /// Directory for the store, which must be empty or not exist; without it the store is in memory
     pub store: Option<PathBuf>,
     /// Keys, of 16 bytes each
@@ -491,4 +494,28 @@ pub struct Bench {
     pub json: bool,
     #[command(flatten)]
     pub writing: Writing,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchOf {
+    /// Replay a trace of accesses through a store in memory that may hold so much, and count what it found
+    Trace(Trace),
+}
+
+#[derive(Debug, Group)]
+pub struct Trace {
+    /// The trace: key ids in the order of access, each 32 bits, little-endian; as it is, or compressed with zstd
+    pub file: PathBuf,
+    /// Entries that the store may hold
+    #[arg(long, value_name = "ENTRIES")]
+    pub max_entries: Option<u64>,
+    /// Weight of keys and values that it may hold; a key is 4 bytes
+    #[arg(long, value_name = "BYTES")]
+    pub max_bytes: Option<u64>,
+    /// Length of the values
+    #[arg(long, value_name = "BYTES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    pub value_bytes: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -13,6 +13,7 @@ mod progress;
 mod show;
 mod store;
 mod tier;
+mod trace;
 mod transfer;
 mod watch;
 
@@ -50,7 +51,10 @@ fn run(command: Command) -> Result<Outcome, Failure> {
         Command::Compact(args) => inspect::compact(&args),
         Command::Backup(args) => inspect::backup(&args),
         Command::Watch(args) => watch::watch(&args),
-        Command::Bench(args) => bench::bench(&args),
+        Command::Bench(args) => match &args.of {
+            Some(args::BenchOf::Trace(args)) => trace::trace(args),
+            None => bench::bench(&args),
+        },
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "kv", &mut std::io::stdout());
             Ok(Outcome::Done)
