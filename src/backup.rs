@@ -4,7 +4,9 @@ use crate::error::{Error, Result};
 use crate::io::create_dirs;
 #[cfg(feature = "redis")]
 use crate::log::SentFile;
-use crate::log::{segment_path, Directory, Extent, Listed, Manifest, Request, FIRST_RECORD_AT};
+use crate::log::{
+    segment_path, store_dictionary, Directory, Extent, Listed, Manifest, Request, FIRST_RECORD_AT,
+};
 use crate::store::Store;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -46,9 +48,14 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
         store_uuid: store.log.files.store_uuid,
         generation: 1,
         next_segment_id: segments.iter().map(|listed| listed.id + 1).max().unwrap_or(1),
+        has_dictionaries: store.dictionaries.is_used(),
         next_base_lsn: extents.iter().map(|extent| extent.segment.end_lsn()).max().unwrap_or(0),
         segments,
     };
+    // After the cut: whatever a record below it names is there (I18).
+    for dictionary in store.dictionaries.all() {
+        store_dictionary(&directory, store.log.files.store_uuid, dictionary.number(), dictionary.bytes())?;
+    }
     directory.sync()?;
     manifest.store(&directory)?;
     // After the manifest: beside none it would say of a new store that Redis has what is written to it.

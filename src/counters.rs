@@ -64,5 +64,8 @@ pub(crate) struct Counters {
     pub(crate) compactions: Striped,
     pub(crate) relocated_bytes: Striped,
     pub(crate) reclaimed_bytes: Striped,
+    /// Values written to a store with dictionaries, and what they took.
+    pub(crate) packed_from_bytes: Striped,
+    pub(crate) packed_to_bytes: Striped,
     pub(crate) masks_removed: Striped,
 }

@@ -40,12 +40,18 @@ struct Cache;
 #[doc = include_str!("../docs/files.md")]
 struct Files;
 
+/// And that of compression.
+#[cfg(all(doctest, feature = "zstd"))]
+#[doc = include_str!("../docs/compression.md")]
+struct CompressionPage;
+
 mod backup;
 mod capacity;
 pub mod clock;
 mod compaction;
 mod counters;
 mod db;
+mod dictionaries;
 pub mod error;
 mod events;
 mod expiry;
@@ -78,6 +84,7 @@ mod testing;
 mod tier;
 #[cfg(feature = "redis")]
 mod tier_options;
+mod training;
 mod transfer;
 mod typed;
 

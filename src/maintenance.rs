@@ -8,6 +8,7 @@ use crate::log::{Request, Segment, Sighting, Signal, FIRST_RECORD_AT};
 use crate::record::{Draft, Kind, State};
 use crate::store::{New, Step, Store};
 use crate::testing::{Fault, Point};
+use crate::training::Trainer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -108,6 +109,7 @@ pub(crate) struct Maintenance {
     compactor: Compactor,
     retry_at: Option<Instant>,
     unread: Unread,
+    trainer: Trainer,
 }
 
 /// Segments whose values the open left unread.
@@ -183,6 +185,7 @@ impl Maintenance {
             compactor: Compactor::default(),
             retry_at: None,
             unread: Unread::new(sealed),
+            trainer: Trainer::default(),
         }
     }
 
@@ -226,6 +229,7 @@ impl Maintenance {
         let paused = self.inbox.is_paused();
         if !paused {
             self.sweeper.expire(&self.store);
+            self.trainer.train_if_due(&self.store);
         }
         for task in tasks {
             self.carry_out(task);
@@ -281,6 +285,8 @@ impl Maintenance {
         if !self.sweeper.forget_masks(&self.store) {
             return Err(Error::Closed);
         }
+        // First, since all that is rewritten is compressed anew.
+        self.trainer.train_anew(&self.store);
         self.with_compactor(|compactor, store, sightings, between| {
             // What the sealed segments hold, header pages included: a pass that only moves records gives nothing back.
             let held_bytes = |store: &Store| -> Result<u64> {
@@ -394,8 +400,16 @@ impl Maintenance {
     }
 
     fn append_clear(&self) -> Result<u64> {
-        let draft =
-            Draft { kind: Kind::Clear, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key: &[], value: &[] };
+        let draft = Draft {
+            kind: Kind::Clear,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            lsn: 0,
+            expire_at_ms: 0,
+            key: &[],
+            value: &[],
+        };
         loop {
             self.store.check_writable()?;
             let no_room = {

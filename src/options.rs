@@ -56,7 +56,37 @@ pub enum Compression {
         /// Smallest value that is compressed, in bytes.
         threshold_bytes: usize,
     },
+    /// With dictionaries that are trained in the background from the store's own values, for many small values that are alike
+    /// (docs/compression.md): those of 16 bytes to 64 KiB, where that makes them smaller. Until a dictionary is there, and for longer
+    /// values, as `Zstd` from 256 bytes on.
+    ///
+    /// A store that was opened with this is not read by versions of the library that know no dictionaries.
+    ZstdDictionary {
+        /// Level of zstd, −7 to 19: higher is smaller and slower.
+        level: i32,
+    },
 }
+
+impl Compression {
+    /// Level of zstd; `None`: nothing is compressed.
+    fn level(self) -> Option<i32> {
+        match self {
+            Compression::Off => None,
+            Compression::Zstd { level, .. } | Compression::ZstdDictionary { level } => Some(level),
+        }
+    }
+
+    /// Level at which values are compressed with dictionaries, if they are.
+    pub(crate) fn dictionary_level(self) -> Option<i32> {
+        match self {
+            Compression::ZstdDictionary { level } => Some(level),
+            _ => None,
+        }
+    }
+}
+
+/// Smallest value that is compressed without a dictionary where nothing else is said, in bytes.
+pub(crate) const ZSTD_THRESHOLD_BYTES: usize = 256;
 
 /// One line for the logger hook.
 pub type Logger = Arc<dyn Fn(&str) + Send + std::marker::Sync>;
@@ -308,7 +338,7 @@ impl Options {
                 format!("{found} bytes: must be at most {VALUE_BYTES_MAX_LIMIT}"),
             );
         }
-        if let Compression::Zstd { level, .. } = self.compression {
+        if let Some(level) = self.compression.level() {
             if cfg!(not(feature = "zstd")) {
                 return refuse("compression", "this build has no zstd".into());
             }

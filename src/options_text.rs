@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::log::Sync;
-use crate::options::{Compression, OpenMode, Options, Recover};
+use crate::options::{Compression, OpenMode, Options, Recover, ZSTD_THRESHOLD_BYTES};
 #[cfg(feature = "redis")]
 use crate::tier_options::{encoder_named, Hashes, TierOptions, WhenDeaf, Writes};
 #[cfg(feature = "protobuf")]
@@ -19,7 +19,7 @@ pub const OPTIONS: [(&str, &str); 31] = [
     ("default_ttl", "none, or a time such as 500ms, 30s, 5m, 1h"),
     ("max_entries", "none, or a number of entries"),
     ("max_bytes", "none, or a number of bytes"),
-    ("compression", "off, zstd, zstd:LEVEL or zstd:LEVEL:THRESHOLD_BYTES"),
+    ("compression", "off, zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary or zstd-dictionary:LEVEL"),
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
@@ -52,9 +52,8 @@ pub const OPTIONS: [(&str, &str); 31] = [
 /// Those that need the feature `redis-tls`.
 const TLS_OPTIONS: [&str; 3] = ["tier_ca_file", "tier_client_certificate", "tier_client_key"];
 
-/// What `zstd` without numbers means.
+/// Level that `zstd` without numbers means.
 const ZSTD_LEVEL: i32 = 3;
-const ZSTD_THRESHOLD_BYTES: usize = 256;
 
 impl Options {
     /// Sets an option by its name, from text. Names and values are those of [`OPTIONS`]; values out of range are refused when
@@ -243,12 +242,17 @@ fn compression(text: &str) -> Option<Compression> {
         return Some(Compression::Off);
     }
     let mut parts = text.split(':');
-    if parts.next() != Some("zstd") {
-        return None;
-    }
+    let name = parts.next();
     let level = parts.next().map_or(Some(ZSTD_LEVEL), parse)?;
-    let threshold_bytes = parts.next().map_or(Some(ZSTD_THRESHOLD_BYTES), parse)?;
-    parts.next().is_none().then_some(Compression::Zstd { level, threshold_bytes })
+    let compression = match name? {
+        "zstd" => {
+            let threshold_bytes = parts.next().map_or(Some(ZSTD_THRESHOLD_BYTES), parse)?;
+            Compression::Zstd { level, threshold_bytes }
+        }
+        "zstd-dictionary" => Compression::ZstdDictionary { level },
+        _ => return None,
+    };
+    parts.next().is_none().then_some(compression)
 }
 
 #[cfg(test)]
@@ -285,6 +289,10 @@ mod tests {
         assert_eq!(set.default_ttl, Some(Duration::from_secs(7200)));
         assert_eq!((set.limits.entries, set.limits.bytes), (Some(500), Some(70_000)));
         assert_eq!(set.compression, Compression::Zstd { level: -3, threshold_bytes: 100 });
+        let dictionary = |text| Options::new().set("compression", text).map(|set| set.compression);
+        assert_eq!(dictionary("zstd-dictionary").ok(), Some(Compression::ZstdDictionary { level: 3 }));
+        assert_eq!(dictionary("zstd-dictionary:9").ok(), Some(Compression::ZstdDictionary { level: 9 }));
+        assert!(dictionary("zstd-dictionary:9:100").is_err());
         assert_eq!((set.recover, set.listener_queue, set.background), (Recover::Salvage, 7, false));
         assert!(set.ordered_index);
     }

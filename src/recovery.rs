@@ -14,6 +14,7 @@ use crate::log::{
 use crate::options::{OpenMode, Options, Recover};
 use crate::store::Store;
 use crate::testing::Fault;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -101,6 +102,7 @@ fn empty_manifest() -> Manifest {
         generation: 0,
         next_segment_id: 1,
         next_base_lsn: 0,
+        has_dictionaries: false,
         segments: Vec::new(),
     }
 }
@@ -171,7 +173,8 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
     }
     let manifest = found.unwrap_or_else(empty_manifest);
     let boot_id = directory.disk.boot_id().map_err(|e| Error::io("read the boot id for", path, e))?;
-    let store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    let mut store = store_with(options, Some(directory.clone()), &manifest, boot_id)?;
+    store.dictionaries.load(&directory, manifest.store_uuid, &names);
     take_up_sent(&store, Some(&directory))?;
     // A process that died while it made a segment leaves a file with an id that the manifest does not know to be used.
     store.log.skip_ids_to(names.iter().filter_map(|name| id_in_name(name)).max().unwrap_or(0));
@@ -191,9 +194,12 @@ pub(crate) fn open(options: Options, path: &Path) -> Result<Recovered> {
         // Also where the directory was there: whoever made it may have died before its name was synced.
         sync_name_of(directory.disk.as_ref(), path).map_err(|e| Error::io("sync the name of", path, e))?;
     }
-    let mut recovered = recover(store, manifest, loaded)?;
+    let (mut recovered, named) = recover(store, manifest, loaded)?;
     if recovered.store.read_only.is_none() && !is_new {
         remove_leftovers();
+        // What salvage could not read may name any of them.
+        let is_named = |number| named.contains(&number) || !recovered.damage.is_empty();
+        recovered.store.dictionaries.remove_unnamed(&directory, &names, is_named);
     }
     recovered.lock = Some(lock);
     Ok(recovered)
@@ -311,7 +317,8 @@ fn take_up_sent(store: &Store, directory: Option<&Directory>) -> Result<()> {
     Ok(())
 }
 
-fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<Recovered> {
+/// With the numbers of the dictionaries that records name.
+fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<(Recovered, BTreeSet<u16>)> {
     take_up_time(&store, &loaded);
     let mut damage = std::mem::take(&mut loaded.damage);
     let replayed = replay(&store, &loaded, &mut damage);
@@ -320,13 +327,17 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
             return Err(first.clone().into());
         }
     }
-    for damage in &damage {
+    let lacking = lacking_dictionaries(&store, &replayed.named);
+    for damage in damage.iter().chain(&lacking) {
         store.say(&damage.to_string());
+    }
+    if store.options.recover == Recover::Salvage {
+        damage.extend(lacking);
     }
     let survey = Survey::of(&loaded, &replayed);
     let (sealed, rewritten) = loaded.split();
     if store.options.faults.has(Fault::OldTailReused) {
-        return reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings);
+        return Ok((reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings)?, replayed.named));
     }
     let mut sightings = replayed.sightings;
     let victims = if store.options.background { tidy::choose(&store, &sealed) } else { Vec::new() };
@@ -341,12 +352,12 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<R
                 drop(store.log.table.remove(old.number()));
                 store.log.table.release(old.number());
             }
-            Ok(fresh.go_on(store, sealed, sightings, damage, survey))
+            Ok((fresh.go_on(store, sealed, sightings, damage, survey), replayed.named))
         }
         Err(error) if error.is_disk_full() => {
             store.read_only = Some(format!("no space to recover for writing: {error}"));
             store.say(&format!("opened read-only: {error}"));
-            Ok(read_only_state(store, manifest, sealed, damage, survey))
+            Ok((read_only_state(store, manifest, sealed, damage, survey), replayed.named))
         }
         Err(error) => Err(error),
     }
@@ -361,6 +372,17 @@ fn read_only_state(
 ) -> Recovered {
     store.log.shut_requests();
     Recovered { store, manifest, sealed, tail: None, lock: None, damage, sightings: Vec::new(), survey }
+}
+
+/// Dictionaries that records name and that are not there. They stand in nobody's way but of who reads such a record (I18).
+fn lacking_dictionaries(store: &Store, named: &BTreeSet<u16>) -> Vec<Damage> {
+    store.dictionaries.meet(named.iter().copied());
+    let lacking = named.iter().filter_map(|number| store.dictionary(*number).err());
+    let damage = |error| match error {
+        Error::Corrupt { path, offset, reason } => Some(Damage { path, offset, reason }),
+        error => Some(Damage { path: PathBuf::new(), offset: 0, reason: error.to_string() }),
+    };
+    lacking.filter_map(damage).collect()
 }
 
 /// What a store goes on with.
@@ -456,6 +478,7 @@ fn start_tail_over(
         next.generation += 1;
         next.next_segment_id = log.next_id();
         next.next_base_lsn = tail.end_lsn();
+        next.has_dictionaries = store.dictionaries.is_used();
         next.segments.retain(|listed| holds(sealed, listed.id) && !holds(&spent, listed.id));
         next.segments.extend(outputs.iter().map(|segment| sealed_listing(segment)));
         next.segments.push(listed(&tail));
@@ -556,6 +579,10 @@ fn read_once(options: Options, directory: &Directory, source: Source) -> Result<
     let mut damage = std::mem::take(&mut loaded.damage);
     let replayed = replay(&store, &loaded, &mut damage);
     drop_masks(&store, &replayed.sightings);
+    // After the segments: a store that is being written makes a dictionary before it writes a record that names it (I18).
+    let names = list(directory.disk.as_ref(), &directory.path, OpenMode::ReadOnly)?;
+    store.dictionaries.load(directory, manifest.store_uuid, &names);
+    damage.extend(lacking_dictionaries(&store, &replayed.named));
     let survey = Survey::of(&loaded, &replayed);
     if source == Source::MappedReadOnly {
         damage.extend(newer_segments(directory, &manifest)?);

@@ -7,11 +7,15 @@ mod numbers;
 mod outbox;
 mod records;
 mod room;
+mod values;
 mod waits;
+
+pub(crate) use values::Packed;
 
 use crate::capacity::Capacity;
 use crate::clock::Ratchet;
 use crate::counters::Counters;
+use crate::dictionaries::Dictionaries;
 use crate::error::{Error, Result};
 use crate::events::{Cause, Event, Events};
 use crate::index::{Address, Entry, Index, Pinned, Records};
@@ -21,12 +25,11 @@ use crate::log::{Log, NoRoom, Place, Segment, Table, View};
 use crate::options::Options;
 use crate::ordered::KeyList;
 use crate::reclaim::Protected;
-use crate::record::{flags, restore, Draft, Kind, State};
+use crate::record::{flags, Draft, Kind, State};
 #[cfg(feature = "redis")]
 use crate::tag::{Tag, Tagged};
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,6 +53,7 @@ pub(crate) struct Store {
     pub(crate) events: Events,
     pub(crate) loads: Loads,
     pub(crate) locks: Locks,
+    pub(crate) dictionaries: Dictionaries,
     pub(crate) options: Options,
     /// Why writes are refused, in a store that was opened for reading.
     pub(crate) read_only: Option<String>,
@@ -120,6 +124,7 @@ pub(crate) struct New {
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
     pub(crate) codec: u8,
+    pub(crate) dictionary: u16,
     pub(crate) expire_at_ms: u64,
     pub(crate) value: NewValue,
 }
@@ -135,7 +140,14 @@ pub(crate) enum NewValue {
 
 impl New {
     pub(crate) fn tombstone() -> New {
-        New { kind: Kind::Tombstone, flags: 0, codec: 0, expire_at_ms: 0, value: NewValue::Made(Vec::new()) }
+        New {
+            kind: Kind::Tombstone,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            expire_at_ms: 0,
+            value: NewValue::Made(Vec::new()),
+        }
     }
 }
 
@@ -156,6 +168,7 @@ impl Store {
             events,
             loads: Loads::new(Arc::clone(&options.clock)),
             locks: Locks::default(),
+            dictionaries: Dictionaries::new(options.compression.dictionary_level()),
             options,
             read_only: None,
             keys: None,
@@ -383,53 +396,6 @@ impl Store {
         }
     }
 
-    /// The value of a record: decompressed, without its metadata.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] for one that is not what was written: the open may have left it unread.
-    #[inline]
-    pub(crate) fn value_of<'g>(&self, address: Address, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
-        self.value_at(address.offset_bytes(), record)
-    }
-
-    /// As `value_of`, of the record at an offset of its segment.
-    #[inline]
-    pub(crate) fn value_at<'g>(&self, offset: u64, record: Found<'g>) -> Result<Cow<'g, [u8]>> {
-        let (segment, view) = record;
-        segment.check_unread(offset)?;
-        // Plain values are the common case: no detour.
-        if view.word.flags() & flags::WRAPPED == 0 {
-            return Ok(Cow::Borrowed(view.value));
-        }
-        self.unwrapped(segment, offset)
-    }
-
-    // Given a place and not the record, as `Segment::check`.
-    #[inline(never)]
-    fn unwrapped<'g>(&self, segment: &'g Segment, offset: u64) -> Result<Cow<'g, [u8]>> {
-        let Some(view) = segment.view(offset) else { return Ok(Cow::Borrowed(&[])) };
-        restore(view.word.flags(), view.value, self.options.value_bytes_max as usize).map_err(|fault| {
-            let reason = format!("key of {} bytes: {fault}", view.key.len());
-            Error::corrupt(segment.path(), offset, reason)
-        })
-    }
-
-    /// As `value_of`, of what stands for a key; empty if nothing does.
-    #[inline]
-    pub(crate) fn value_seen<'g>(&self, seen: &Seen<'g>) -> Result<Cow<'g, [u8]>> {
-        match seen.standing() {
-            Some(slot) => self.value_of(slot.address(), slot.record()),
-            None => Ok(Cow::Borrowed(&[])),
-        }
-    }
-
-    /// Refuses what stands for a key if the open left it unread and it is not what was written.
-    pub(crate) fn check_seen(&self, seen: &Seen<'_>) -> Result<()> {
-        let Some(slot) = seen.standing() else { return Ok(()) };
-        let (segment, _) = slot.record();
-        segment.check_unread(slot.address().offset_bytes())
-    }
-
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
     pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
@@ -601,6 +567,7 @@ impl Store {
                     kind: new.kind,
                     flags: new.flags,
                     codec: new.codec,
+                    dictionary: new.dictionary,
                     lsn: 0,
                     expire_at_ms: new.expire_at_ms,
                     key,

@@ -145,7 +145,7 @@ mod on_disk {
     use crate::db::Db;
     use crate::error::{Error, Result};
     use crate::io::{Disk, OsDisk};
-    use crate::log::{id_in_name, Manifest};
+    use crate::log::{dictionary_in_name, id_in_name, Manifest};
     use crate::options::Options;
     use crate::record::{decode, Draft, Kind, Seed, Word, HEADER_BYTES, KEY_LEN_AT, VALUE_LEN_AT};
     use std::path::{Path, PathBuf};
@@ -184,7 +184,9 @@ mod on_disk {
         };
         let known = ["MANIFEST-0", "MANIFEST-1", "LOCK", "SENT"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
-        Ok(names.into_iter().filter(|name| !is_listed(name) && !is_known(name)).collect())
+        let is_dictionary = |name: &PathBuf| dictionary_in_name(name).is_some();
+        let is_stray = |name: &PathBuf| !is_listed(name) && !is_known(name) && !is_dictionary(name);
+        Ok(names.into_iter().filter(is_stray).collect())
     }
 
     /// Reads a record at the start of `bytes` and tells how many of them it takes; `None`: there is none.
@@ -220,7 +222,8 @@ mod on_disk {
     /// between. Whether there was room for it.
     pub fn leave_open_batch(db: &Db, key: &[u8], value: &[u8]) -> bool {
         let guard = crossbeam_epoch::pin();
-        let member = Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key, value };
+        let member =
+            Draft { kind: Kind::Put, flags: 0, codec: 0, dictionary: 0, lsn: 0, expire_at_ms: 0, key, value };
         let Ok(frame) = db.log().append_batch(&[member], &guard, |_| ()) else { return false };
         let at = usize::try_from(frame.offset).unwrap_or(usize::MAX);
         frame.segment.map().word(at).map(|word| word.store(0, Ordering::Release)).is_some()
@@ -228,7 +231,8 @@ mod on_disk {
 
     /// Leaves a record that is filled and never decided. Whether there was room for it.
     pub fn leave_pending(db: &Db, key: &[u8], value: &[u8]) -> bool {
-        let draft = Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key, value };
+        let draft =
+            Draft { kind: Kind::Put, flags: 0, codec: 0, dictionary: 0, lsn: 0, expire_at_ms: 0, key, value };
         db.log().append(&draft, &crossbeam_epoch::pin()).is_ok()
     }
 }

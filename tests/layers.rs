@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the crate, each of which may import those before it.
-const LAYERS: [&str; 34] = [
+const LAYERS: &[&str] = &[
     "sync",
     "limits",
     "tag",
@@ -25,9 +25,11 @@ const LAYERS: [&str; 34] = [
     "options_text",
     "loads",
     "locks",
+    "dictionaries",
     "store",
     "expiry",
     "compaction",
+    "training",
     "recovery",
     "maintenance",
     "tier",

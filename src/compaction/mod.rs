@@ -22,6 +22,8 @@ const PORTION_BYTES: u64 = 64 << 10;
 pub(crate) struct Compactor {
     /// Outputs that hold what the index refers to but could not be listed: on a full disk, say.
     unlisted: Vec<Arc<Segment>>,
+    /// Number of the dictionary that was the newest when everything was rewritten last.
+    rewritten_with: u16,
 }
 
 /// What the maintenance thread does between two portions, so that a long compaction does not delay expiry.
@@ -72,7 +74,9 @@ impl Compactor {
         let extents = store.log.ask(Request::Listing)?;
         let mut victims: Vec<Arc<Segment>> = picker::candidates(&extents).cloned().collect();
         victims.sort_by_key(|segment| segment.header().born);
-        if victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
+        let newest = store.dictionaries.newest().map_or(0, |dictionary| dictionary.number());
+        let is_packed = std::mem::replace(&mut self.rewritten_with, newest) == newest;
+        if is_packed && victims.iter().all(|segment| segment.account.dead_bytes() == 0) && victims.len() < 2 {
             return Ok(());
         }
         let choice = Choice { victims, uses_reserve: false };
@@ -122,7 +126,8 @@ impl Compactor {
             .min()
             .unwrap_or(0);
         let output_bytes = picker::output_bytes(&victims, store);
-        let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes, choice.uses_reserve);
+        let rewriter = Rewriter::new(store, born, born_of_others, output_bytes, choice.uses_reserve);
+        let mut rewriter = rewriter.repacking();
         let (spent, failed) = rewrite_all(&mut rewriter, &victims, born_of_others, store, pace, between);
         store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).

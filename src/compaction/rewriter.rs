@@ -21,6 +21,8 @@ pub(crate) struct Rewriter<'s> {
     output_bytes: u64,
     /// Whether an output may be made of what is held back.
     uses_reserve: bool,
+    /// Whether values are compressed anew with the newest dictionary.
+    repacks: bool,
     /// Highest LSN of a mask that was left out because no segment that stays is older, since `take_freed`.
     freed_lsn: u64,
     outputs: Vec<Arc<Segment>>,
@@ -92,6 +94,7 @@ impl<'s> Rewriter<'s> {
             born_of_others,
             output_bytes,
             uses_reserve,
+            repacks: false,
             freed_lsn: 0,
             outputs: Vec::new(),
             synced: 0,
@@ -102,6 +105,11 @@ impl<'s> Rewriter<'s> {
             sightings: Vec::new(),
             copied_bytes: 0,
         }
+    }
+
+    /// The same, which compresses values anew with the newest dictionary where that makes them smaller.
+    pub(crate) fn repacking(self) -> Rewriter<'s> {
+        Rewriter { repacks: true, ..self }
     }
 
     /// Copies what the records from `from` on up to about `bytes` still need; returns where it stopped.
@@ -245,7 +253,13 @@ impl<'s> Rewriter<'s> {
                         continue;
                     }
                     let is_mask = address.is_expired() || !is_put;
-                    let copy = if is_mask { tombstone_for(view) } else { copy_of(view) };
+                    let repacks = self.repacks && !is_mask;
+                    let repacked = if repacks { store.repack(at, (victim, *view)) } else { None };
+                    let copy = match &repacked {
+                        _ if is_mask => tombstone_for(view),
+                        Some((dictionary, value)) => repacked_copy_of(view, *dictionary, value),
+                        None => copy_of(view),
+                    };
                     if let Some(to) = self.stage(&copy, guard)? {
                         self.staged.push(Staged { from: address, to });
                     }
@@ -332,6 +346,9 @@ impl<'s> Rewriter<'s> {
         if store.map(guard).redirect(view.key, staged.from, staged.to) {
             victim.account.charge(view.bytes());
             if let Some(copy) = output.view(staged.to.offset_bytes()) {
+                if copy.word.is_of(Kind::Put) {
+                    store.count_copy(&view, &copy);
+                }
                 self.sightings.extend(Sighting::of(output, staged.to.offset_bytes(), &copy));
             }
             return Ok(());
@@ -416,11 +433,18 @@ fn copy_of<'v>(view: &View<'v>) -> Draft<'v> {
         kind: Kind::Put,
         flags: view.word.flags() & !flags::IN_BATCH,
         codec: view.word.codec(),
+        dictionary: view.dictionary,
         lsn: view.lsn,
         expire_at_ms: view.expire_at_ms,
         key: view.key,
         value: view.value,
     }
+}
+
+/// As `copy_of`, with the stored value made anew. LSN, deadline and codec are the same (I7).
+fn repacked_copy_of<'v>(view: &View<'v>, dictionary: u16, value: &'v [u8]) -> Draft<'v> {
+    let copy = copy_of(view);
+    Draft { flags: copy.flags | flags::ZSTD, dictionary, value, ..copy }
 }
 
 /// A mask of the same LSN; never a put without its value (I6).
@@ -431,6 +455,7 @@ fn tombstone_for<'v>(view: &View<'v>) -> Draft<'v> {
         kind: Kind::Tombstone,
         flags: kept | expired,
         codec: 0,
+        dictionary: 0,
         lsn: view.lsn,
         expire_at_ms: 0,
         key: view.key,

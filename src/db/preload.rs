@@ -4,8 +4,8 @@ use super::write::Stored;
 use super::Db;
 use crate::error::{Error, Result};
 use crate::loads::Loads;
-use crate::record::{flags, Kind};
-use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::record::flags;
+use crate::store::{New, Seen, Step, Store};
 use crate::tier::{Fetched, Scanning, Tier};
 use std::ops::ControlFlow;
 
@@ -211,16 +211,7 @@ impl Db {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
-            Ok(Step::Write(
-                New {
-                    kind: Kind::Put,
-                    flags,
-                    codec: store.tier_codec().number(),
-                    expire_at_ms,
-                    value: NewValue::Given,
-                },
-                (),
-            ))
+            Ok(Step::Write(stored.put_as(flags, store.tier_codec(), expire_at_ms), ()))
         };
         let written = store.write_given(key, &stored.bytes, decide, || self.is_current(store, key))?;
         Ok(written.0.is_some())

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::fork::Generation;
 use crate::locks::{Ticket, Wait};
 use crate::options::check_key;
-use crate::record::{Kind, Metadata};
-use crate::store::{New, NewValue, Step, Store};
+use crate::record::Metadata;
+use crate::store::{Step, Store};
 use crate::tag::Tag;
 use std::sync::Arc;
 
@@ -309,8 +309,7 @@ impl Session {
             }
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, self.expiry, replaced_ms);
-            let (flags, codec) = (stored.flags, self.codec.number());
-            Ok(Step::Write(New { kind: Kind::Put, flags, codec, expire_at_ms, value: NewValue::Given }, true))
+            Ok(Step::Write(stored.put_as(stored.flags, self.codec, expire_at_ms), true))
         })?;
         if written.1 {
             store.counters.writes.add(1);

@@ -5,8 +5,8 @@ use super::write::{deadline_ms, Expiry, Stored};
 use super::Db;
 use crate::error::{Error, Result};
 use crate::loads::Overtaken;
-use crate::record::{flags, Kind};
-use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::record::flags;
+use crate::store::{Seen, Step, Store};
 use crate::tag::Tagged;
 use crate::tier::{forget_copy, Act, Change, Decided, Fetched, Tier, TierStats, REDIS_VALUE_BYTES_MAX};
 use std::cell::Cell;
@@ -199,13 +199,7 @@ impl Db {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
-            let new = New {
-                kind: Kind::Put,
-                flags,
-                codec: store.tier_codec().number(),
-                expire_at_ms,
-                value: NewValue::Given,
-            };
+            let new = stored.put_as(flags, store.tier_codec(), expire_at_ms);
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
@@ -262,13 +256,7 @@ impl Db {
                 return Ok(Step::Leave(()));
             }
             let flags = stored.flags | flags::FROM_TIER;
-            let new = New {
-                kind: Kind::Put,
-                flags,
-                codec: store.tier_codec().number(),
-                expire_at_ms,
-                value: NewValue::Given,
-            };
+            let new = stored.put_as(flags, store.tier_codec(), expire_at_ms);
             Ok(Step::Write(new, ()))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.

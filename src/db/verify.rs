@@ -4,7 +4,7 @@ use super::Db;
 use crate::error::{Error, Result};
 use crate::limits::VALUE_BYTES_MAX_LIMIT;
 use crate::options::{OpenMode, Options};
-use crate::record::{flags, Draft, Kind};
+use crate::record::{flags, metadata_part, Draft, Kind};
 use crate::recovery::Damage;
 use serde_json::json;
 use std::path::Path;
@@ -149,25 +149,32 @@ fn refuse_filled(from: &Db, to: &Path) -> Result<()> {
     }
 }
 
-/// Copies the record as it is stored; whether there was one to copy.
+/// Copies the record as it is stored, but for a value that is compressed with a dictionary, which the new store has not; whether there
+/// was one to copy.
 fn copy_entry(from: &Db, to: &Db, key: &[u8]) -> Result<bool> {
     let (from, to) = (from.store()?, to.store()?);
-    let (word, expire_at_ms, value) = {
+    let (record_flags, codec, expire_at_ms, stored) = {
         let guard = crossbeam_epoch::pin();
         let seen = from.look(key, &guard);
         let Some(view) = seen.live else { return Ok(false) };
-        from.value_seen(&seen)?;
+        let value = from.value_seen(&seen)?;
+        let stored = match view.dictionary {
+            0 => view.value.to_vec(),
+            _ => [&value, metadata_part(view.word.flags(), view.value)].concat(),
+        };
+        let flags = view.word.flags() & if view.dictionary == 0 { !0 } else { !flags::ZSTD };
         // A copy: the write below may wait, and nobody waits with a guard in hand.
-        (view.word, view.expire_at_ms, view.value.to_vec())
+        (flags, view.word.codec(), view.expire_at_ms, stored)
     };
     let draft = Draft {
         kind: Kind::Put,
-        flags: word.flags() & !flags::IN_BATCH,
-        codec: word.codec(),
+        flags: record_flags & !flags::IN_BATCH,
+        codec,
+        dictionary: 0,
         lsn: 0,
         expire_at_ms,
         key,
-        value: &value,
+        value: &stored,
     };
     to.write_blind(&draft)?;
     Ok(true)

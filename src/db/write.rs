@@ -3,11 +3,9 @@
 use super::Db;
 use crate::clock::millis;
 use crate::error::{Error, Result};
-use crate::options::{check_key, Compression};
-use crate::record::{
-    append_metadata, check_metadata, compress, flags, metadata_bytes, Draft, Kind, Metadata,
-};
-use crate::store::{New, NewValue, Seen, Step, Store};
+use crate::options::check_key;
+use crate::record::{append_metadata, check_metadata, flags, metadata_bytes, Draft, Kind, Metadata};
+use crate::store::{New, NewValue, Packed, Seen, Step, Store};
 use crate::tag::Tag;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -82,22 +80,17 @@ impl SetOptions {
     }
 }
 
-/// A value as it will be stored.
+/// A value as it will be stored, with metadata or without.
 pub(super) struct Stored<'v> {
     pub(super) flags: u8,
+    pub(super) dictionary: u16,
     pub(super) bytes: Cow<'v, [u8]>,
 }
 
 impl<'v> Stored<'v> {
     pub(super) fn new(store: &Store, value: &'v [u8]) -> Stored<'v> {
-        if let Compression::Zstd { level, threshold_bytes } = store.options.compression {
-            if value.len() >= threshold_bytes {
-                if let Some(bytes) = compress(value, level) {
-                    return Stored { flags: flags::ZSTD, bytes: Cow::Owned(bytes) };
-                }
-            }
-        }
-        Stored { flags: 0, bytes: Cow::Borrowed(value) }
+        let Packed { flags, dictionary, bytes } = store.pack(value);
+        Stored { flags, dictionary, bytes }
     }
 
     /// The same with metadata behind it.
@@ -120,12 +113,14 @@ impl<'v> Stored<'v> {
         }
         let mut bytes = stored.bytes.into_owned();
         append_metadata(&mut bytes, metadata);
-        Ok(Stored { flags: stored.flags | flags::METADATA, bytes: Cow::Owned(bytes) })
+        let flags = stored.flags | flags::METADATA;
+        Ok(Stored { flags, dictionary: stored.dictionary, bytes: Cow::Owned(bytes) })
     }
 
-    fn put(&self, codec: Tag, expire_at_ms: u64) -> New {
-        let codec = codec.number();
-        New { kind: Kind::Put, flags: self.flags, codec, expire_at_ms, value: NewValue::Given }
+    /// A record of it; `flags` are its own and what the record has besides.
+    pub(super) fn put_as(&self, flags: u8, codec: Tag, expire_at_ms: u64) -> New {
+        let (codec, dictionary) = (codec.number(), self.dictionary);
+        New { kind: Kind::Put, flags, codec, dictionary, expire_at_ms, value: NewValue::Given }
     }
 }
 
@@ -148,6 +143,7 @@ fn with_deadline(seen: &Seen<'_>, expire_at_ms: u64) -> Option<New> {
         kind: Kind::Put,
         flags: view.word.flags() & !(flags::IN_BATCH | flags::FROM_TIER),
         codec: view.word.codec(),
+        dictionary: view.dictionary,
         expire_at_ms,
         value: NewValue::Kept,
     })
@@ -164,7 +160,8 @@ fn decide_set(store: &Store, stored: &Stored<'_>, options: SetOptions, seen: &Se
         return Ok(Step::Leave(()));
     }
     let replaced_ms = seen.live.map(|view| view.expire_at_ms);
-    Ok(Step::Write(stored.put(options.codec, deadline_ms(store, options.expiry, replaced_ms)), ()))
+    let expire_at_ms = deadline_ms(store, options.expiry, replaced_ms);
+    Ok(Step::Write(stored.put_as(stored.flags, options.codec, expire_at_ms), ()))
 }
 
 /// Removes what stands for a key, and keeps something of it. A delete that may meet what stands elsewhere leaves a tombstone.
@@ -202,6 +199,7 @@ impl Db {
             kind: Kind::Put,
             flags: stored.flags,
             codec: codec.number(),
+            dictionary: stored.dictionary,
             lsn: 0,
             expire_at_ms,
             key,
@@ -323,7 +321,7 @@ impl Db {
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);
             let value = NewValue::Made(value);
-            Ok(Step::Write(New { kind: Kind::Put, flags: 0, codec, expire_at_ms, value }, sum))
+            Ok(Step::Write(New { kind: Kind::Put, flags: 0, codec, dictionary: 0, expire_at_ms, value }, sum))
         })?;
         self.finish_write(written).map(|(_, sum)| sum)
     }

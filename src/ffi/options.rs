@@ -103,7 +103,7 @@ pub unsafe extern "C" fn kv_options_free(options: *mut kv_options) -> kv_status 
 
 /// Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
 /// segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
-/// zstd:LEVEL:THRESHOLD_BYTES), recover (strict, salvage), listener_queue, background, ordered_index (true, false). With tier_url the store
+/// zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), recover (strict, salvage), listener_queue, background, ordered_index (true, false). With tier_url the store
 /// shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
 /// redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
 /// tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn kv_options_set_default_ttl(options: *mut kv_options, tt
     })
 }
 
-/// Stores values compressed with zstd, where that makes them smaller. Pinned reads of such values cost a copy.
+/// Stores values compressed with zstd, each by itself, where that makes them smaller (with dictionaries: kv_options_set). Pinned reads of such values cost a copy.
 ///
 /// Parameters: `options`; `level`: -7 to 19; `threshold_bytes`: smallest value that is compressed; SIZE_MAX: none is.
 /// Ownership: nothing changes hands.

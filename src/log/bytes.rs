@@ -41,6 +41,10 @@ impl<'a> Reader<'a> {
         Some(*field)
     }
 
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
     pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }

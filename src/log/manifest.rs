@@ -22,6 +22,9 @@ const GROWTH_BYTES: u64 = 4 << 10;
 /// Entries that a file has room for beyond those in it: what a full disk's deletes and compactions list.
 const ENTRIES_AHEAD: usize = 8;
 
+/// Of a store whose records may name dictionaries, which a reader of version 1 alone would not look for.
+const VERSION_WITH_DICTIONARIES: u32 = FORMAT_VERSION + 1;
+
 /// Ids and LSNs from here on are forged: a store that wrote 100 GB a second would take months.
 pub(super) const COUNT_MAX: u64 = 1 << 61;
 
@@ -58,6 +61,8 @@ pub(crate) struct Manifest {
     pub(crate) next_segment_id: u64,
     /// LSNs from here on were never inside a listed segment (I17).
     pub(crate) next_base_lsn: u64,
+    /// Whether records may name dictionaries (I18).
+    pub(crate) has_dictionaries: bool,
     pub(crate) segments: Vec<Listed>,
 }
 
@@ -66,7 +71,7 @@ impl Manifest {
         let bytes = HEAD_BYTES + self.segments.len() * ENTRY_BYTES + CRC_BYTES;
         let mut page = Writer(Vec::with_capacity(bytes));
         page.bytes(&MANIFEST_MAGIC);
-        page.u32(FORMAT_VERSION);
+        page.u32(if self.has_dictionaries { VERSION_WITH_DICTIONARIES } else { FORMAT_VERSION });
         page.u32(u32::try_from(self.segments.len()).ok()?);
         page.bytes(&self.store_uuid);
         for field in [self.generation, self.next_segment_id, self.next_base_lsn] {
@@ -96,10 +101,11 @@ impl Manifest {
             return Err(Error::corrupt(path, 0, "not a libkv manifest"));
         }
         let version = page.u32().ok_or_else(short)?;
-        if version != FORMAT_VERSION {
-            let path = path.to_path_buf();
-            return Err(Error::UnsupportedVersion { path, found: version, supported: FORMAT_VERSION });
+        if !(FORMAT_VERSION..=VERSION_WITH_DICTIONARIES).contains(&version) {
+            let (path, supported) = (path.to_path_buf(), VERSION_WITH_DICTIONARIES);
+            return Err(Error::UnsupportedVersion { path, found: version, supported });
         }
+        let has_dictionaries = version == VERSION_WITH_DICTIONARIES;
         let count = page.u32().ok_or_else(short)? as usize;
         let store_uuid = page.array().ok_or_else(short)?;
         let mut next = || page.u64().ok_or_else(short);
@@ -120,7 +126,7 @@ impl Manifest {
         if ends.chain([generation, next_segment_id, next_base_lsn]).any(|count| count >= COUNT_MAX) {
             return Err(Error::corrupt(path, 0, "the manifest names impossible ids or lengths"));
         }
-        Ok(Manifest { store_uuid, generation, next_segment_id, next_base_lsn, segments })
+        Ok(Manifest { store_uuid, generation, next_segment_id, next_base_lsn, has_dictionaries, segments })
     }
 
     fn path(dir: &Path, generation: u64) -> PathBuf {
@@ -276,6 +282,7 @@ mod tests {
             generation,
             next_segment_id: segments,
             next_base_lsn: segments << 20,
+            has_dictionaries: generation % 3 == 0,
             segments: (0..segments).map(listed).collect(),
         }
     }

@@ -4,6 +4,7 @@ mod appender;
 mod bytes;
 mod cell;
 mod chain;
+mod dictionary_file;
 mod files;
 mod header;
 mod holds;
@@ -23,6 +24,9 @@ mod tail;
 
 pub use appender::Sync;
 pub(crate) use appender::{Log, NoRoom, Place};
+pub(crate) use dictionary_file::{
+    dictionary_in_name, dictionary_path, is_dictionary_draft, load_dictionary, store_dictionary,
+};
 pub(crate) use files::{
     id_in_name, is_reserve, listed, random_uuid, segment_path, Directory, Files, Plan, Reserve,
 };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::io::{prefetch, File, Map};
 use crate::record::{
     fill_body, flags, frame_body, heads_crc, record_bytes, Draft, Kind, LiveWord, Seed, State, Word,
-    EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
+    DICTIONARY_AT, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 use crossbeam_utils::CachePadded;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,8 @@ const MARKED: u8 = 1 << 1;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'m> {
     pub(crate) word: Word,
+    /// Of the value, where that is compressed; 0: none.
+    pub(crate) dictionary: u16,
     pub(crate) lsn: u64,
     pub(crate) expire_at_ms: u64,
     pub(crate) key: &'m [u8],
@@ -272,8 +274,16 @@ impl Segment {
         let (start, len) = (usize::try_from(offset).ok()?, usize::try_from(bytes).ok()?);
         // SAFETY: M1: this call reserved the range; nobody reads a member before the frame's word is stored.
         let body = unsafe { self.map.reserved(start + WORD_BYTES, len - WORD_BYTES)? };
-        let frame =
-            Draft { kind: Kind::Batch, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
+        let frame = Draft {
+            kind: Kind::Batch,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            lsn,
+            expire_at_ms: 0,
+            key: &[],
+            value: &[],
+        };
         let word = frame_body(body, &frame, self.seed, State::Pending)?;
         LiveWord(self.map.word(start)?).publish(word);
         Some(Appended { offset, lsn })
@@ -325,7 +335,16 @@ impl Segment {
 
     fn pad(&self, offset: u64) {
         let lsn = self.header.base_lsn + offset;
-        let pad = Draft { kind: Kind::Pad, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &[], value: &[] };
+        let pad = Draft {
+            kind: Kind::Pad,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            lsn,
+            expire_at_ms: 0,
+            key: &[],
+            value: &[],
+        };
         self.fill(offset, HEADER_BYTES as u64, &pad, State::Committed);
     }
 
@@ -374,6 +393,7 @@ impl Segment {
         let (key, value) = data.split_at_checked(key_len)?;
         Some(View {
             word,
+            dictionary: u16::from_le_bytes(*head.get(DICTIONARY_AT - WORD_BYTES..)?.first_chunk()?),
             lsn: u64::from_le_bytes(*head.get(LSN_AT - WORD_BYTES..)?.first_chunk()?),
             expire_at_ms: u64::from_le_bytes(*head.get(EXPIRE_AT - WORD_BYTES..)?.first_chunk()?),
             key,
@@ -579,7 +599,7 @@ mod tests {
     }
 
     fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Draft<'a> {
-        Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 5, key, value }
+        Draft { kind: Kind::Put, flags: 0, codec: 0, dictionary: 0, lsn: 0, expire_at_ms: 5, key, value }
     }
 
     #[test]

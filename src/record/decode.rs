@@ -2,8 +2,8 @@
 
 use super::checksum::Seed;
 use super::layout::{
-    flags, record_bytes, Kind, State, Word, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT, VALUE_LEN_AT,
-    WORD_BYTES,
+    flags, record_bytes, Kind, State, Word, DICTIONARY_AT, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,
+    VALUE_LEN_AT, WORD_BYTES,
 };
 
 /// A record whose lengths and checksum were found good.
@@ -12,6 +12,8 @@ pub(crate) struct Record<'a> {
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
     pub(crate) codec: u8,
+    /// 0: none.
+    pub(crate) dictionary: u16,
     pub(crate) state: State,
     pub(crate) lsn: u64,
     pub(crate) expire_at_ms: u64,
@@ -34,6 +36,8 @@ pub(crate) enum Fault {
     BadKind(u8),
     #[error("unknown record flags {0:#04x}")]
     BadFlags(u8),
+    #[error("dictionary {0} named by a record that holds no compressed value")]
+    BadDictionary(u16),
     #[error("the record's {record_bytes} bytes do not fit the {room_bytes} left in the segment")]
     TooLong { record_bytes: u64, room_bytes: u64 },
     #[error("checksum mismatch: stored {stored:#010x}, computed {computed:#010x}")]
@@ -72,6 +76,10 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<(Record<'_>, Word), Fault> {
         return Err(Fault::BadFlags(word.flags()));
     }
     let key_len = usize::from(u16::from_le_bytes(field(bytes, KEY_LEN_AT)?));
+    let dictionary = u16::from_le_bytes(field(bytes, DICTIONARY_AT)?);
+    if dictionary != 0 && (kind != Kind::Put || word.flags() & flags::ZSTD == 0) {
+        return Err(Fault::BadDictionary(dictionary));
+    }
     let value_len = u32::from_le_bytes(field(bytes, VALUE_LEN_AT)?) as usize;
     let total = record_bytes(key_len, value_len);
     if total > bytes.len() as u64 {
@@ -84,6 +92,7 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<(Record<'_>, Word), Fault> {
         kind,
         flags: word.flags(),
         codec: word.codec(),
+        dictionary,
         state,
         lsn: u64::from_le_bytes(field(bytes, LSN_AT)?),
         expire_at_ms: u64::from_le_bytes(field(bytes, EXPIRE_AT)?),
@@ -107,7 +116,7 @@ mod tests {
     }
 
     fn draft<'a>(key: &'a [u8], value: &'a [u8]) -> Draft<'a> {
-        Draft { kind: Kind::Put, flags: 0, codec: 3, lsn: 4096, expire_at_ms: 99, key, value }
+        Draft { kind: Kind::Put, flags: 0, codec: 3, dictionary: 0, lsn: 4096, expire_at_ms: 99, key, value }
     }
 
     #[test]
@@ -143,14 +152,15 @@ mod tests {
         fn what_is_encoded_decodes_the_same(
             key in prop::collection::vec(any::<u8>(), 0..70),
             value in prop::collection::vec(any::<u8>(), 0..300),
-            lsn: u64, expire_at_ms: u64, codec: u8, salt: u64,
+            lsn: u64, expire_at_ms: u64, codec: u8, dictionary: u16, salt: u64,
         ) {
             let seed = Seed::from_salt(salt);
-            let draft = Draft { kind: Kind::Put, flags: flags::ZSTD, codec, lsn, expire_at_ms, key: &key, value: &value };
+            let draft = Draft { kind: Kind::Put, flags: flags::ZSTD, codec, dictionary, lsn, expire_at_ms, key: &key, value: &value };
             let bytes = encode(&draft, seed);
             let got = decode(&bytes, seed).unwrap();
             prop_assert_eq!((got.key, got.value), (&key[..], &value[..]));
             prop_assert_eq!((got.lsn, got.expire_at_ms, got.codec, got.flags), (lsn, expire_at_ms, codec, flags::ZSTD));
+            prop_assert_eq!(got.dictionary, dictionary);
             prop_assert_eq!(got.bytes, bytes.len() as u64);
         }
 

@@ -9,6 +9,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
     pub(crate) codec: u8,
+    /// Number of the dictionary that the value is compressed with; 0: none.
+    pub(crate) dictionary: u16,
     pub(crate) lsn: u64,
     pub(crate) expire_at_ms: u64,
     pub(crate) key: &'a [u8],
@@ -52,7 +54,8 @@ fn fill_head(body: &mut [u8], draft: &Draft<'_>, value_len: usize) -> Option<()>
     let key_len = u16::try_from(draft.key.len()).ok()?;
     let value_len = u32::try_from(value_len).ok()?;
     // One 24-byte image, so that the fixed part is stored in whole words.
-    let head: [u64; 3] = [u64::from(key_len) | u64::from(value_len) << 32, draft.lsn, draft.expire_at_ms];
+    let lengths = u64::from(key_len) | u64::from(draft.dictionary) << 16 | u64::from(value_len) << 32;
+    let head: [u64; 3] = [lengths, draft.lsn, draft.expire_at_ms];
     for (to, from) in body.get_mut(..HEADER_BYTES - WORD_BYTES)?.chunks_exact_mut(8).zip(head) {
         to.copy_from_slice(&from.to_le_bytes());
     }

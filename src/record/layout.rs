@@ -2,8 +2,8 @@
 
 pub(crate) const WORD_BYTES: usize = 8;
 pub(crate) const KEY_LEN_AT: usize = WORD_BYTES;
-const RESERVED_AT: usize = KEY_LEN_AT + 2;
-pub(crate) const VALUE_LEN_AT: usize = RESERVED_AT + 2;
+pub(crate) const DICTIONARY_AT: usize = KEY_LEN_AT + 2;
+pub(crate) const VALUE_LEN_AT: usize = DICTIONARY_AT + 2;
 pub(crate) const LSN_AT: usize = VALUE_LEN_AT + 4;
 pub(crate) const EXPIRE_AT: usize = LSN_AT + 8;
 pub(crate) const HEADER_BYTES: usize = EXPIRE_AT + 8;
@@ -47,7 +47,8 @@ impl Kind {
 
 /// Bits of the flags byte.
 pub(crate) mod flags {
-    /// The value is a zstd frame, preceded by its decompressed length (u32).
+    /// The value is a zstd frame: preceded by its decompressed length (u32), or, where the record names a dictionary, made with
+    /// that and without its magic number.
     pub(crate) const ZSTD: u8 = 1 << 0;
     /// The record lies inside a batch frame and counts only with it.
     pub(crate) const IN_BATCH: u8 = 1 << 2;

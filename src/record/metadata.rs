@@ -54,6 +54,12 @@ pub(super) fn split(record_flags: u8, stored: &[u8]) -> Result<(&[u8], &[u8]), V
     rest.split_at_checked(at).ok_or_else(too_short)
 }
 
+/// All that stands behind the stored form of a value: what `append_metadata` put there. The record was read before.
+pub(crate) fn metadata_part(record_flags: u8, stored: &[u8]) -> &[u8] {
+    let value_len = split(record_flags, stored).map_or(0, |(value, _)| value.len());
+    stored.get(value_len..).unwrap_or_default()
+}
+
 /// The metadata of a record.
 pub(crate) fn read_metadata(record_flags: u8, stored: &[u8]) -> Result<Metadata, ValueFault> {
     let (_, mut pairs) = split(record_flags, stored)?;
@@ -91,7 +97,7 @@ mod tests {
             let mut stored = value.clone();
             append_metadata(&mut stored, &metadata);
             prop_assert_eq!(stored.len(), value.len() + metadata_bytes(&metadata));
-            prop_assert_eq!(restore(flags::METADATA, &stored, 1 << 20).unwrap(), &value[..]);
+            prop_assert_eq!(restore(flags::METADATA, None, &stored, 1 << 20).unwrap(), &value[..]);
             prop_assert_eq!(read_metadata(flags::METADATA, &stored).unwrap(), metadata);
         }
 
@@ -102,7 +108,7 @@ mod tests {
             let _ = read_metadata(flags::METADATA, &stored);
             let stored = [&stored[..], &len.to_le_bytes()].concat();
             if len as usize + LEN_BYTES > stored.len() {
-                prop_assert!(restore(flags::METADATA, &stored, 1 << 20).is_err());
+                prop_assert!(restore(flags::METADATA, None, &stored, 1 << 20).is_err());
             }
             let _ = read_metadata(flags::METADATA, &stored);
         }

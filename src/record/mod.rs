@@ -3,7 +3,7 @@
 //! ```text
 //!  0 u32 crc       CRC-32 keyed with the segment's salt
 //!  4 u8  kind      5 u8 flags    6 u8 codec    7 u8 state
-//!  8 u16 key_len  10 u16 zero   12 u32 value_len
+//!  8 u16 key_len  10 u16 dictionary, 0 = none   12 u32 value_len
 //! 16 u64 lsn      24 u64 expire_at_ms
 //! 32 key, value, zeros to the next multiple of 8
 //! ```
@@ -15,6 +15,7 @@
 
 mod checksum;
 mod decode;
+mod dictionary;
 mod encode;
 mod integer;
 mod key;
@@ -25,16 +26,17 @@ mod value;
 
 pub(crate) use checksum::{heads_crc, Seed};
 pub(crate) use decode::{decode, decode_head, Fault, Record};
+pub(crate) use dictionary::{train, Dictionary, DICTIONARY_VALUE_BYTES_MAX};
 pub(crate) use encode::{encode_onto, fill_body, frame_body, Draft};
 pub(crate) use integer::sum;
 pub(crate) use key::is_same_key;
 pub(crate) use layout::{
-    flags, record_bytes, Kind, State, Word, ALIGN_BYTES, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT, LSN_AT,
-    VALUE_LEN_AT, WORD_BYTES,
+    flags, record_bytes, Kind, State, Word, ALIGN_BYTES, DICTIONARY_AT, EXPIRE_AT, HEADER_BYTES, KEY_LEN_AT,
+    LSN_AT, VALUE_LEN_AT, WORD_BYTES,
 };
 pub(crate) use live::LiveWord;
 pub use metadata::Metadata;
-pub(crate) use metadata::{append_metadata, check_metadata, metadata_bytes, read_metadata};
+pub(crate) use metadata::{append_metadata, check_metadata, metadata_bytes, metadata_part, read_metadata};
 #[cfg(all(feature = "redis", feature = "zstd"))]
 pub(crate) use value::unframe;
 pub(crate) use value::{compress, restore};

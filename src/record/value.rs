@@ -1,5 +1,7 @@
-//! Values as they are stored: plain, or compressed behind their length; either way with metadata behind, or without.
+//! Values as they are stored: plain, or compressed behind their length, or compressed with a dictionary; either way with metadata
+//! behind, or without.
 
+use super::dictionary::Dictionary;
 use super::layout::flags;
 use super::metadata;
 use std::borrow::Cow;
@@ -42,17 +44,22 @@ pub(crate) fn compress(_value: &[u8], _level: i32) -> Option<Vec<u8>> {
     None
 }
 
-/// The value behind its stored form.
-pub(crate) fn restore(
+/// The value behind its stored form, given the dictionary that the record names, if it names one.
+pub(crate) fn restore<'s>(
     record_flags: u8,
-    stored: &[u8],
+    dictionary: Option<&Dictionary>,
+    stored: &'s [u8],
     bytes_max: usize,
-) -> Result<Cow<'_, [u8]>, ValueFault> {
+) -> Result<Cow<'s, [u8]>, ValueFault> {
     let (value, _) = metadata::split(record_flags, stored)?;
     if record_flags & flags::ZSTD == 0 {
         return Ok(Cow::Borrowed(value));
     }
-    decompress(value, bytes_max).map(Cow::Owned)
+    match dictionary {
+        Some(dictionary) => dictionary.decompress(value, bytes_max),
+        None => decompress(value, bytes_max),
+    }
+    .map(Cow::Owned)
 }
 
 #[cfg(feature = "zstd")]
@@ -104,20 +111,20 @@ mod tests {
         let value = b"abc".repeat(1000);
         let stored = compress(&value, 3).unwrap();
         assert!(stored.len() < 100);
-        assert_eq!(restore(flags::ZSTD, &stored, 3000).unwrap(), &value[..]);
+        assert_eq!(restore(flags::ZSTD, None, &stored, 3000).unwrap(), &value[..]);
         assert_eq!(compress(b"xyz", 3), None);
     }
 
     #[test]
     fn a_claim_above_the_limit_or_unlike_the_content_is_refused() {
         let mut stored = compress(&[0; 10_000], 1).unwrap();
-        assert!(matches!(restore(flags::ZSTD, &stored, 9_999), Err(ValueFault::TooLong { .. })));
+        assert!(matches!(restore(flags::ZSTD, None, &stored, 9_999), Err(ValueFault::TooLong { .. })));
         for claimed in [9_999u32, 10_001] {
             stored[..4].copy_from_slice(&claimed.to_le_bytes());
-            assert!(matches!(restore(flags::ZSTD, &stored, 1 << 30), Err(ValueFault::Damaged(_))));
+            assert!(matches!(restore(flags::ZSTD, None, &stored, 1 << 30), Err(ValueFault::Damaged(_))));
         }
         for len in 0..stored.len() {
-            assert!(restore(flags::ZSTD, &stored[..len], 1 << 30).is_err());
+            assert!(restore(flags::ZSTD, None, &stored[..len], 1 << 30).is_err());
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::record::{Kind, Record, State};
 use crate::store::{Change, Map, Store};
 use crate::testing::Fault;
 use crossbeam_epoch::Guard;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,8 @@ pub(super) struct Replayed {
     /// Records found whole, a batch as one, and those of them that were committed.
     pub(super) records: u64,
     pub(super) committed: u64,
+    /// Dictionaries that committed records name, also records that are overwritten (I18).
+    pub(super) named: BTreeSet<u16>,
 }
 
 impl Replayed {
@@ -31,6 +34,7 @@ impl Replayed {
         self.survivors.append(&mut other.survivors);
         self.records += other.records;
         self.committed += other.committed;
+        self.named.append(&mut other.named);
     }
 
     fn count(&mut self, scanned: &Scanned) {
@@ -94,6 +98,7 @@ fn replay_sealed(
     let scanned = one.run_sealed(&seal, reads_values);
     replayed.count(&scanned);
     replayed.sightings.append(&mut one.sightings);
+    replayed.named.append(&mut one.named);
     *damage = list_damage(&found.segment, scanned);
     if !damage.is_empty() {
         replayed.survivors.push((found.segment.number(), one.offsets));
@@ -118,6 +123,7 @@ fn replay_unsealed(
         let scanned = one
             .run(condition, if store.options.faults.has(Fault::NoResyncOverHoles) { 0 } else { synced_lsn });
         found.segment.set_end(one.end);
+        replayed.named.append(&mut one.named);
         replayed.survivors.push((found.segment.number(), one.offsets));
         replayed.count(&scanned);
         let goes_on = scanned.is_complete || condition == Condition::ProcessDied;
@@ -148,6 +154,7 @@ struct ReplayOne<'s> {
     segment: &'s Arc<Segment>,
     clear_lsn: &'s AtomicU64,
     sightings: Vec<Sighting>,
+    named: BTreeSet<u16>,
     /// Of committed records, frames as a whole; none where heads only are read.
     offsets: Vec<u64>,
     /// Behind the last record that counts as written.
@@ -165,7 +172,15 @@ struct Group<'b> {
 impl<'s> ReplayOne<'s> {
     fn new(store: &'s Store, segment: &'s Arc<Segment>, clear_lsn: &'s AtomicU64) -> Self {
         let end = crate::log::FIRST_RECORD_AT;
-        ReplayOne { store, segment, clear_lsn, sightings: Vec::new(), offsets: Vec::new(), end }
+        ReplayOne {
+            store,
+            segment,
+            clear_lsn,
+            sightings: Vec::new(),
+            named: BTreeSet::new(),
+            offsets: Vec::new(),
+            end,
+        }
     }
 
     /// Reads a segment that no longer changes, without its values if that is enough to know that the rest is as it was
@@ -276,6 +291,9 @@ impl<'s> ReplayOne<'s> {
 
     fn offer(&mut self, at: u64, record: &Record<'_>, map: &Map<'_>, change: &mut Change) {
         let account = &self.segment.account;
+        if record.dictionary != 0 {
+            self.named.insert(record.dictionary);
+        }
         let is_mask = record.kind == Kind::Tombstone || record.expire_at_ms != 0;
         if is_mask {
             account.saw_mask(record.lsn);

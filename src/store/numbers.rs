@@ -10,8 +10,16 @@ impl Store {
     /// that LSNs begin anew behind its end, so none comes back, however the process ends and whatever of the log is lost (I17).
     /// Each record is at least as long as its header, so LSNs that were reserved differ also when counted in headers.
     pub(crate) fn next_number(&self) -> Result<u64> {
-        let nothing =
-            Draft { kind: Kind::Put, flags: 0, codec: 0, lsn: 0, expire_at_ms: 0, key: &[], value: &[] };
+        let nothing = Draft {
+            kind: Kind::Put,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            lsn: 0,
+            expire_at_ms: 0,
+            key: &[],
+            value: &[],
+        };
         let bytes = record_bytes(0, 0);
         loop {
             self.check_writable()?;

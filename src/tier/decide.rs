@@ -425,6 +425,7 @@ impl<'s> Attempt<'s> {
                 kind: Kind::Put,
                 flags,
                 codec: self.store.tier_codec().number(),
+                dictionary: 0,
                 expire_at_ms,
                 value: NewValue::Given,
             };
