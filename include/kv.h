@@ -365,6 +365,10 @@ typedef enum {
    */
   KV_WRONG_CODEC = 44,
   /**
+   * A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows.
+   */
+  KV_LAGGED = 47,
+  /**
    * A defect of the library: a panic was caught.
    */
   KV_INTERNAL = 99,

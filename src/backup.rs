@@ -49,6 +49,7 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
         generation: 1,
         next_segment_id: segments.iter().map(|listed| listed.id + 1).max().unwrap_or(1),
         has_dictionaries: store.dictionaries.is_used(),
+        history_lsn: store.log.history.lsn(),
         next_base_lsn: extents.iter().map(|extent| extent.segment.end_lsn()).max().unwrap_or(0),
         segments,
     };

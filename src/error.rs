@@ -163,6 +163,13 @@ pub enum Error {
     /// The key was written or removed by somebody else while a session had it, so the session's commit changed nothing.
     #[error("the key was changed since the session read it")]
     Conflict,
+    /// A watch comes too late: removals behind where it stands, or entries that a crash of the machine or damage took, may not be in
+    /// the log any more. Whoever keeps what it was told has to forget that: the watch goes on with all that stands.
+    #[error("the log no longer tells all that changed behind version {after}: what stands follows")]
+    Lagged {
+        /// Where the watch stood.
+        after: u64,
+    },
     /// Redis could not be asked, or did not acknowledge in time. A change that was made with a tier stands locally all the
     /// same, and is sent when Redis answers; unless the reason says that it was refused.
     #[cfg(feature = "redis")]

@@ -29,6 +29,10 @@ struct Sessions;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/typed.md")]
 struct Typed;
+/// And of watches.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/watching.md")]
+struct Watching;
 
 /// As is the page's of caches.
 #[cfg(doctest)]
@@ -87,13 +91,15 @@ mod tier_options;
 mod training;
 mod transfer;
 mod typed;
+mod watch;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "redis")]
 pub use db::Preloaded;
 pub use db::{
-    salvage, verify, Batch, Condition, CreateOptions, Db, Entry, Expiry, KeyOptions, LoadOptions, Pin,
-    Report, Salvaged, Scan, ScanOptions, Session, SetOptions, Stats, Ttl, Uncommitted, Value,
+    salvage, verify, Batch, Change, Condition, CreateOptions, Db, Entry, Expiry, KeyOptions, LoadOptions,
+    Pin, Report, Salvaged, Scan, ScanOptions, Session, SetOptions, Stats, Ttl, Uncommitted, Value, Waker,
+    Watch, WatchOptions,
 };
 pub use error::{Error, Result};
 pub use events::{Cause, Event};

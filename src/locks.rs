@@ -11,15 +11,27 @@ use std::time::{Duration, Instant};
 
 const PARTS: usize = 64;
 
-/// For how long a lock that somebody else has is waited for.
+/// For how long a call waits: for a lock that somebody else has, or for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// Not at all.
     No,
     /// So long at most.
     AtMost(Duration),
-    /// Until it is free, or the store is closed.
+    /// Until it is there, or the store is closed.
     Forever,
+}
+
+impl Wait {
+    /// When it ends; `None`: never.
+    pub(crate) fn until(self) -> Option<Instant> {
+        match self {
+            Wait::No => Some(Instant::now()),
+            // Later than a clock can tell: for ever.
+            Wait::AtMost(time) => Instant::now().checked_add(time),
+            Wait::Forever => None,
+        }
+    }
 }
 
 /// Names an owner, or who waits to be one; never used twice in one part of the table.
@@ -80,12 +92,10 @@ impl Locks {
             part.by_key.insert(key.into(), Line { owner: ticket, waiting: VecDeque::new() });
             return Ok(ticket);
         };
-        let deadline = match wait {
-            Wait::No => return Err(Error::KeyLocked),
-            // Later than a clock can tell: for ever.
-            Wait::AtMost(time) => Instant::now().checked_add(time),
-            Wait::Forever => None,
-        };
+        if wait == Wait::No {
+            return Err(Error::KeyLocked);
+        }
+        let deadline = wait.until();
         may_wait()?;
         let turn = Arc::new(Condvar::new());
         line.waiting.push_back(Waiting { ticket, turn: Arc::clone(&turn) });

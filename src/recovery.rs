@@ -103,6 +103,7 @@ fn empty_manifest() -> Manifest {
         next_segment_id: 1,
         next_base_lsn: 0,
         has_dictionaries: false,
+        history_lsn: 0,
         segments: Vec::new(),
     }
 }
@@ -318,7 +319,11 @@ fn take_up_sent(store: &Store, directory: Option<&Directory>) -> Result<()> {
 }
 
 /// With the numbers of the dictionaries that records name.
-fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<(Recovered, BTreeSet<u16>)> {
+fn recover(
+    mut store: Store,
+    mut manifest: Manifest,
+    mut loaded: Loaded,
+) -> Result<(Recovered, BTreeSet<u16>)> {
     take_up_time(&store, &loaded);
     let mut damage = std::mem::take(&mut loaded.damage);
     let replayed = replay(&store, &loaded, &mut damage);
@@ -335,6 +340,10 @@ fn recover(mut store: Store, manifest: Manifest, mut loaded: Loaded) -> Result<(
         damage.extend(lacking);
     }
     let survey = Survey::of(&loaded, &replayed);
+    if !damage.is_empty() || replayed.was_cut {
+        // What others were told of it may be lost.
+        manifest.history_lsn = manifest.next_base_lsn;
+    }
     let (sealed, rewritten) = loaded.split();
     if store.options.faults.has(Fault::OldTailReused) {
         return Ok((reuse_old_tail(store, manifest, sealed, rewritten, replayed.sightings)?, replayed.named));
@@ -448,9 +457,8 @@ fn start_tail_over(
         let lowest_born = |segments: &mut dyn Iterator<Item = &Arc<Segment>>| {
             segments.map(|segment| segment.header().born).min().unwrap_or(base_lsn).min(base_lsn)
         };
-        // The victims count as staying here: without the room to copy them they do.
-        let mut rewriter =
-            Rewriter::new(store, base_lsn, lowest_born(&mut sealed.iter()), room_for(store, old), false);
+        // Masks are kept, also those that hide nothing any more: who watches the store has not seen them (W3).
+        let mut rewriter = Rewriter::new(store, base_lsn, 0, room_for(store, old), false);
         let copied = survivors.iter().try_for_each(|(number, offsets)| {
             match old.iter().find(|s| s.number() == *number) {
                 Some(segment) => rewriter.rewrite_these(segment, offsets),
@@ -461,13 +469,14 @@ fn start_tail_over(
         copied?;
         let (mut outputs, mut sightings) = rewriter.finish()?;
         let mut spent = Vec::new();
+        let mut freed_lsn = 0;
         if !victims.is_empty() {
             let mut others = sealed.iter().filter(|segment| !holds(victims, segment.header().id));
             let born_of_others = lowest_born(&mut others);
             let mut tidied = tidy::rewrite(store, sealed, victims, base_lsn, born_of_others, &mut made)?;
             outputs.append(&mut tidied.outputs);
             sightings.append(&mut tidied.sightings);
-            spent = tidied.spent;
+            (spent, freed_lsn) = (tidied.spent, tidied.freed_lsn);
         }
         if outputs.is_empty() && store.stored_time_ms.load(Ordering::Acquire) > 0 {
             // I15: no output has it, and what goes may have been the only one that did.
@@ -479,10 +488,12 @@ fn start_tail_over(
         next.next_segment_id = log.next_id();
         next.next_base_lsn = tail.end_lsn();
         next.has_dictionaries = store.dictionaries.is_used();
+        next.history_lsn = next.history_lsn.max(freed_lsn);
         next.segments.retain(|listed| holds(sealed, listed.id) && !holds(&spent, listed.id));
         next.segments.extend(outputs.iter().map(|segment| sealed_listing(segment)));
         next.segments.push(listed(&tail));
         log.files.store_manifest_whole(&next)?;
+        log.history.begin(next.history_lsn);
         Ok(Fresh { manifest: next, outputs, spent, tail, sightings })
     })();
     if result.as_ref().is_err_and(|error| !Manifest::may_count(error)) {

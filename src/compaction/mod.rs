@@ -129,6 +129,8 @@ impl Compactor {
         let rewriter = Rewriter::new(store, born, born_of_others, output_bytes, choice.uses_reserve);
         let mut rewriter = rewriter.repacking();
         let (spent, failed) = rewrite_all(&mut rewriter, &victims, born_of_others, store, pace, between);
+        let freed_lsn = freed_lsn(&spent);
+        let spent: Vec<_> = spent.into_iter().map(|(victim, _)| victim).collect();
         store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
         // A failed sync leaves unknown what is on disk; the victims are still listed, so nothing is lost (P7).
         let (mut outputs, mut seen) = rewriter.finish().inspect_err(|error| store.log.break_down(error))?;
@@ -137,7 +139,7 @@ impl Compactor {
             keep_time(store, &extents)?;
         }
         outputs.append(&mut self.unlisted);
-        let result = self.replace(store, outputs, &spent);
+        let result = self.replace(store, outputs, &spent, freed_lsn);
         // The last that holds the victims' files open: their space comes back here.
         drop((extents, victims, spent));
         give_back(store);
@@ -159,7 +161,13 @@ impl Compactor {
     }
 
     /// Lets outputs take the victims' place (I8).
-    fn replace(&mut self, store: &Store, outputs: Vec<Arc<Segment>>, spent: &[Arc<Segment>]) -> Result<()> {
+    fn replace(
+        &mut self,
+        store: &Store,
+        outputs: Vec<Arc<Segment>>,
+        spent: &[Arc<Segment>],
+        freed_lsn: u64,
+    ) -> Result<()> {
         let hurried = store.options.faults.has(Fault::UnlinkBeforeSync);
         if hurried {
             spent.iter().for_each(|victim| drop(store.log.files.remove(victim)));
@@ -175,7 +183,7 @@ impl Compactor {
             if hurried { Ok(()) } else { store.log.wait_synced_while_open(tail_lsn.saturating_sub(1)) };
         let replaced = replaced.and_then(|()| {
             let add = outputs.clone();
-            store.log.ask(|reply| Request::Replace { add, remove, reply })?
+            store.log.ask(|reply| Request::Replace { add, remove, freed_lsn, reply })?
         });
         if let Err(error) = replaced {
             // The index refers to them: they stay, and are listed with the next compaction.
@@ -217,6 +225,14 @@ fn keep_time(store: &Store, extents: &[Extent]) -> Result<()> {
     tail.segment.sync().inspect_err(|error| store.log.break_down(error))
 }
 
+/// Highest LSN of the masks that go with these victims and stand nowhere else.
+pub(crate) fn freed_lsn(spent: &[Spent]) -> u64 {
+    spent.iter().map(|(_, freed_lsn)| *freed_lsn).max().unwrap_or(0)
+}
+
+/// A victim that may go, and the highest LSN of the masks that were left out of its copies, for nothing older would stay; 0: none.
+pub(crate) type Spent = (Arc<Segment>, u64);
+
 /// Rewrites one victim after the other. Returns those that may go, and what ended it early.
 pub(crate) fn rewrite_all(
     rewriter: &mut Rewriter<'_>,
@@ -225,7 +241,7 @@ pub(crate) fn rewrite_all(
     store: &Store,
     pace: Pace,
     between: Between<'_>,
-) -> (Vec<Arc<Segment>>, Option<Error>) {
+) -> (Vec<Spent>, Option<Error>) {
     let mut spent = Vec::new();
     let mut failed = None;
     for victim in victims {
@@ -245,16 +261,16 @@ pub(crate) fn rewrite_all(
     (without_early(spent, victims), failed)
 }
 
-/// The rewritten victims that may go: a mask that was left out of one, for nothing older would stay, keeps it when another
-/// victim stays after all, for damage or for want of space (I6). Each comes with the highest such LSN.
-fn without_early(mut spent: Vec<(Arc<Segment>, u64)>, victims: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+/// The rewritten victims that may go: a mask that was left out of one keeps it when another victim stays after all, for damage or
+/// for want of space (I6).
+fn without_early(mut spent: Vec<Spent>, victims: &[Arc<Segment>]) -> Vec<Spent> {
     loop {
         let goes = |victim: &Segment| spent.iter().any(|(s, _)| s.header().id == victim.header().id);
         let born = victims.iter().filter(|v| !goes(v)).map(|v| v.header().born).min().unwrap_or(u64::MAX);
         let before = spent.len();
         spent.retain(|(_, freed_lsn)| *freed_lsn < born);
         if spent.len() == before {
-            return spent.into_iter().map(|(victim, _)| victim).collect();
+            return spent;
         }
     }
 }

@@ -17,6 +17,7 @@ mod session;
 mod shared;
 mod stats;
 mod verify;
+mod watch;
 mod write;
 
 pub use batch::Batch;
@@ -32,6 +33,7 @@ pub use scan::{Entry, Scan, ScanOptions};
 pub use session::{CreateOptions, Session, Uncommitted};
 pub use stats::Stats;
 pub use verify::{salvage, verify, Report, Salvaged};
+pub use watch::{Change, Waker, Watch, WatchOptions};
 pub use write::{Condition, Expiry, SetOptions};
 
 use crate::backup;
@@ -163,6 +165,9 @@ impl Db {
         if let Some(tail) = tail {
             inbox.put(&mut { sightings });
             let (sink, time) = (Arc::clone(&inbox), Arc::clone(&store.stored_time_ms));
+            if store.has_outbox() {
+                store.log.follow();
+            }
             let maintenance = Maintenance::new(Arc::clone(&store), inbox, &sealed);
             let keeper = Keeper::new(Start {
                 log: Arc::clone(&store.log),
@@ -173,7 +178,6 @@ impl Db {
                 sink: Box::new(move |sightings| sink.put(sightings)),
                 stored_time: Box::new(move || time.load(std::sync::atomic::Ordering::Acquire)),
                 ending,
-                is_followed: store.has_outbox(),
             });
             let named = |name: &str| std::thread::Builder::new().name(name.into());
             threads.keeper = Some(named("kv-log").spawn(move || keeper.run()).map_err(spawn_failed)?);

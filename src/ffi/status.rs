@@ -104,6 +104,8 @@ pub enum kv_status {
     KV_SESSION_ENDED = 43,
     /// The value was written by another codec than the one that is to read it.
     KV_WRONG_CODEC = 44,
+    /// A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows.
+    KV_LAGGED = 47,
     /// A defect of the library: a panic was caught.
     KV_INTERNAL = 99,
 }
@@ -111,7 +113,7 @@ pub enum kv_status {
 pub(super) use kv_status::*;
 
 /// Every status with its text.
-const TEXTS: [(kv_status, &CStr); 37] = [
+const TEXTS: &[(kv_status, &CStr)] = &[
     (KV_OK, c"done"),
     (KV_NOT_FOUND, c"the key has no value"),
     (KV_NOT_MET, c"the condition of the write did not hold"),
@@ -148,6 +150,7 @@ const TEXTS: [(kv_status, &CStr); 37] = [
     (KV_CONFLICT, c"the key was changed since the session read it"),
     (KV_SESSION_ENDED, c"the session was committed or rolled back"),
     (KV_WRONG_CODEC, c"the value was written by another codec"),
+    (KV_LAGGED, c"the log no longer tells what the watch has missed"),
     (KV_INTERNAL, c"internal error"),
 ];
 
@@ -180,6 +183,7 @@ impl From<&Error> for kv_status {
             Error::Cancelled => KV_CANCELLED,
             Error::KeyLocked => KV_KEY_LOCKED,
             Error::Conflict => KV_CONFLICT,
+            Error::Lagged { .. } => KV_LAGGED,
             #[cfg(feature = "redis")]
             Error::Tier { .. } => KV_TIER,
         }

@@ -6,6 +6,8 @@
 
 use super::chain::{Active, Link, Rolled};
 use super::files::Files;
+use super::followers::Followers;
+use super::history::History;
 use super::holds::Holds;
 use super::keeper::Request;
 use super::segment::{Appended, Segment, View};
@@ -45,6 +47,9 @@ pub(crate) struct Log {
     /// Wakes the tier when more of the log is resolved.
     #[cfg(feature = "redis")]
     pub(crate) moved: Signal,
+    /// Who is woken when more of the log is resolved.
+    pub(crate) followers: Followers,
+    pub(crate) history: History,
     /// What scans still have to read.
     pub(crate) holds: Holds,
     pub(super) next_segment_id: AtomicU64,
@@ -127,6 +132,8 @@ impl Log {
             signal: Signal::default(),
             #[cfg(feature = "redis")]
             moved: Signal::default(),
+            followers: Followers::default(),
+            history: History::default(),
             holds: Holds::default(),
             next_segment_id: AtomicU64::new(next_segment_id),
             synced_lsn: AtomicU64::new(tail.header().base_lsn),
@@ -350,13 +357,26 @@ impl Log {
     }
 
     pub(super) fn note_resolved(&self, lsn: u64) {
-        // Release: whoever reads this point finds the records below it; pairs with the Acquire of readers.
-        let before = self.resolved_lsn.swap(lsn, Ordering::Release);
-        #[cfg(feature = "redis")]
+        // Release: whoever reads this point finds the records below it; pairs with the Acquire of readers. SeqCst: stored before
+        // followers are looked for; pairs with `Followers::join`.
+        let before = self.resolved_lsn.swap(lsn, Ordering::SeqCst);
         if before != lsn {
+            #[cfg(feature = "redis")]
             self.moved.wake();
+            self.followers.wake();
         }
-        let _ = before;
+    }
+
+    /// Where the log thread has last found the resolved point.
+    pub(crate) fn resolved_lsn(&self) -> u64 {
+        // Acquire: as in `is_resolved`.
+        self.resolved_lsn.load(Ordering::Acquire)
+    }
+
+    /// Has what is resolved found soon, until `followers` are left again.
+    pub(crate) fn follow(&self) {
+        self.followers.join();
+        self.signal.wake();
     }
 
     pub(super) fn note_synced(&self, lsn: u64) {
@@ -394,6 +414,7 @@ impl Log {
         self.closing.store(true, Ordering::Release);
         self.room_changed_now();
         self.sync_waiters.wake_all();
+        self.followers.wake();
         self.signal.wake();
     }
 

@@ -28,8 +28,8 @@ const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Request {
     /// Look at everything resolved now.
     CatchUp(SyncSender<()>),
-    /// List `add`, sealed and durable, in place of `remove`, in one manifest.
-    Replace { add: Vec<Arc<Segment>>, remove: Vec<u64>, reply: SyncSender<Result<()>> },
+    /// List `add`, sealed and durable, in place of `remove`, in one manifest. Masks up to `freed_lsn` were left out.
+    Replace { add: Vec<Arc<Segment>>, remove: Vec<u64>, freed_lsn: u64, reply: SyncSender<Result<()>> },
     /// What the manifest lists, with the resolved length of each.
     Listing(SyncSender<Vec<Extent>>),
 }
@@ -150,8 +150,6 @@ pub(crate) struct Start {
     pub(crate) sink: Sink,
     pub(crate) stored_time: Box<dyn Fn() -> u64 + Send>,
     pub(crate) ending: Arc<std::sync::Mutex<Option<Ending>>>,
-    /// Whether somebody waits for records to be resolved.
-    pub(crate) is_followed: bool,
 }
 
 impl Keeper {
@@ -170,7 +168,7 @@ impl Keeper {
             sink: start.sink,
             stored_time: start.stored_time,
             ending: start.ending,
-            looks: Looks::new(start.is_followed),
+            looks: Looks::default(),
         }
     }
 
@@ -190,7 +188,9 @@ impl Keeper {
                 None => {}
             }
             let limit = self.sleep_limit();
-            if limit.is_none() || (self.looks.wait_for_append() && !self.is_unresolved()) {
+            if limit.is_none()
+                || (self.looks.wait_for_append(self.log.followers.are_any()) && !self.is_unresolved())
+            {
                 self.log.signal.set_idle(true);
                 // An append may have come before the flag was set; partner: `Signal::nudge`.
                 if self.is_unresolved() || (limit.is_none() && self.has_work()) {
@@ -294,9 +294,9 @@ impl Keeper {
             Sync::Every(period) if self.is_unsynced() => Some(
                 period
                     .saturating_sub(self.synced_at.elapsed())
-                    .clamp(Duration::from_millis(1), self.looks.every()),
+                    .clamp(Duration::from_millis(1), self.looks.every(self.log.followers.are_any())),
             ),
-            _ => Some(self.looks.every()),
+            _ => Some(self.looks.every(self.log.followers.are_any())),
         }
     }
 
@@ -566,8 +566,8 @@ impl Keeper {
                 }
                 let _ = reply.send(());
             }
-            Request::Replace { add, remove, reply } => {
-                let result = self.replace(add, &remove);
+            Request::Replace { add, remove, freed_lsn, reply } => {
+                let result = self.replace(add, &remove, freed_lsn);
                 let _ = reply.send(result);
             }
             Request::Listing(reply) => {
@@ -594,11 +594,13 @@ impl Keeper {
         sealed.chain(tail).collect()
     }
 
-    fn replace(&mut self, add: Vec<Arc<Segment>>, remove: &[u64]) -> Result<()> {
+    fn replace(&mut self, add: Vec<Arc<Segment>>, remove: &[u64], freed_lsn: u64) -> Result<()> {
         let mut next = self.next_manifest();
+        next.history_lsn = next.history_lsn.max(freed_lsn);
         next.segments.retain(|listed| !remove.contains(&listed.id));
         next.segments.extend(add.iter().map(|segment| sealed_listing(segment)));
         self.store(next)?;
+        self.log.history.free(freed_lsn);
         self.sealed.retain(|segment| !remove.contains(&segment.header().id));
         self.sealed.extend(add);
         Ok(())

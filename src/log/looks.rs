@@ -9,32 +9,27 @@ const EVERY_FOLLOWED: Duration = Duration::from_millis(1);
 /// until so many looks have found nothing new.
 const IN_VAIN_MAX: u32 = 16;
 
+#[derive(Default)]
 pub(super) struct Looks {
-    is_followed: bool,
     /// Looks since the tail has grown, and where it was.
     in_vain: u32,
     tail_lsn: u64,
 }
 
 impl Looks {
-    /// `is_followed`: somebody waits for records to be resolved.
-    pub(super) fn new(is_followed: bool) -> Looks {
-        Looks { is_followed, in_vain: 0, tail_lsn: 0 }
-    }
-
     pub(super) fn count(&mut self, tail_lsn: u64) {
         self.in_vain = if tail_lsn == self.tail_lsn { self.in_vain.saturating_add(1) } else { 0 };
         self.tail_lsn = tail_lsn;
     }
 
     /// Whether the next append should wake the thread. That costs who appends more than a look costs here, so it is asked for once
-    /// appends have become rare.
-    pub(super) fn wait_for_append(&self) -> bool {
-        self.is_followed && self.in_vain >= IN_VAIN_MAX
+    /// appends have become rare. `is_followed`: somebody waits for records to be resolved.
+    pub(super) fn wait_for_append(&self, is_followed: bool) -> bool {
+        is_followed && self.in_vain >= IN_VAIN_MAX
     }
 
-    pub(super) fn every(&self) -> Duration {
-        if self.is_followed && self.in_vain < IN_VAIN_MAX {
+    pub(super) fn every(&self, is_followed: bool) -> Duration {
+        if is_followed && self.in_vain < IN_VAIN_MAX {
             EVERY_FOLLOWED
         } else {
             EVERY
@@ -48,21 +43,21 @@ mod tests {
 
     #[test]
     fn looks_are_frequent_while_records_that_somebody_waits_for_come() {
-        let mut looks = Looks::new(true);
+        let mut looks = Looks::default();
         for n in 0..IN_VAIN_MAX {
             looks.count(7);
-            assert_eq!((looks.every(), looks.wait_for_append()), (EVERY_FOLLOWED, false), "look {n}");
+            assert_eq!((looks.every(true), looks.wait_for_append(true)), (EVERY_FOLLOWED, false), "look {n}");
         }
         looks.count(7);
-        assert_eq!((looks.every(), looks.wait_for_append()), (EVERY, true));
+        assert_eq!((looks.every(true), looks.wait_for_append(true)), (EVERY, true));
         looks.count(8);
-        assert_eq!((looks.every(), looks.wait_for_append()), (EVERY_FOLLOWED, false));
+        assert_eq!((looks.every(true), looks.wait_for_append(true)), (EVERY_FOLLOWED, false));
     }
 
     #[test]
     fn looks_are_rare_where_nobody_waits() {
-        let mut looks = Looks::new(false);
+        let mut looks = Looks::default();
         looks.count(7);
-        assert_eq!((looks.every(), looks.wait_for_append()), (EVERY, false));
+        assert_eq!((looks.every(false), looks.wait_for_append(false)), (EVERY, false));
     }
 }

@@ -17,6 +17,8 @@ const DRAFT: &str = "new";
 const HEAD_BYTES: usize = 8 + 4 + 4 + 16 + 8 * 3;
 const ENTRY_BYTES: usize = 8 * 10;
 const CRC_BYTES: usize = 4;
+#[cfg(test)]
+const HISTORY_BYTES: usize = 8 + 8 + 4;
 /// Files grow in steps of this, ahead of need, so that a full disk does not stop a manifest write.
 const GROWTH_BYTES: u64 = 4 << 10;
 /// Entries that a file has room for beyond those in it: what a full disk's deletes and compactions list.
@@ -63,6 +65,8 @@ pub(crate) struct Manifest {
     pub(crate) next_base_lsn: u64,
     /// Whether records may name dictionaries (I18).
     pub(crate) has_dictionaries: bool,
+    /// What changed behind this LSN can be told from the log (W3): no mask with a higher one was left out.
+    pub(crate) history_lsn: u64,
     pub(crate) segments: Vec<Listed>,
 }
 
@@ -90,7 +94,12 @@ impl Manifest {
             page.u64(seal.latest_expiry_ms);
             page.u64(u64::from(seal.heads_crc));
         }
-        Some(page.finish())
+        // Behind the checksum of the rest: who reads only that needs no history.
+        let mut page = Writer(page.finish());
+        page.u64(self.generation);
+        page.u64(self.history_lsn);
+        page.u32(history_crc(self.generation, self.history_lsn));
+        Some(page.0)
     }
 
     fn decode(bytes: &[u8], path: &Path) -> Result<Manifest> {
@@ -126,7 +135,17 @@ impl Manifest {
         if ends.chain([generation, next_segment_id, next_base_lsn]).any(|count| count >= COUNT_MAX) {
             return Err(Error::corrupt(path, 0, "the manifest names impossible ids or lengths"));
         }
-        Ok(Manifest { store_uuid, generation, next_segment_id, next_base_lsn, has_dictionaries, segments })
+        // Not written, or torn: then nothing of the past can be told.
+        let history_lsn = decode_history(&mut page, generation).unwrap_or(next_base_lsn);
+        Ok(Manifest {
+            store_uuid,
+            generation,
+            next_segment_id,
+            next_base_lsn,
+            has_dictionaries,
+            history_lsn,
+            segments,
+        })
     }
 
     fn path(dir: &Path, generation: u64) -> PathBuf {
@@ -221,6 +240,17 @@ impl Manifest {
     }
 }
 
+/// With the generation: what an older, longer one has left there does not count.
+fn decode_history(page: &mut Reader<'_>, generation: u64) -> Option<u64> {
+    let (of_generation, history_lsn, crc) = (page.u64()?, page.u64()?, page.u32()?);
+    let is_good = of_generation == generation && crc == history_crc(generation, history_lsn);
+    (is_good && history_lsn < COUNT_MAX).then_some(history_lsn)
+}
+
+fn history_crc(generation: u64, history_lsn: u64) -> u32 {
+    crc32fast::hash(&[generation.to_le_bytes(), history_lsn.to_le_bytes()].concat())
+}
+
 fn decode_listed(page: &mut Reader<'_>) -> Option<Listed> {
     let (id, base_lsn, born, capacity_bytes) = (page.u64()?, page.u64()?, page.u64()?, page.u64()?);
     let is_sealed = page.u64()? != 0;
@@ -283,6 +313,7 @@ mod tests {
             next_segment_id: segments,
             next_base_lsn: segments << 20,
             has_dictionaries: generation % 3 == 0,
+            history_lsn: generation + 5000,
             segments: (0..segments).map(listed).collect(),
         }
     }
@@ -296,6 +327,11 @@ mod tests {
             let loaded = Manifest::load(&OsDisk, dir.path()).unwrap();
             assert_eq!(loaded, Some(manifest(generation, segments)));
         }
+    }
+
+    /// As it is read where what stands behind the list is torn.
+    fn without_history(manifest: Manifest) -> Manifest {
+        Manifest { history_lsn: manifest.next_base_lsn, ..manifest }
     }
 
     #[test]
@@ -323,7 +359,12 @@ mod tests {
             torn[..cut].copy_from_slice(&new[..cut]);
             std::fs::write(&path, &torn).unwrap();
             let got = Manifest::load(&OsDisk, dir.path()).unwrap().unwrap();
-            assert!(got == manifest(2, 4) || (cut == new.len() && got == manifest(3, 5)), "cut at {cut}");
+            let expected = match new.len() - cut {
+                0 => manifest(3, 5),
+                1..=HISTORY_BYTES => without_history(manifest(3, 5)),
+                _ => manifest(2, 4),
+            };
+            assert_eq!(got, expected, "cut at {cut}");
         }
     }
 
@@ -353,7 +394,11 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bytes = good.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Manifest::decode(&bytes, Path::new("m")).is_err(), "bit {bit}");
+            let got = Manifest::decode(&bytes, Path::new("m"));
+            match bit / 8 < good.len() - HISTORY_BYTES {
+                true => assert!(got.is_err(), "bit {bit}"),
+                false => assert_eq!(got.unwrap(), without_history(manifest(2, 2)), "bit {bit}"),
+            }
         }
         let dir = tempfile::tempdir().unwrap();
         for name in NAMES {

@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One sleeper, any number that wake it.
 #[derive(Default)]
@@ -77,12 +77,28 @@ impl Crowd {
 
     /// Sleeps until `is_done`, which is asked anew after each `wake_all`.
     pub(crate) fn wait_until(&self, is_done: impl Fn() -> bool) {
+        self.wait_until_or(None, is_done);
+    }
+
+    /// The same, but no longer than `until`; false if it is not done by then.
+    pub(crate) fn wait_until_or(&self, until: Option<Instant>, is_done: impl Fn() -> bool) -> bool {
         let mut sleepers = self.sleepers();
         *sleepers += 1;
-        while !is_done() {
-            sleepers = self.changed.wait(sleepers).unwrap_or_else(PoisonError::into_inner);
+        let mut done = is_done();
+        while !done {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            sleepers = match left {
+                None => self.changed.wait(sleepers).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(sleepers, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            done = is_done();
         }
         *sleepers -= 1;
+        done
     }
 
     /// Lets every sleeper look again. What they look at was changed before.

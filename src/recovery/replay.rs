@@ -26,6 +26,8 @@ pub(super) struct Replayed {
     pub(super) committed: u64,
     /// Dictionaries that committed records name, also records that are overwritten (I18).
     pub(super) named: BTreeSet<u16>,
+    /// Power was lost: the log may have held more.
+    pub(super) was_cut: bool,
 }
 
 impl Replayed {
@@ -35,6 +37,7 @@ impl Replayed {
         self.records += other.records;
         self.committed += other.committed;
         self.named.append(&mut other.named);
+        self.was_cut |= other.was_cut;
     }
 
     fn count(&mut self, scanned: &Scanned) {
@@ -118,6 +121,7 @@ fn replay_unsealed(
     let is_same_run = unsealed.iter().all(|found| is_of_this_boot(store, &found.segment));
     let died = is_same_run && source != Source::Copied && !store.options.faults.has(Fault::NoResyncOverHoles);
     let condition = if died { Condition::ProcessDied } else { Condition::Cut };
+    replayed.was_cut = !died && !unsealed.is_empty();
     for found in unsealed {
         let mut one = ReplayOne::new(store, &found.segment, clear_lsn);
         let scanned = one

@@ -1,7 +1,7 @@
 //! What the compactor would do at once, done by the open itself: a store that is only ever opened for moments has no
 //! compaction that comes to its end, and its segments would pile up.
 
-use crate::compaction::{output_bytes, pick, rewrite_all, Measure, Pace, Rewriter};
+use crate::compaction::{freed_lsn, output_bytes, pick, rewrite_all, Measure, Pace, Rewriter};
 use crate::error::Result;
 use crate::limits::SEGMENT_BYTES_FIRST;
 use crate::log::{Extent, Seal, Segment, Sighting, FIRST_RECORD_AT};
@@ -47,10 +47,13 @@ fn is_sound(victim: &Segment) -> bool {
 }
 
 /// What rewriting the victims gave.
+#[derive(Default)]
 pub(super) struct Tidied {
     pub(super) outputs: Vec<Arc<Segment>>,
     /// The victims that may go.
     pub(super) spent: Vec<Arc<Segment>>,
+    /// Masks up to this went with them (I6).
+    pub(super) freed_lsn: u64,
     pub(super) sightings: Vec<Sighting>,
 }
 
@@ -66,7 +69,7 @@ pub(super) fn rewrite(
 ) -> Result<Tidied> {
     let largest = sealed.iter().map(|segment| segment.end()).max().unwrap_or(0);
     if !store.log.files.hold_back(largest.min(store.options.segment_bytes)) {
-        return Ok(Tidied { outputs: Vec::new(), spent: Vec::new(), sightings: Vec::new() });
+        return Ok(Tidied::default());
     }
     let mut rewriter = Rewriter::new(store, born, born_of_others, output_bytes(victims, store), false);
     let (spent, failed) =
@@ -77,5 +80,7 @@ pub(super) fn rewrite(
     made.extend(rewriter.outputs().iter().cloned());
     store.counters.relocated_bytes.add(rewriter.copied_bytes as i64);
     let (outputs, sightings) = rewriter.finish()?;
-    Ok(Tidied { outputs, spent, sightings })
+    let freed_lsn = freed_lsn(&spent);
+    let spent = spent.into_iter().map(|(victim, _)| victim).collect();
+    Ok(Tidied { outputs, spent, freed_lsn, sightings })
 }

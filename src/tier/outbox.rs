@@ -9,20 +9,13 @@
 //!   left, or a value that others have replaced and that was dropped here. Of such a key, and of one that a copy stands for, nothing
 //!   is said: what this store knew of it may be older than what others tell Redis.
 
-use crate::log::{Extent, Segment, SegmentKind, View, FIRST_RECORD_AT};
+use crate::log::{parts_from, resolved_lsn, Extent, Part, View};
 use crate::record::{flags, Kind, State};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Changed keys, each once. With each the LSN that the index must have reached before it is asked: batches publish their
 /// members after they committed.
 pub(super) type Keys = HashMap<Box<[u8]>, u64>;
-
-/// A stretch of a segment.
-struct Part {
-    segment: Arc<Segment>,
-    at: u64,
-}
 
 /// The unsent part of the log as of a moment.
 pub(super) struct Unsent {
@@ -34,38 +27,12 @@ pub(super) struct Unsent {
     is_ordered: bool,
 }
 
-/// The resolved point of a listing.
-pub(super) fn resolved_lsn(extents: &[Extent]) -> u64 {
-    let tail = extents.iter().filter(|extent| !extent.is_sealed);
-    let ends = tail.map(|extent| (extent.segment.header().base_lsn, extent.used_bytes));
-    let lowest = ends.clone().min().map(|(base_lsn, used_bytes)| base_lsn + used_bytes);
-    let begun =
-        ends.filter(|(_, used)| *used > FIRST_RECORD_AT).map(|(base_lsn, used)| base_lsn + used).max();
-    begun.max(lowest).unwrap_or(0)
-}
-
 impl Unsent {
     /// What of a listing has an LSN of `from_lsn` or more. `reached_lsn` is where an earlier reading of this process came to: a
     /// number from a file or from Redis is not taken for the beginning of a record.
     pub(super) fn new(extents: &[Extent], from_lsn: u64, reached_lsn: u64) -> Unsent {
-        let mut parts: Vec<Part> = Vec::new();
-        let mut is_ordered = true;
-        for extent in extents {
-            let header = extent.segment.header();
-            let (end_lsn, at) = match header.kind {
-                SegmentKind::Tail => {
-                    let begin_lsn = if from_lsn == reached_lsn { from_lsn } else { 0 };
-                    let at = begin_lsn.saturating_sub(header.base_lsn).max(FIRST_RECORD_AT);
-                    (header.base_lsn + extent.used_bytes, at)
-                }
-                SegmentKind::Output => (extent.seal.highest_lsn + 1, FIRST_RECORD_AT),
-            };
-            if end_lsn > from_lsn && at < extent.used_bytes {
-                is_ordered &= header.kind == SegmentKind::Tail;
-                parts.push(Part { segment: Arc::clone(&extent.segment), at });
-            }
-        }
-        parts.sort_by_key(|part| part.segment.header().base_lsn);
+        let parts = parts_from(extents, from_lsn, from_lsn == reached_lsn);
+        let is_ordered = parts.iter().all(Part::is_ordered);
         Unsent { parts, from_lsn, end_lsn: resolved_lsn(extents), is_ordered }
     }
 
