@@ -40,6 +40,73 @@ fn a_condition_that_is_not_met_is_exit_code_1_and_changes_nothing() {
     assert_eq!(place.kv("get", &["k"]).ok().text(), "1");
 }
 
+/// An editor that does what a shell script says with the file `$1`.
+fn edit(place: &Place, script: &str, args: &[&str]) -> super::Ran {
+    let editor = place.path("editor");
+    fs::write(&editor, format!("set -e\n{script}\n")).unwrap();
+    let store = place.at("store");
+    let mut command = super::kv();
+    command.arg("edit").arg(&store).args(args).env_remove("VISUAL");
+    let output = command.env("EDITOR", format!("sh '{}'", editor.display())).output().unwrap();
+    super::Ran {
+        code: output.status.code(),
+        out: output.stdout,
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn an_edit_commits_what_the_editor_leaves_with_the_metadata_beside_it() {
+    let place = Place::new();
+    place.kv("set", &["cart", "apples", "--ttl", "1h"]).ok();
+    edit(
+        &place,
+        "printf ', pears\\n' >>\"$1\"",
+        &["cart", "--metadata", "owner=Älice", "--metadata", "size=2"],
+    )
+    .ok();
+    let found = place.kv("get", &["cart", "--json"]).ok().json();
+    assert_eq!(found["value"], "apples, pears", "the line end that the editor adds is left out");
+    assert_eq!(found["metadata"], json!({ "owner": "Älice", "size": "2" }));
+    assert!(found["expires_at_ms"].is_u64(), "it lives as long as before");
+    let again = edit(&place, "touch \"$1\"", &["cart", "--json"]).ok().json();
+    assert_eq!((&again["changed"], &again["version"]), (&json!(false), &found["version"]));
+    edit(&place, "true", &["cart", "--no-metadata", "size"]).ok();
+    assert_eq!(place.kv("get", &["cart", "--json"]).ok().json()["metadata"], json!({ "owner": "Älice" }));
+}
+
+#[test]
+fn an_edit_that_fails_changes_nothing_and_one_of_no_key_says_so() {
+    let place = Place::new();
+    place.kv("set", &["k", "v"]).ok();
+    let failed = edit(&place, "echo changed >\"$1\"; echo \"$1\" >\"${0%/*}/draft\"; exit 3", &["k"]);
+    failed.failed(3, &["exit status: 3", "nothing is changed"]);
+    let draft = fs::read_to_string(place.path("draft")).unwrap();
+    assert!(!std::path::Path::new(draft.trim()).exists(), "{draft} is still there");
+    assert_eq!(place.kv("get", &["k"]).ok().text(), "v");
+    edit(&place, "true", &["none"]).failed(1, &["no key \"none\""]);
+    edit(&place, "true", &["k", "--metadata", "=x"]).failed(2, &["NAME=VALUE"]);
+    edit(&place, "echo made >\"$1\"", &["none", "--create"]).ok();
+    assert_eq!(place.kv("get", &["none"]).ok().text(), "made");
+    place.kv_with("set", &["raw", "-"], b"\xff").ok();
+    edit(&place, "true", &["raw"]).failed(4, &["--hex"]);
+    edit(&place, "echo fe00 >\"$1\"", &["--hex", "726177"]).ok();
+    assert_eq!(place.kv("get", &["--hex", "726177"]).ok().text(), "fe00");
+}
+
+#[test]
+fn added_keys_sort_in_the_order_in_which_they_were_made() {
+    let place = Place::new();
+    let add = |value: &str| {
+        place.kv("add", &[value, "--prefix", "job:", "--base", "36", "--width", "8"]).ok().text().to_owned()
+    };
+    let (first, second) = (add("1"), add("2"));
+    assert!(first.starts_with("job:") && first.trim_end().len() == 12 && first < second, "{first}{second}");
+    assert_eq!(place.kv("get", &[second.trim_end()]).ok().text(), "2");
+    place.kv("add", &["3", "--base", "99"]).failed(2, &["base"]);
+    assert!(place.kv("add", &["3", "--json"]).ok().json()["key"].is_string());
+}
+
 #[test]
 fn deletes_count_what_was_there() {
     let place = Place::filled(3);

@@ -31,6 +31,10 @@ pub enum Command {
     Get(Get),
     /// Set a key to a value
     Set(Set),
+    /// Set a new key, which sorts behind those that this made before, and print it
+    Add(Add),
+    /// Change the value of a key in an editor, and its metadata
+    Edit(Edit),
     /// Delete keys
     Del(Del),
     /// Add to the number that a key holds, and print the sum
@@ -178,6 +182,63 @@ pub struct Set {
     /// Let Redis decide on the condition, for all that share the key
     #[arg(long, requires = "tier_url")]
     pub shared: bool,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
+}
+
+#[derive(Debug, Group)]
+pub struct Add {
+    /// Directory of the store; made if there is none
+    pub store: PathBuf,
+    /// Value, as text; "-" reads it from stdin
+    #[arg(allow_hyphen_values = true)]
+    pub value: String,
+    /// What the key begins with
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Base of its number, 2 to 62
+    #[arg(long, default_value_t = 10)]
+    pub base: u32,
+    /// Digits of its number, 64 at most; 0: as many as the largest has
+    #[arg(long, value_name = "DIGITS", default_value_t = 0)]
+    pub width: usize,
+    /// Expires after this
+    #[arg(long, value_name = "DURATION", value_parser = parse::period)]
+    pub ttl: Option<Duration>,
+    #[command(flatten)]
+    pub text: Text,
+    #[command(flatten)]
+    pub writing: Writing,
+    #[command(flatten)]
+    pub tier: Tier,
+}
+
+#[derive(Debug, Group)]
+#[command(
+    after_help = "The editor is $VISUAL, $EDITOR or vi. What it leaves is committed when it ends well, \
+    if it has changed; a line end that it adds to a value without one is left out."
+)]
+pub struct Edit {
+    /// Directory of the store
+    pub store: PathBuf,
+    /// Key, as text
+    pub key: String,
+    /// Begin with an empty value where there is none
+    #[arg(long)]
+    pub create: bool,
+    /// Set this of the entry's metadata; may be given often
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub metadata: Vec<String>,
+    /// Remove this of the entry's metadata; may be given often
+    #[arg(long, value_name = "NAME")]
+    pub no_metadata: Vec<String>,
+    /// Expires after this; else as before
+    #[arg(long, value_name = "DURATION", value_parser = parse::period)]
+    pub ttl: Option<Duration>,
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]

@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Says on stderr why the answer is no.
-fn no(store: &Path, key: &str, why: &str) -> Outcome {
+pub fn no(store: &Path, key: &str, why: &str) -> Outcome {
     eprintln!("kv: {}: {why} {key:?}", store.display());
     Outcome::No
 }
 
-const ABSENT: &str = "no key";
+pub const ABSENT: &str = "no key";
 
 pub fn get(args: &Get) -> Result<Outcome, Failure> {
     #[derive(Serialize)]
@@ -27,6 +27,8 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
         value: show::Value<'b>,
         version: Option<u64>,
         expires_at_ms: Option<u64>,
+        #[serde(flatten)]
+        metadata: show::Metadata<'b>,
     }
     let at = |error| Failure::at(&args.store, error);
     let key = parse::bytes(&args.key, args.text.hex)?;
@@ -41,7 +43,15 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
     if args.text.json {
         let version = kept.as_ref().map(kv::Value::version);
         let expires_at_ms = kept.as_ref().and_then(kv::Value::expires_at_ms);
-        show::json(&Found { key: key.as_slice().into(), value: value.into(), version, expires_at_ms })?;
+        let whole = db.get_with_metadata(&key).map_err(at)?;
+        let metadata = whole.as_ref().map_or_else(Default::default, |(_, metadata)| metadata.into());
+        show::json(&Found {
+            key: key.as_slice().into(),
+            value: value.into(),
+            version,
+            expires_at_ms,
+            metadata,
+        })?;
     } else {
         show::raw(&show::shown(value, args.text.hex))?;
         if show::is_for_people() {
@@ -60,7 +70,7 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
         version: Option<u64>,
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let value = value_of(args)?;
+    let value = value_of(&args.value, args.text.hex)?;
     let expected = args.if_value.as_ref().map(|text| parse::bytes(text, args.text.hex)).transpose()?;
     let at = |error| Failure::at(&args.store, error);
     let (is_set, version) = if args.shared {
@@ -98,9 +108,10 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
     })
 }
 
-fn value_of(args: &Set) -> Result<Vec<u8>, Failure> {
-    if args.value != "-" {
-        return parse::bytes(&args.value, args.text.hex);
+/// What stands for a value on the command line.
+pub fn value_of(text: &str, is_hex: bool) -> Result<Vec<u8>, Failure> {
+    if text != "-" {
+        return parse::bytes(text, is_hex);
     }
     let mut value = Vec::new();
     io::stdin().lock().read_to_end(&mut value).map_err(|e| Failure::file("read", Path::new("stdin"), &e))?;

@@ -10,6 +10,7 @@ mod inspect;
 mod parse;
 mod preload;
 mod progress;
+mod session;
 mod show;
 mod store;
 mod tier;
@@ -37,6 +38,8 @@ fn run(command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Get(args) => entries::get(&args),
         Command::Set(args) => entries::set(&args),
+        Command::Add(args) => session::add(&args),
+        Command::Edit(args) => session::edit(&args),
         Command::Del(args) => entries::del(&args),
         Command::Incr(args) => entries::incr(&args),
         Command::Ttl(args) => entries::ttl(&args),

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
@@ -63,6 +64,28 @@ impl<'b> From<&'b [u8]> for Value<'b> {
     fn from(bytes: &'b [u8]) -> Self {
         let value = std::str::from_utf8(bytes).ok();
         Value { value, value_base64: value.is_none().then(|| BASE64_STANDARD.encode(bytes)) }
+    }
+}
+
+/// As [`Key`], for the metadata beside a value; nothing without any.
+#[derive(Default, Serialize)]
+pub struct Metadata<'b> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'b str, &'b str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata_base64: BTreeMap<&'b str, String>,
+}
+
+impl<'b> From<&'b kv::Metadata> for Metadata<'b> {
+    fn from(all: &'b kv::Metadata) -> Self {
+        let mut shown = Metadata::default();
+        for (name, held) in all {
+            match std::str::from_utf8(held) {
+                Ok(text) => drop(shown.metadata.insert(name, text)),
+                Err(_) => drop(shown.metadata_base64.insert(name, BASE64_STANDARD.encode(held))),
+            }
+        }
+        shown
     }
 }
 
