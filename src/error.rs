@@ -34,7 +34,7 @@ pub enum Error {
         reason: String,
     },
     /// The file has a format version that this build does not read.
-    #[error("{}: format version {found}, this library reads version {supported}", path.display())]
+    #[error("{}: format version {found}, this library reads up to version {supported}", path.display())]
     UnsupportedVersion {
         /// The file.
         path: PathBuf,
