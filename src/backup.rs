@@ -61,10 +61,10 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
     manifest.store(&directory)?;
     // After the manifest: beside none it would say of a new store that Redis has what is written to it.
     #[cfg(feature = "redis")]
-    if let Some(sent) = sent.filter(|sent| sent.lsn > 0) {
-        let (mut file, _) = SentFile::open(disk, to)?;
-        file.store(&sent)?;
-        file.sync()?;
+    if let Some(sent) = sent.filter(|sent| sent.iter().any(|sent| sent.lsn > 0)) {
+        let mut files = SentFile::open(disk, to, sent.len())?;
+        files.iter_mut().zip(&sent).try_for_each(|((file, _), sent)| file.store(sent))?;
+        files.iter().take(1).try_for_each(|(file, _)| file.sync())?;
     }
     Ok(())
 }

@@ -19,5 +19,7 @@ pub const SEGMENT_BYTES_LIMIT: u64 = 1 << 30;
 pub const BATCH_BYTES_MAX: u64 = 1 << 30;
 /// Segments that a store can have mapped at one time.
 pub const SEGMENTS_MAX: usize = 1 << 16;
+/// Most shards that `TierOptions::shards` accepts.
+pub const TIER_SHARDS_MAX: usize = 64;
 /// How far ahead of the wall clock a stored time is believed at open, in milliseconds (I15).
 pub const CLOCK_AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1000;

@@ -1,6 +1,8 @@
 //! Options by name, for hosts and files that have only text.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "redis")]
+use crate::limits::TIER_SHARDS_MAX;
 use crate::log::Sync;
 use crate::options::{Compression, OpenMode, Options, Recover, ZSTD_THRESHOLD_BYTES};
 #[cfg(feature = "redis")]
@@ -11,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 31] = [
+pub const OPTIONS: [(&str, &str); 32] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -46,6 +48,7 @@ pub const OPTIONS: [(&str, &str); 31] = [
     ("tier_encoder", "raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE or protobuf-from-json:FILE:MESSAGE"),
     ("tier_codec", "raw, json, msgpack, protobuf, postcard, text, gob, pickle, or a number from 64 to 254"),
     ("tier_hashes", "refused, json or msgpack"),
+    ("tier_shards", "a number, 1 to 64"),
     ("tier_resync_every", "none, or a time of more than zero, such as 30s, 5m"),
 ];
 
@@ -165,6 +168,7 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
         "password" => tier.password(value),
         "database" => tier.database(parse(value).filter(|number| *number >= 0)?),
         "prefix" => tier.prefix(value),
+        "shards" => tier.shards(parse(value).filter(|count| (1..=TIER_SHARDS_MAX).contains(count))?),
         "writes" => tier.writes(match value {
             "behind" => Writes::Behind,
             "through" => Writes::Through,
@@ -342,6 +346,7 @@ mod tests {
     fn every_option_of_the_tier_is_set_from_text_in_any_order() {
         let texts = [
             ("tier_resync_every", "5m"),
+            ("tier_shards", "4"),
             ("tier_hashes", "json"),
             ("tier_codec", "json"),
             ("tier_encoder", "json-from-msgpack"),
@@ -376,6 +381,7 @@ mod tests {
         assert_eq!((tier.writes, tier.reads, tier.fresh), (Writes::Through, false, Some(WhenDeaf::Drop)));
         assert_eq!((tier.timeout, tier.backoff_max), (Duration::from_millis(30), Duration::from_secs(2)));
         assert_eq!((tier.unreachable_is_miss, tier.unsent_deletes_max, tier.codec), (true, 7, Tag::JSON));
+        assert_eq!(tier.shards, 4);
         assert_eq!((tier.numbers(), tier.hashes), (Numbers::MessagePack, Some(Hashes::Json)));
         let raw = set(&[&texts[..], &[("tier_encoder", "raw"), ("tier_hashes", "refused")]].concat());
         let raw = raw.tier.unwrap();
@@ -422,7 +428,13 @@ mod tests {
             refused("tier_writes", "maybe"),
             "option tier_writes: \"maybe\" is not behind, through or refused"
         );
-        for (name, value) in [("tier_timeout", "0s"), ("tier_backoff_max", "0ms"), ("tier_database", "-1")] {
+        for (name, value) in [
+            ("tier_timeout", "0s"),
+            ("tier_backoff_max", "0ms"),
+            ("tier_database", "-1"),
+            ("tier_shards", "0"),
+            ("tier_shards", "65"),
+        ] {
             let refused = refused(name, value);
             assert!(refused.starts_with(&format!("option {name}: \"{value}\" is not ")), "{refused}");
         }

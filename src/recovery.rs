@@ -312,7 +312,11 @@ fn take_up_sent(store: &Store, directory: Option<&Directory>) -> Result<()> {
     #[cfg(feature = "redis")]
     if store.options.tier.as_ref().is_some_and(|tier| tier.writes != crate::tier_options::Writes::Refused) {
         let sent = directory.map(|d| crate::log::SentFile::peek(d.disk.as_ref(), &d.path)).transpose()?;
-        store.outbox.set_sent(sent.unwrap_or_default().lsn);
+        // Of another number of shards: another tier, which has nothing.
+        let sent = sent.filter(|sent| sent.len() == store.shards()).unwrap_or_default();
+        for shard in 0..store.shards() {
+            store.outbox.set_sent(shard, sent.get(shard).map_or(0, |sent| sent.lsn));
+        }
     }
     let _ = (store, directory);
     Ok(())

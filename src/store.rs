@@ -7,6 +7,7 @@ mod numbers;
 mod outbox;
 mod records;
 mod room;
+mod unsent;
 mod values;
 mod waits;
 
@@ -93,6 +94,7 @@ impl<'g> Seen<'g> {
     }
 
     /// Whether what stands here is a copy of what the tier holds, or the mark that one was dropped.
+    #[cfg(feature = "redis")]
     pub(crate) fn is_from_tier(&self) -> bool {
         self.slot.is_some_and(|slot| slot.record().1.word.flags() & flags::FROM_TIER != 0)
     }
@@ -159,6 +161,8 @@ impl Store {
         events: Events,
         options: Options,
     ) -> Store {
+        #[cfg(feature = "redis")]
+        let shards = options.tier.as_ref().map_or(1, |tier| tier.shards);
         Store {
             log,
             index,
@@ -175,48 +179,9 @@ impl Store {
             capacity: None,
             cleared_lsn: AtomicU64::new(0),
             #[cfg(feature = "redis")]
-            outbox: Outbox::default(),
+            outbox: Outbox::new(shards),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
         }
-    }
-
-    /// Whether the tier still has to be told of a record with this LSN.
-    pub(crate) fn is_unsent(&self, lsn: u64) -> bool {
-        lsn >= self.unsent_from()
-    }
-
-    /// The same of a record: copies are no news to it.
-    pub(crate) fn is_unsent_change(&self, view: &View<'_>) -> bool {
-        self.is_unsent(view.lsn) && view.word.flags() & flags::FROM_TIER == 0
-    }
-
-    /// The same of what stands for a key.
-    pub(crate) fn has_unsent(&self, seen: &Seen<'_>) -> bool {
-        seen.lsn > 0 && !seen.is_from_tier() && self.is_unsent(seen.lsn)
-    }
-
-    /// LSN from which on the tier still has to be told.
-    pub(crate) fn unsent_from(&self) -> u64 {
-        #[cfg(feature = "redis")]
-        return self.outbox.sent_lsn();
-        #[cfg(not(feature = "redis"))]
-        return u64::MAX;
-    }
-
-    /// Notes how many masks wait for that.
-    pub(crate) fn note_held_masks(&self, masks: usize) {
-        #[cfg(feature = "redis")]
-        // Relaxed: a figure.
-        self.outbox.held_masks.store(masks as u64, Ordering::Relaxed);
-        let _ = masks;
-    }
-
-    /// Whether local changes are sent to a tier.
-    pub(crate) fn has_outbox(&self) -> bool {
-        #[cfg(feature = "redis")]
-        return self.outbox.sends();
-        #[cfg(not(feature = "redis"))]
-        return false;
     }
 
     /// Which codec what comes from the tier is said to be written by.

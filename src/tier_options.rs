@@ -5,6 +5,7 @@ mod msgpack;
 #[cfg(feature = "protobuf")]
 mod protobuf;
 mod server;
+mod shards;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
@@ -13,11 +14,12 @@ pub(crate) use encoder::encoder_named;
 pub(crate) use encoder::protobuf_named;
 pub use encoder::{encoders, Encoder, EncoderError, Hashes, Numbers};
 pub(crate) use server::{Address, Place, Server, Way};
+pub(crate) use shards::{shard_of, Shard};
 #[cfg(feature = "redis-tls")]
 pub(crate) use tls::Tls;
 
 use crate::error::{Error, Result};
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{KEY_BYTES_MAX, TIER_SHARDS_MAX};
 use crate::tag::Tag;
 #[cfg(feature = "redis-tls")]
 use std::path::PathBuf;
@@ -61,6 +63,7 @@ pub struct TierOptions {
     pub(crate) password: Option<String>,
     pub(crate) database: Option<i64>,
     pub(crate) prefix: Vec<u8>,
+    pub(crate) shards: usize,
     pub(crate) writes: Writes,
     pub(crate) reads: bool,
     pub(crate) fresh: Option<WhenDeaf>,
@@ -91,7 +94,8 @@ impl TierOptions {
     /// A server, as `redis://[user:password@]host[:port][/database]` or `redis+unix:///path[?db=…&user=…&pass=…]`; the master of a
     /// service that sentinels watch, as `redis+sentinel://[user:password@]sentinel[:port],…/service[/database]`, and
     /// `?sentinel_user=…&sentinel_pass=…` where they ask who one is; or a cluster, some nodes of which are named, as
-    /// `redis-cluster://[user:password@]node[:port],…`: then the prefix needs a hash tag, as `{app}:`. With `rediss` in place of
+    /// `redis-cluster://[user:password@]node[:port],…`: then the prefix needs a hash tag, as `{app}:`, or the keys
+    /// are divided into [`shards`](Self::shards). With `rediss` in place of
     /// `redis`: TLS (Cargo feature `redis-tls`). Reads fall through to Redis, writes are sent behind, within a second Redis has answered or failed, and keys have no prefix.
     /// Needs Redis 6.2 or newer.
     pub fn new(url: impl Into<String>) -> Self {
@@ -101,6 +105,7 @@ impl TierOptions {
             password: None,
             database: None,
             prefix: Vec::new(),
+            shards: 1,
             writes: Writes::Behind,
             reads: true,
             fresh: None,
@@ -181,6 +186,15 @@ impl TierOptions {
     /// What stands before each key in Redis. Stores that share a prefix share their entries.
     pub fn prefix(mut self, prefix: impl Into<Vec<u8>>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// Into how many parts the store's keys are divided, 1 (default) to 64: so the nodes of a cluster share them. With more than one a
+    /// key stands in Redis as `{PREFIXN}KEY`, where N is its slot (`CLUSTER KEYSLOT KEY`) modulo this number. Each part costs two
+    /// threads and connections, with `fresh` three, and fails by itself: a node that is down stops the parts that it has. All stores that
+    /// share a prefix need the same number; a store that is opened with another one than before sends all that it holds.
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count;
         self
     }
 
@@ -297,9 +311,9 @@ impl TierOptions {
             if database != 0 {
                 return Err(refuse(format!("database {database}: a cluster has only 0")));
             }
-            if !server::has_hash_tag(&self.prefix) {
+            if self.shards == 1 && shards::hash_tag(&self.prefix).is_none() {
                 let reason =
-                    "in a cluster the prefix needs a hash tag, as {app}: the keys of a store are in one slot";
+                    "in a cluster the prefix needs a hash tag, as {app}:, or the store several shards";
                 return Err(refuse(reason.into()));
             }
         }
@@ -311,6 +325,13 @@ impl TierOptions {
                 "a prefix of {} bytes: the limit is {KEY_BYTES_MAX}",
                 self.prefix.len()
             )));
+        }
+        if !(1..=TIER_SHARDS_MAX).contains(&self.shards) {
+            return Err(refuse(format!("{} shards: 1 to {TIER_SHARDS_MAX}", self.shards)));
+        }
+        if self.shards > 1 && self.prefix.iter().any(|byte| b"{}".contains(byte)) {
+            let reason = "a prefix with { or }: several shards have hash tags of their own";
+            return Err(refuse(reason.into()));
         }
         if self.timeout.is_zero() || self.backoff_max.is_zero() {
             return Err(refuse("timeout and backoff_max must be more than zero".into()));
@@ -376,6 +397,9 @@ mod tests {
             TierOptions::new("redis://host").database(-1),
             TierOptions::new("redis://host").username("u"),
             TierOptions::new("redis-cluster://u:secret@host").prefix("app:"),
+            TierOptions::new("redis-cluster://u:secret@host").prefix("{app}:").shards(4),
+            TierOptions::new("redis://u:secret@host").shards(0),
+            TierOptions::new("redis://u:secret@host").shards(TIER_SHARDS_MAX + 1),
             TierOptions::new("redis-cluster://u:secret@host/1").prefix("{app}:"),
             TierOptions::new("redis+sentinel://u:secret@host"),
             TierOptions::new("redis://u:secret@host").timeout(Duration::ZERO),

@@ -35,6 +35,11 @@ func WithTierDatabase(number int64) Option {
 // WithTierPrefix is what stands before each key in Redis. Stores that share a prefix share their entries.
 func WithTierPrefix(prefix string) Option { return WithOption("tier_prefix", prefix) }
 
+// WithTierShards divides the store's keys into as many parts, 1 to 64, so that the nodes of a cluster share them. With more than one a
+// key stands in Redis as {PREFIXN}KEY, where N is its slot (CLUSTER KEYSLOT KEY) modulo the number. All stores that share a prefix need the
+// same number. The default is 1.
+func WithTierShards(count int) Option { return WithOption("tier_shards", strconv.Itoa(count)) }
+
 // Writes says what becomes of changes in a store with a tier.
 type Writes string
 

@@ -167,7 +167,7 @@ impl Db {
             _ => self.write_frame(store, drafts)?,
         };
         store.counters.writes.add(drafts.len() as i64);
-        self.acknowledge(lsn)
+        self.acknowledge(lsn, drafts.iter().map(|draft| draft.key))
     }
 
     /// Returns the highest LSN that has to be durable for all of it.

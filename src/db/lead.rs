@@ -21,9 +21,9 @@ impl Db {
         let Some(tier) = self.shared.tier.as_ref().filter(|tier| tier.options().reads) else {
             return Ok(Lead::Loads(None));
         };
-        let mut waiting = tier.waiting(time.saturating_mul(2));
+        let mut waiting = tier.of(key).waiting(time.saturating_mul(2));
         loop {
-            match tier.try_lease(key, time) {
+            match tier.of(key).try_lease(key, time) {
                 // Whoever had it before may just have brought the value.
                 Ok(Some(lease)) => {
                     return Ok(match self.load_shared(key)? {
@@ -47,14 +47,14 @@ impl Db {
 
     pub(super) fn try_lease(&self, key: &[u8], time: Duration) -> Result<Option<Lease>> {
         let no_tier = || Error::Tier { reason: "the store has no tier".into() };
-        self.shared.tier.as_ref().ok_or_else(no_tier)?.try_lease(key, time)
+        self.shared.tier.as_ref().ok_or_else(no_tier)?.of(key).try_lease(key, time)
     }
 
     /// Gives a lease back once Redis has what was loaded: whoever takes it then finds that.
-    pub(super) fn settle(&self, lease: Option<Lease>, lsn: Option<u64>) {
+    pub(super) fn settle(&self, key: &[u8], lease: Option<Lease>, lsn: Option<u64>) {
         if let (Some(tier), Some(_), Some(lsn)) = (&self.shared.tier, &lease, lsn) {
             // If not in time, those who wait load it too.
-            let _ = tier.wait_acknowledged(lsn);
+            let _ = tier.of(key).wait_acknowledged(lsn);
         }
         drop(lease);
     }

@@ -209,7 +209,7 @@ impl Db {
         let options = plan.set().condition(Condition::IfAbsent);
         let _lsn = self.fill(key, &value, options)?;
         #[cfg(feature = "redis")]
-        self.settle(lease, _lsn);
+        self.settle(key, lease, _lsn);
         Ok(Some(Tagged { value, codec: options.codec }))
     }
 
@@ -295,7 +295,7 @@ impl Db {
             Ok(loaded.map(|value| Tagged { value, codec: plan.set().codec }))
         });
         #[cfg(feature = "redis")]
-        self.settle(lease, _lsn);
+        self.settle(key, lease, _lsn);
         match refreshed {
             Err(error) if has_begun => {
                 store

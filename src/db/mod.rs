@@ -219,12 +219,23 @@ impl Db {
         self.open_store()
     }
 
-    /// Waits until the record at `lsn` is as safe as the store's modes ask.
-    fn acknowledge(&self, lsn: u64) -> Result<()> {
+    /// Waits until the record at `lsn`, the last of those of these keys, is as safe as the store's modes ask.
+    fn acknowledge<'k>(&self, lsn: u64, keys: impl IntoIterator<Item = &'k [u8]>) -> Result<()> {
         self.shared.store.log.wait_acknowledged(lsn)?;
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.shared.tier {
-            tier.acknowledge(lsn)?;
+            return tier.acknowledge(lsn, keys);
+        }
+        let _ = keys;
+        Ok(())
+    }
+
+    /// The same of records of any keys.
+    fn acknowledge_all(&self, lsn: u64) -> Result<()> {
+        self.shared.store.log.wait_acknowledged(lsn)?;
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.shared.tier {
+            return tier.acknowledge_all(lsn);
         }
         Ok(())
     }
@@ -292,7 +303,7 @@ impl Db {
         read::refuse_pinned("clear")?;
         self.shared.store.loads.note_all();
         let lsn = self.shared.inbox.ask(Task::Clear)??;
-        self.acknowledge(lsn)
+        self.acknowledge_all(lsn)
     }
 
     /// Waits until every write that was acknowledged before this call is on disk. In memory: nothing to do.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::loads::Loads;
 use crate::record::flags;
 use crate::store::{New, Seen, Step, Store};
-use crate::tier::{Fetched, Scanning, Tier};
+use crate::tier::{is_meant, Fetched, Scanning, Tier};
 use std::ops::ControlFlow;
 
 /// Keys that are asked about at once.
@@ -97,25 +97,46 @@ impl Db {
         let store = self.open_store()?;
         // What is written from here on, as the copies are, is not looked for in Redis once more.
         let began_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
-        let mut scanning = tier.scanning(pattern)?;
         let mut done = Preloaded { cursor, ..Preloaded::default() };
-        if done.cursor != REMOVING && self.copy_all(tier, &mut scanning, &mut done, &mut progress)?.is_break()
-        {
-            return Ok(done);
+        let mut scanning = None;
+        if done.cursor != REMOVING {
+            let (first, mut cursor) = tier.split_cursor(done.cursor)?;
+            for shard in first..tier.shards() {
+                let scanning = scanning.insert(tier.scanning(shard, pattern)?);
+                if self.copy_all(tier, (shard, cursor), scanning, &mut done, &mut progress)?.is_break() {
+                    return Ok(done);
+                }
+                cursor = 0;
+            }
+        }
+        // Of each shard the keys that are looked for in it next, on a connection that lasts.
+        let mut shards: Vec<(Vec<Vec<u8>>, Option<Scanning>)> = Vec::new();
+        shards.resize_with(tier.shards(), Default::default);
+        if let Some((_, last)) = shards.last_mut() {
+            *last = scanning;
         }
         let mut here = store.index.cursor(&crossbeam_epoch::pin());
         while !done.is_complete {
-            let mut keys: Vec<Vec<u8>> = Vec::new();
-            while keys.len() < PORTION && !done.is_complete {
+            while !done.is_complete && shards.iter().all(|(keys, _)| keys.len() < PORTION) {
                 let guard = crossbeam_epoch::pin();
                 let map = self.open_store()?.map(&guard);
                 done.is_complete = !here.step(&map, |_, (_, view)| {
-                    if view.lsn < began_lsn && scanning.is_meant(view.key) {
-                        keys.push(view.key.to_vec());
+                    if view.lsn < began_lsn && is_meant(pattern, view.key) {
+                        if let Some((keys, _)) = shards.get_mut(store.shard_of(view.key)) {
+                            keys.push(view.key.to_vec());
+                        }
                     }
                 });
             }
-            done.removed += self.remove_portion(tier, &mut scanning, keys)?;
+            for (shard, (keys, scanning)) in shards.iter_mut().enumerate() {
+                if keys.len() >= PORTION || (done.is_complete && !keys.is_empty()) {
+                    let scanning = match scanning {
+                        Some(scanning) => scanning,
+                        None => scanning.insert(tier.scanning(shard, pattern)?),
+                    };
+                    done.removed += self.remove_portion(tier, scanning, std::mem::take(keys))?;
+                }
+            }
             if progress(&done).is_break() {
                 return Ok(done);
             }
@@ -123,15 +144,16 @@ impl Db {
         Ok(done)
     }
 
-    /// Copies from `done.cursor` on.
+    /// Copies what one shard holds, from a cursor of its server on.
     fn copy_all(
         &self,
         tier: &Tier,
+        (shard, cursor): (usize, u64),
         scanning: &mut Scanning,
         done: &mut Preloaded,
         progress: &mut impl FnMut(&Preloaded) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let (keys, mut next) = scanning.scan(done.cursor)?;
+        let (keys, mut next) = scanning.scan(cursor)?;
         let mut looked_at = keys.len() as u64;
         let mut portion = Portion::new(self.open_store()?, keys);
         scanning.ask(portion.names(), (next != 0).then_some(next))?;
@@ -157,7 +179,11 @@ impl Db {
             };
             received.values.into_iter().flatten().enumerate().try_for_each(keep)?;
             done.keys += looked_at;
-            done.cursor = if next == 0 { REMOVING } else { next };
+            done.cursor = match next {
+                0 if shard + 1 == tier.shards() => REMOVING,
+                0 => tier.joined_cursor(shard + 1, 0)?,
+                next => tier.joined_cursor(shard, next)?,
+            };
             if progress(done).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -181,8 +207,9 @@ impl Db {
             return Ok(false);
         };
         // Of this version: what is compared may take its time, and no guard is held meanwhile.
-        let is_same = value_at(store, key, *version).is_some_and(|here| tier.is_same(key, &here, &fetched));
-        let Some(Fetched::Found { value, expire_at_ms, .. }) = tier.decode(key, fetched) else {
+        let is_same =
+            value_at(store, key, *version).is_some_and(|here| tier.of(key).is_same(key, &here, &fetched));
+        let Some(Fetched::Found { value, expire_at_ms, .. }) = tier.of(key).decode(key, fetched) else {
             return Ok(false);
         };
         let is_over = expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms();
@@ -220,7 +247,7 @@ impl Db {
     /// Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
     fn is_current(&self, store: &Store, key: &[u8]) -> bool {
         !store.loads.is_answer_overtaken(key)
-            && self.shared.tier.as_ref().is_some_and(|tier| tier.keeps_copies())
+            && self.shared.tier.as_ref().is_some_and(|tier| tier.of(key).keeps_copies())
     }
 
     fn remove_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: Vec<Vec<u8>>) -> Result<u64> {
@@ -229,7 +256,7 @@ impl Db {
         let mut removed = 0;
         for number in scanning.absent(&portion.names().collect::<Vec<_>>())? {
             let Some((key, version)) = portion.keys.get(number) else { continue };
-            if own_value_at(store, key, *version).is_some_and(|own| tier.cannot_have(key, &own)) {
+            if own_value_at(store, key, *version).is_some_and(|own| tier.of(key).cannot_have(key, &own)) {
                 continue;
             }
             let decide = |seen: &Seen<'_>| {

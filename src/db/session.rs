@@ -270,7 +270,7 @@ impl Session {
             self.deletes = false;
         }
         self.expiry = Expiry::Keep;
-        lsn.map_or(Ok(()), |lsn| self.db.acknowledge(lsn))?;
+        lsn.map_or(Ok(()), |lsn| self.db.acknowledge(lsn, [self.key()]))?;
         Ok(self.version)
     }
 

@@ -61,14 +61,14 @@ impl Db {
         if loads.is_not_to_be_joined(key) {
             if let Keeps::ToDecide(_) = keeps {
                 loads.expect(key);
-                let asked = tier.fetch(key);
+                let asked = tier.of(key).fetch(key);
                 let asked = asked.and_then(|said| {
                     self.take_answer(tier, key, said, keeps, || loads.answer_overtaken(key))
                 });
                 loads.expect_no_more(key);
                 return asked;
             }
-            return Ok(match tier.fetch(key)? {
+            return Ok(match tier.of(key).fetch(key)? {
                 Fetched::Found { value, .. } => Some(store.of_tier(value)),
                 Fetched::Absent => None,
             });
@@ -100,7 +100,7 @@ impl Db {
         if is_gone {
             return Ok(None);
         }
-        self.take_answer(tier, key, tier.fetch(key)?, keeps, || store.loads.overtaken(key))
+        self.take_answer(tier, key, tier.of(key).fetch(key)?, keeps, || store.loads.overtaken(key))
     }
 
     /// The value that the tier has told of, of which a copy is kept. `overtaken` says what became of the key since it was asked.
@@ -117,14 +117,14 @@ impl Db {
         if expire_at_ms != 0 && expire_at_ms <= store.clock.now_ms() {
             return Ok(None);
         }
-        let may_stay = is_heard && tier.keeps_copies();
+        let may_stay = is_heard && tier.of(key).keeps_copies();
         match keeps {
             Keeps::Heard if !may_stay => {}
             Keeps::Heard => {
                 let kept = self.keep_copy(store, key, &value, expire_at_ms, || !overtaken().at_all);
                 if let Err(error) = kept {
                     // It was asked for and is here; that it cannot be kept costs the next caller a question.
-                    tier.note(format!("tier: a copy is not kept: {error}"));
+                    tier.of(key).note(format!("tier: a copy is not kept: {error}"));
                 }
             }
             Keeps::ToDecide(is_to_go) => {
@@ -222,12 +222,12 @@ impl Db {
                 seen.is_from_tier()
             };
             let (fetched, is_kept) = match is_copy {
-                true => (tier.fetch(key)?, true),
-                false => tier.fetch_kept(key)?,
+                true => (tier.of(key).fetch(key)?, true),
+                false => tier.of(key).fetch_kept(key)?,
             };
             match fetched {
                 Fetched::Found { value, expire_at_ms, is_heard: true, .. }
-                    if is_kept && is_newer(expire_at_ms) && tier.keeps_copies() =>
+                    if is_kept && is_newer(expire_at_ms) && tier.of(key).keeps_copies() =>
                 {
                     self.keep_over(store, key, version, &value, expire_at_ms)
                 }
@@ -321,7 +321,7 @@ impl Db {
             store.has_unsent(&seen).then_some(seen.lsn)
         };
         let expire_at_ms = deadline_ms(store, expiry, None);
-        tier.decide(Change { key: key.to_vec(), act, expire_at_ms, after_lsn })
+        tier.of(key).decide(Change { key: key.to_vec(), act, expire_at_ms, after_lsn })
     }
 
     /// Waits until Redis has acknowledged every change that was made before this call. Without a tier there is nothing to

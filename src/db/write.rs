@@ -207,7 +207,7 @@ impl Db {
         };
         let lsn = store.write_blind(&draft)?;
         store.counters.writes.add(1);
-        self.acknowledge(lsn)?;
+        self.acknowledge(lsn, [key])?;
         Ok(lsn)
     }
 
@@ -225,7 +225,7 @@ impl Db {
         let stored = Stored::new(store, value);
         let written =
             self.write_on_copy(key, &stored.bytes, |seen, _| decide_set(store, &stored, options, seen))?;
-        self.finish_write(written).map(|(lsn, ())| lsn)
+        self.finish_write(key, written).map(|(lsn, ())| lsn)
     }
 
     /// As `set_with`; `confirm` is asked once more between reservation and publication.
@@ -240,7 +240,7 @@ impl Db {
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| decide_set(store, &stored, options, seen);
-        self.finish_write(store.write_given(key, &stored.bytes, decide, confirm)?).map(|(lsn, ())| lsn)
+        self.finish_write(key, store.write_given(key, &stored.bytes, decide, confirm)?).map(|(lsn, ())| lsn)
     }
 
     /// Lets `decide` choose on what stands for the key here or, as a copy, in the tier; it is also told whether a load is under
@@ -270,11 +270,11 @@ impl Db {
         })
     }
 
-    fn finish_write<T>(&self, written: (Option<u64>, T)) -> Result<(Option<u64>, T)> {
+    fn finish_write<T>(&self, key: &[u8], written: (Option<u64>, T)) -> Result<(Option<u64>, T)> {
         let store = &self.shared.store;
         if let Some(lsn) = written.0 {
             store.counters.writes.add(1);
-            self.acknowledge(lsn)?;
+            self.acknowledge(lsn, [key])?;
         }
         Ok(written)
     }
@@ -323,7 +323,7 @@ impl Db {
             let value = NewValue::Made(value);
             Ok(Step::Write(New { kind: Kind::Put, flags: 0, codec, dictionary: 0, expire_at_ms, value }, sum))
         })?;
-        self.finish_write(written).map(|(_, sum)| sum)
+        self.finish_write(key, written).map(|(_, sum)| sum)
     }
 
     /// Removes `key`; whether it had a value.
@@ -332,7 +332,7 @@ impl Db {
     /// As [`Db::set`]. Works on a full disk.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let (lsn, found) = self.remove_visible(key)?;
-        self.acknowledge_any(lsn)?;
+        self.acknowledge_any(key, lsn)?;
         Ok(found.is_some())
     }
 
@@ -349,7 +349,7 @@ impl Db {
             last = last.max(lsn.unwrap_or(0));
         }
         if last > 0 {
-            self.acknowledge(last)?;
+            self.acknowledge(last, keys.iter().map(AsRef::as_ref))?;
         }
         Ok(removed)
     }
@@ -367,7 +367,7 @@ impl Db {
         if value.is_some() {
             store.counters.deletes.add(1);
         }
-        self.acknowledge_any(lsn)?;
+        self.acknowledge_any(key, lsn)?;
         Ok(value)
     }
 
@@ -395,12 +395,12 @@ impl Db {
     /// As [`Db::delete`].
     pub fn compare_and_delete(&self, key: &[u8], version: u64) -> Result<bool> {
         let (lsn, is_met) = self.remove_version(key, version)?;
-        self.acknowledge_any(lsn)?;
+        self.acknowledge_any(key, lsn)?;
         Ok(is_met && version > 0)
     }
 
-    fn acknowledge_any(&self, lsn: Option<u64>) -> Result<()> {
-        lsn.map_or(Ok(()), |lsn| self.acknowledge(lsn))
+    fn acknowledge_any(&self, key: &[u8], lsn: Option<u64>) -> Result<()> {
+        lsn.map_or(Ok(()), |lsn| self.acknowledge(lsn, [key]))
     }
 
     fn remove_visible(&self, key: &[u8]) -> Result<(Option<u64>, Option<()>)> {
@@ -463,6 +463,6 @@ impl Db {
                 Some(new) => Step::Write(new, true),
             })
         })?;
-        self.finish_write(written).map(|(_, found)| found)
+        self.finish_write(key, written).map(|(_, found)| found)
     }
 }

@@ -16,20 +16,20 @@ pub(crate) struct Sweeper {
     due: Vec<Hint>,
     /// Masks that leave the index after the next grace period.
     masks: Vec<Spot>,
-    /// Masks that stay until the tier was told of them.
-    unsent: Vec<Spot>,
-    unsent_from: u64,
+    /// Masks that stay until the tier was told of them, of each of its shards.
+    unsent: Vec<Unsent>,
+}
+
+#[derive(Default)]
+struct Unsent {
+    masks: Vec<Spot>,
+    /// From which LSN on the shard was to be told when they were looked at last.
+    from_lsn: u64,
 }
 
 impl Sweeper {
     pub(crate) fn new(now_ms: u64) -> Sweeper {
-        Sweeper {
-            wheel: Wheel::new(now_ms),
-            due: Vec::new(),
-            masks: Vec::new(),
-            unsent: Vec::new(),
-            unsent_from: 0,
-        }
+        Sweeper { wheel: Wheel::new(now_ms), due: Vec::new(), masks: Vec::new(), unsent: Vec::new() }
     }
 
     /// Takes over records that need a second look.
@@ -105,22 +105,28 @@ impl Sweeper {
             for group in portion.chunks(PREFETCHED_KEYS) {
                 prefetch(store, group.iter().copied(), &guard);
                 for mask in group {
-                    if !forget_one(store, *mask, &guard) {
-                        self.unsent.push(*mask);
+                    if let Some(unsent) =
+                        forget_one(store, *mask, &guard).and_then(|shard| self.unsent.get_mut(shard))
+                    {
+                        unsent.masks.push(*mask);
                     }
                 }
             }
         }
         store.forget_strays(&strays, tail_lsn);
-        store.note_held_masks(self.unsent.len());
+        store.note_held_masks(self.unsent.iter().map(|unsent| unsent.masks.len()).sum());
         true
     }
 
-    /// Masks that the tier was told of since the last time may go.
+    /// Masks that the tier was told of since the last time may go. Those of a shard that was told of nothing are not looked at: they may
+    /// be many, and the others are told all the time.
     fn take_sent(&mut self, store: &Store) {
-        let from = store.unsent_from();
-        if from != std::mem::replace(&mut self.unsent_from, from) {
-            self.masks.append(&mut self.unsent);
+        self.unsent.resize_with(store.shards(), Unsent::default);
+        for (shard, unsent) in self.unsent.iter_mut().enumerate() {
+            let from_lsn = store.unsent_from(shard);
+            if from_lsn != std::mem::replace(&mut unsent.from_lsn, from_lsn) {
+                self.masks.append(&mut unsent.masks);
+            }
         }
     }
 }
@@ -149,18 +155,19 @@ fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
         || map.find(view.key).is_some_and(|slot| slot.address() == address.expired())
 }
 
-/// `false` for a mask that has to stay: as long as the tier holds what it hides, nothing else says that the key is gone.
-fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
-    let Some((segment, view, address)) = find(store, spot, guard) else { return true };
+/// The shard that a mask has to stay for: as long as the tier holds what it hides, nothing else says that the key is gone.
+fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> Option<usize> {
+    let (segment, view, address) = find(store, spot, guard)?;
     let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
     let map = store.map(guard);
     if store.is_unsent_change(&view) {
-        return map.find(view.key).is_none_or(|slot| slot.address() != mask);
+        let stands = map.find(view.key).is_some_and(|slot| slot.address() == mask);
+        return stands.then(|| store.shard_of(view.key));
     }
     if map.remove(view.key, mask) {
         segment.account.charge_mask(view.bytes());
         store.forget_key(view.key, view.lsn);
         store.counters.masks_removed.add(1);
     }
-    true
+    None
 }

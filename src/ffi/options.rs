@@ -108,7 +108,7 @@ pub unsafe extern "C" fn kv_options_free(options: *mut kv_options) -> kv_status 
 /// redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
 /// tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
 /// tier_backoff_max (500ms, 2s), tier_unsent_deletes_max, tier_encoder (raw, zstd, zstd:LEVEL, json-from-msgpack,
-/// msgpack-from-json, json-from-protobuf:FILE:MESSAGE, protobuf-from-json:FILE:MESSAGE), tier_hashes (refused, json, msgpack), tier_resync_every (none, 5m); a library that was built without
+/// msgpack-from-json, json-from-protobuf:FILE:MESSAGE, protobuf-from-json:FILE:MESSAGE), tier_hashes (refused, json, msgpack), tier_resync_every (none, 5m), tier_shards (1 to 64); a library that was built without
 /// the tier refuses them.
 ///
 /// Parameters: `options`; `name`, `value`: texts that end with NUL; `error`: NULL, or where a failure is stored.

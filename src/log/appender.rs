@@ -44,9 +44,9 @@ pub(crate) struct Log {
     pub(crate) sync: Sync,
     active: CachePadded<Active<Segment>>,
     pub(super) signal: Signal,
-    /// Wakes the tier when more of the log is resolved.
+    /// Wakes the threads of the tier that send, once it has begun, when more of the log is resolved.
     #[cfg(feature = "redis")]
-    pub(crate) moved: Signal,
+    pub(crate) moved: std::sync::OnceLock<Vec<Arc<Signal>>>,
     /// Who is woken when more of the log is resolved.
     pub(crate) followers: Followers,
     pub(crate) history: History,
@@ -131,7 +131,7 @@ impl Log {
             active: CachePadded::new(Active::new(Arc::as_ptr(tail))),
             signal: Signal::default(),
             #[cfg(feature = "redis")]
-            moved: Signal::default(),
+            moved: std::sync::OnceLock::new(),
             followers: Followers::default(),
             history: History::default(),
             holds: Holds::default(),
@@ -362,7 +362,7 @@ impl Log {
         let before = self.resolved_lsn.swap(lsn, Ordering::SeqCst);
         if before != lsn {
             #[cfg(feature = "redis")]
-            self.moved.wake();
+            self.moved.get().into_iter().flatten().for_each(|signal| signal.wake());
             self.followers.wake();
         }
     }

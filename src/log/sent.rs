@@ -5,24 +5,30 @@
 //! is synced with each write, would be too slow for that, and a segment's cell goes with its segment.
 //!
 //! ```text
-//! slot 0 at 0, slot 1 at 512:
-//!  0 u8[8] magic   8 u64 turn   16 u64 lsn   24 u64 marked lsn   32 u64 session   40 u32 crc
+//! of shard N: slot 0 at N * 1024, slot 1 at N * 1024 + 512:
+//!  0 u8[7] "libkvsn", u8 't' for a tier of one shard, else how many there are   8 u64 turn   16 u64 lsn   24 u64 marked lsn   32 u64 session   40 u32 crc
 //! 44 {u64 session, u64 lsn}[24] opens before, newest first; session 0: none   428 u32 crc of all before
 //! ```
 //!
-//! What stands from 44 on came later: a slot without it, or in which it is torn, is whole, and knows no earlier opens.
+//! What stands from 44 on came later: a slot without it, or in which it is torn, is whole, and knows no earlier opens. Another number of
+//! shards is another tier, which has nothing yet: before it is used the file is emptied, and that is synced, so that a later open
+//! with the first number does not believe what was true before.
 
 use super::bytes::{Reader, Writer};
 use super::manifest::COUNT_MAX;
 use crate::error::{Error, Result};
 use crate::io::{Access, Disk, File};
+use crate::limits::TIER_SHARDS_MAX;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) const SENT: &str = "SENT";
-const MAGIC: [u8; 8] = *b"libkvsnt";
+const MAGIC: [u8; 7] = *b"libkvsn";
+/// Stands for a tier of one shard: more than there can be.
+const ONE_SHARD: u8 = b't';
 const SLOT_BYTES: u64 = 512;
-const FILE_BYTES: u64 = 2 * SLOT_BYTES;
+const SHARD_BYTES: u64 = 2 * SLOT_BYTES;
 /// Opens that are known again by what they said in Redis.
 const OPENS_MAX: usize = 24;
 
@@ -66,41 +72,59 @@ impl Sent {
     }
 }
 
-/// The file; nothing in memory.
+/// The part of the file that one shard has; nothing in memory.
 pub(crate) struct SentFile {
-    file: Option<Box<dyn File>>,
+    file: Option<Arc<dyn File>>,
     path: PathBuf,
+    shard: usize,
+    shards: u8,
     turn: u64,
 }
 
 impl SentFile {
-    /// Opens the file in a store's directory, or makes it, and says what it holds.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> Result<(SentFile, Sent)> {
+    /// Opens the file in a store's directory, or makes it, for a tier of so many shards, and says what it holds of each.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, shards: usize) -> Result<Vec<(SentFile, Sent)>> {
         let path = dir.join(SENT);
-        let file = match disk.open(&path, Access::ReadWrite) {
+        let bytes = shards as u64 * SHARD_BYTES;
+        let mut found = vec![(0, Sent::default()); shards];
+        let file: Arc<dyn File> = match disk.open(&path, Access::ReadWrite) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let file = disk.create(&path, FILE_BYTES).map_err(|e| Error::io("create", &path, e))?;
+                let file = disk.create(&path, bytes).map_err(|e| Error::io("create", &path, e))?;
                 disk.sync_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
-                file
+                file.into()
             }
-            opened => opened.map_err(|e| Error::io("open", &path, e))?,
+            opened => {
+                let file = opened.map_err(|e| Error::io("open", &path, e))?;
+                let written = read(file.as_ref(), &path)?;
+                if written.len() == shards {
+                    found = written;
+                } else {
+                    let emptied =
+                        file.truncate(0).and_then(|()| file.sync()).and_then(|()| file.truncate(bytes));
+                    emptied.map_err(|e| Error::io("empty", &path, e))?;
+                }
+                file.into()
+            }
         };
-        let (turn, sent) = newest(file.as_ref(), &path)?;
-        Ok((SentFile { file: Some(file), path, turn }, sent))
+        let of_shard = |(shard, (turn, sent))| {
+            let (file, path) = (Some(Arc::clone(&file)), path.clone());
+            (SentFile { file, path, shard, shards: shards as u8, turn }, sent)
+        };
+        Ok(found.into_iter().enumerate().map(of_shard).collect())
     }
 
-    /// What the file in a directory holds; the default without one.
-    pub(crate) fn peek(disk: &dyn Disk, dir: &Path) -> Result<Sent> {
+    /// What the file in a directory holds, of as many shards as the tier had that it was written for; of none without one.
+    pub(crate) fn peek(disk: &dyn Disk, dir: &Path) -> Result<Vec<Sent>> {
         let path = dir.join(SENT);
         match disk.open(&path, Access::Read) {
-            Ok(file) => Ok(newest(file.as_ref(), &path)?.1),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Sent::default()),
+            Ok(file) => Ok(read(file.as_ref(), &path)?.into_iter().map(|(_, sent)| sent).collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(Error::io("open", &path, error)),
         }
     }
 
     pub(crate) fn in_memory() -> SentFile {
-        SentFile { file: None, path: PathBuf::new(), turn: 0 }
+        SentFile { file: None, path: PathBuf::new(), shard: 0, shards: 1, turn: 0 }
     }
 
     pub(crate) fn store(&mut self, sent: &Sent) -> Result<()> {
@@ -108,6 +132,7 @@ impl SentFile {
         let turn = self.turn + 1;
         let mut slot = Writer(Vec::new());
         slot.bytes(&MAGIC);
+        slot.bytes(&[if self.shards == 1 { ONE_SHARD } else { self.shards }]);
         for field in [turn, sent.lsn, sent.marked_lsn, sent.session] {
             slot.u64(field);
         }
@@ -116,7 +141,7 @@ impl SentFile {
             slot.u64(open.session);
             slot.u64(open.end_lsn);
         }
-        file.write_at(turn % 2 * SLOT_BYTES, &slot.finish())
+        file.write_at(self.shard as u64 * SHARD_BYTES + turn % 2 * SLOT_BYTES, &slot.finish())
             .map_err(|e| Error::io("write", &self.path, e))?;
         self.turn = turn;
         Ok(())
@@ -129,40 +154,93 @@ impl SentFile {
     }
 }
 
-/// The newer of the slots that are whole.
-fn newest(file: &dyn File, path: &Path) -> Result<(u64, Sent)> {
-    let mut found = None;
-    let mut is_blank = true;
-    for at in [0, SLOT_BYTES] {
+/// What a slot that is whole holds.
+struct Written {
+    shards: u8,
+    turn: u64,
+    sent: Sent,
+}
+
+/// What a slot holds.
+enum Slot {
+    Blank,
+    Damaged,
+    Whole(Box<Written>),
+}
+
+/// Of each shard the newer of its slots that are whole, and its turn; of none if nothing was written. What no single number of shards
+/// was written for tells nothing.
+fn read(file: &dyn File, path: &Path) -> Result<Vec<(u64, Sent)>> {
+    let mut slots = Vec::new();
+    for at in (0..TIER_SHARDS_MAX as u64 * SHARD_BYTES).step_by(SLOT_BYTES as usize) {
         let mut slot = [0; SLOT_BYTES as usize];
         match file.read_at(at, &mut slot) {
             // Made by an open that died before it had its length.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             read => read.map_err(|e| Error::io("read", path, e))?,
         }
-        is_blank &= slot.iter().all(|byte| *byte == 0);
-        let slot = decode(&slot).filter(|(turn, sent)| *turn < COUNT_MAX && sent.lsn < COUNT_MAX);
-        if slot.is_some_and(|slot| found.is_none_or(|found: (u64, Sent)| found.0 < slot.0)) {
-            found = slot;
+        slots.push(decode(&slot));
+    }
+    let mut counts = slots.iter().filter_map(|slot| match slot {
+        Slot::Whole(written) => Some(written.shards),
+        _ => None,
+    });
+    let damaged = |at| Error::corrupt(path, at, "checksum mismatch: how far the tier has the log is unknown");
+    let Some(shards) = counts.next() else {
+        let first = slots.iter().position(|slot| matches!(slot, Slot::Damaged));
+        return first.map_or(Ok(Vec::new()), |slot| Err(damaged(slot as u64 * SLOT_BYTES)));
+    };
+    if counts.any(|count| count != shards) {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for shard in 0..usize::from(shards) {
+        let (mut found, mut is_blank) = (None, true);
+        for slot in slots.iter().skip(2 * shard).take(2) {
+            is_blank &= matches!(slot, Slot::Blank);
+            if let Slot::Whole(written) = slot {
+                let Written { turn, sent, .. } = written.as_ref();
+                let is_newer = found.is_none_or(|found: (u64, Sent)| found.0 < *turn);
+                found = if is_newer { Some((*turn, *sent)) } else { found };
+            }
+        }
+        match found {
+            Some(found) => all.push(found),
+            None if is_blank => all.push((0, Sent::default())),
+            None => return Err(damaged(shard as u64 * SHARD_BYTES)),
         }
     }
-    match found {
-        Some(found) => Ok(found),
-        None if is_blank => Ok((0, Sent::default())),
-        None => Err(Error::corrupt(path, 0, "checksum mismatch: how far the tier has the log is unknown")),
+    Ok(all)
+}
+
+fn decode(slot: &[u8]) -> Slot {
+    if slot.iter().all(|byte| *byte == 0) {
+        return Slot::Blank;
+    }
+    match decode_written(slot) {
+        Some(written) if written.turn < COUNT_MAX && written.sent.lsn < COUNT_MAX => {
+            Slot::Whole(Box::new(written))
+        }
+        _ => Slot::Damaged,
     }
 }
 
-fn decode(slot: &[u8]) -> Option<(u64, Sent)> {
+fn decode_written(slot: &[u8]) -> Option<Written> {
     let mut slot = Reader::new(slot);
-    let magic: [u8; 8] = slot.array()?;
+    let magic: [u8; 7] = slot.array()?;
+    let [shards] = slot.array()?;
+    let shards = match shards {
+        ONE_SHARD => 1,
+        2.. if usize::from(shards) <= TIER_SHARDS_MAX => shards,
+        _ => return None,
+    };
     let mut next = || slot.array().map(u64::from_le_bytes);
     let (turn, lsn, marked_lsn, session) = (next()?, next()?, next()?, next()?);
     if magic != MAGIC || !slot.checksum_is_good()? {
         return None;
     }
     let before = decode_before(&mut slot).unwrap_or_default();
-    Some((turn, Sent { lsn, marked_lsn, session, before }))
+    Some(Written { shards, turn, sent: Sent { lsn, marked_lsn, session, before } })
 }
 
 fn decode_before(slot: &mut Reader<'_>) -> Option<[Earlier; OPENS_MAX]> {
@@ -186,12 +264,12 @@ mod tests {
     #[test]
     fn what_was_stored_last_is_found_and_a_torn_write_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), Sent::default());
-        let (mut file, found) = SentFile::open(&OsDisk, dir.path()).unwrap();
+        assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), []);
+        let (mut file, found) = SentFile::open(&OsDisk, dir.path(), 1).unwrap().remove(0);
         assert_eq!(found, Sent::default());
         for lsn in [10, 20, 30] {
             file.store(&sent(lsn)).unwrap();
-            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), sent(lsn));
+            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), [sent(lsn)]);
         }
         let path = dir.path().join(SENT);
         let whole = std::fs::read(&path).unwrap();
@@ -200,7 +278,7 @@ mod tests {
             let mut torn = whole.clone();
             torn[at] ^= 1;
             std::fs::write(&path, &torn).unwrap();
-            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), sent(20), "byte {at}");
+            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), [sent(20)], "byte {at}");
         }
         // Nor does what stands behind it, which older versions have not written.
         for at in 512 + 44..512 + 432 {
@@ -208,7 +286,7 @@ mod tests {
             torn[at] ^= 1;
             std::fs::write(&path, &torn).unwrap();
             let found = SentFile::peek(&OsDisk, dir.path()).unwrap();
-            assert_eq!(found, Sent { before: Default::default(), ..sent(30) }, "byte {at}");
+            assert_eq!(found, [Sent { before: Default::default(), ..sent(30) }], "byte {at}");
         }
     }
 
@@ -230,9 +308,38 @@ mod tests {
         let path = dir.path().join(SENT);
         for blank in [0, 100, 1024] {
             std::fs::write(&path, vec![0; blank]).unwrap();
-            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), Sent::default());
+            assert_eq!(SentFile::peek(&OsDisk, dir.path()).unwrap(), []);
         }
         std::fs::write(&path, [9; 1024]).unwrap();
         assert!(matches!(SentFile::peek(&OsDisk, dir.path()), Err(Error::Corrupt { .. })));
+    }
+    #[test]
+    fn each_shard_has_its_own_and_another_number_of_them_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |shards| SentFile::open(&OsDisk, dir.path(), shards).unwrap();
+        let peek = || SentFile::peek(&OsDisk, dir.path()).unwrap();
+        let mut four = open(4);
+        four[1].0.store(&sent(10)).unwrap();
+        four[3].0.store(&sent(30)).unwrap();
+        four[3].0.store(&sent(31)).unwrap();
+        let found = [Sent::default(), sent(10), Sent::default(), sent(31)];
+        assert_eq!(peek(), found);
+        assert!(open(4).into_iter().map(|(_, sent)| sent).eq(found));
+        // A damaged shard is not taken for one that has nothing.
+        let path = dir.path().join(SENT);
+        let whole = std::fs::read(&path).unwrap();
+        let mut torn = whole.clone();
+        torn[1024 + 512 + 20] ^= 1;
+        std::fs::write(&path, &torn).unwrap();
+        assert!(matches!(SentFile::peek(&OsDisk, dir.path()), Err(Error::Corrupt { offset: 1024, .. })));
+        std::fs::write(&path, &whole).unwrap();
+        for (before, after) in [(4, 1), (1, 64), (64, 2), (2, 4)] {
+            let mut files = open(before);
+            files.iter_mut().for_each(|(file, _)| file.store(&sent(50)).unwrap());
+            let files = open(after);
+            assert!(files.len() == after && files.iter().all(|(_, found)| *found == Sent::default()));
+            assert_eq!(peek(), [], "{before} -> {after}");
+            assert!(open(before).iter().all(|(_, found)| *found == Sent::default()));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of a store's entries when others change theirs in Redis.
 
+use super::mark::is_own;
 use super::Shared;
 use crate::error::Result;
 use crate::record::flags;
@@ -36,6 +37,11 @@ fn dropped() -> New {
 }
 
 impl Shared {
+    /// Whether a name without the prefix is that of an entry, and of one that others look for here.
+    pub(super) fn is_of(&self, key: &[u8]) -> bool {
+        !is_own(key) && self.shard.holds(key)
+    }
+
     /// Somebody else has changed a key in Redis.
     pub(super) fn hear_of(&self, key: &[u8]) {
         if !self.forget(key) {
@@ -83,7 +89,7 @@ impl Shared {
         let store = &*self.store;
         // Cannot fail: what fails for a key is told and goes on.
         let _ = store.walk_keys(|key| {
-            let is_chosen = {
+            let is_chosen = self.shard.holds(key) && {
                 let guard = crossbeam_epoch::pin();
                 let seen = store.look(key, &guard);
                 seen.live.is_some() && is_chosen(&seen)

@@ -163,13 +163,13 @@ impl Decisions {
     }
 
     /// The next ones whose turn it is (D3).
-    pub(super) fn take(&self, store: &Store) -> Vec<Arc<Pending>> {
+    pub(super) fn take(&self, is_unsent: impl Fn(u64) -> bool) -> Vec<Arc<Pending>> {
         let mut group = Vec::new();
         let mut value_bytes = 0;
         let mut queue = self.queue();
         queue.waiting.retain(|pending| {
             let is_full = group.len() >= GROUP_MAX || value_bytes > GROUP_BYTES;
-            if is_full || pending.change.after_lsn.is_some_and(|lsn| store.is_unsent(lsn)) {
+            if is_full || pending.change.after_lsn.is_some_and(&is_unsent) {
                 return !matches!(*pending.stage(), Stage::Left);
             }
             if let Act::Add(value) | Act::Swap { value, .. } = &pending.change.act {

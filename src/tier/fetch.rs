@@ -82,6 +82,27 @@ struct Wanted {
     slot: Arc<Slot>,
 }
 
+/// Where one caller waits for many keys.
+pub(super) struct WantedMany {
+    slots: Vec<Arc<Slot>>,
+}
+
+impl WantedMany {
+    /// Each may take `timeout` after the one before it, so that long values have as much time as if they were asked for one by one; the
+    /// first that takes longer ends the wait for the rest.
+    pub(super) fn wait(self, timeout: Duration) -> Vec<Outcome> {
+        let mut until = moment_after(timeout);
+        let wait = |slot: &Arc<Slot>| {
+            let outcome = slot.wait(until);
+            if outcome.is_ok() {
+                until = moment_after(timeout);
+            }
+            outcome
+        };
+        self.slots.iter().map(wait).collect()
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     wanted: VecDeque<Wanted>,
@@ -133,22 +154,13 @@ impl Fetches {
         slot.wait(until)
     }
 
-    /// As `fetch`, for many keys: as many as `KEYS_MAX` are one question. Each may take `timeout` after the one before it, so that
-    /// long values have as much time as if they were asked for one by one; the first that takes longer ends the wait for the rest.
-    pub(super) fn fetch_many(&self, keys: &[&[u8]], timeout: Duration) -> Result<Vec<Outcome>, Failure> {
+    /// As `fetch`, for many keys: as many as `KEYS_MAX` are one question.
+    pub(super) fn want_many<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<WantedMany, Failure> {
         let mut queue = self.open_queue()?;
-        let slots: Vec<_> = keys.iter().map(|key| queue.want(key.to_vec())).collect();
+        let slots = keys.map(|key| queue.want(key.to_vec())).collect();
         drop(queue);
         self.come.notify_one();
-        let mut until = moment_after(timeout);
-        let wait = |slot: &Arc<Slot>| {
-            let outcome = slot.wait(until);
-            if outcome.is_ok() {
-                until = moment_after(timeout);
-            }
-            outcome
-        };
-        Ok(slots.iter().map(wait).collect())
+        Ok(WantedMany { slots })
     }
 
     /// Fails at once where nobody is to wait for an answer now.

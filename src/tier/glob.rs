@@ -37,7 +37,7 @@ fn class(pattern: &[u8], at: usize, byte: u8) -> (usize, bool) {
 }
 
 /// Whether all of `text` is what the pattern stands for. Costs at most the product of the lengths.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut done) = (0, 0);
     // Behind the last star, and how much of the text it was taken to stand for.
     let mut star = None;

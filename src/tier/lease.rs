@@ -3,7 +3,7 @@
 use super::backoff::Backoff;
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::mark::lease_key;
-use super::{tier_error, Shared, Tier};
+use super::{tier_error, Part, Shared};
 use crate::error::{Error, Result};
 use crate::io::random_u64;
 use redis::Value;
@@ -115,7 +115,7 @@ impl Waiting {
     }
 }
 
-impl Tier {
+impl Part {
     pub(crate) fn waiting(&self, time: Duration) -> Waiting {
         let shared = Arc::clone(&self.shared);
         Waiting { shared, until: moment_after(time), backoff: Backoff::new(LOOK_UP_EVERY) }
@@ -156,7 +156,7 @@ impl Tier {
         if !self.shared.store.has_outbox() {
             return Ok(());
         }
-        self.shared.store.log.moved.wake();
+        self.wake();
         self.wait_sent(lsn, moment_after(self.shared.options.timeout), true)
     }
 }

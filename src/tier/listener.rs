@@ -9,7 +9,6 @@
 use super::backoff::Backoff;
 use super::conn::{moment_after, Conn, Failure};
 use super::fetch::{ask_all, Fetched};
-use super::mark::is_own;
 use super::notices::{self, is_lacking};
 use super::{Ear, Shared};
 use crate::index::Cursor;
@@ -77,7 +76,7 @@ impl Listener {
         if !shared.set_hearing(false) || shared.is_stopping() {
             return;
         }
-        shared.store.say(&format!("tier: changes by others are not heard: {}", failure.reason));
+        shared.say(&format!("changes by others are not heard: {}", failure.reason));
         if self.when_deaf == WhenDeaf::Drop && shared.settle_loads() {
             shared.drop_copies();
         }
@@ -182,8 +181,7 @@ impl Listener {
             }
         };
         if !std::mem::replace(&mut self.has_said, true) {
-            let line = format!("tier: changes by others are known by {how}: {}", lacking.reason);
-            shared.store.say(&line);
+            shared.say(&format!("changes by others are known by {how}: {}", lacking.reason));
         }
         Ok(way)
     }
@@ -214,7 +212,7 @@ impl Listener {
             shared.note_told(Some(ear));
             return Ok(ear);
         }
-        shared.store.log.moved.wake();
+        shared.moved.wake();
         shared.wait_told(ear, moment_after(shared.options.timeout.saturating_mul(2)))?;
         Ok(ear)
     }
@@ -226,7 +224,7 @@ impl Listener {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     let Value::BulkString(name) = key else { continue };
-                    if let Some(key) = name.strip_prefix(prefix).filter(|key| !is_own(key)) {
+                    if let Some(key) = name.strip_prefix(prefix).filter(|key| self.shared.is_of(key)) {
                         self.shared.hear_of(key);
                     }
                 }
@@ -272,7 +270,11 @@ impl Comparison {
         while let Some(cursor) = self.cursor.as_mut().filter(|_| self.waiting.len() < COMPARED_AT_ONCE) {
             let guard = crossbeam_epoch::pin();
             let waiting = &mut self.waiting;
-            if !cursor.step(&store.map(&guard), |_, (_, view)| waiting.push(view.key.to_vec())) {
+            if !cursor.step(&store.map(&guard), |_, (_, view)| {
+                if shared.shard.holds(view.key) {
+                    waiting.push(view.key.to_vec());
+                }
+            }) {
                 self.cursor = None;
             }
         }

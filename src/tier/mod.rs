@@ -3,6 +3,9 @@
 //! One thread sends what the log holds and Redis has not (`pusher`), one asks for what the store has not (`fetch`). Neither
 //! holds a guard while it waits for Redis, and no call of the store waits for either, but for reads that fall through and
 //! writes through.
+//!
+//! A tier has one or more parts, which share out the keys of the store (`tier_options::Shard`): each a tier of its own with its mark,
+//! threads and connections, so what holds for one (C, D, K, O) holds for the keys of each.
 
 mod backoff;
 mod codec;
@@ -18,28 +21,30 @@ mod listener;
 mod mark;
 mod notices;
 mod outbox;
+mod part;
 mod preload;
 mod pusher;
 mod servers;
+mod shared;
 mod states;
 
 pub(crate) use copies::forget_copy;
 pub(crate) use decide::{Act, Change, Decided};
 pub(crate) use fetch::{Fetched, KEYS_MAX as FETCHED_KEYS_MAX};
+pub(crate) use glob::matches as is_meant;
 pub(crate) use lease::Lease;
+pub(crate) use part::Part;
 pub(crate) use preload::Scanning;
 
 use crate::error::{Error, Result};
-use crate::log::{Request, Sent, SentFile};
+use crate::log::{Sent, SentFile};
 use crate::maintenance::Inbox;
 use crate::store::Store;
-use crate::tier_options::{TierOptions, WhenDeaf, Writes};
-use conn::{moment_after, Conn, Failure};
-use std::collections::HashSet;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use crate::tier_options::{Shard, TierOptions, Writes};
+use conn::{moment_after, Failure};
+use shared::{Ear, Shared};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What Redis takes as one value, unless it is configured otherwise.
@@ -51,7 +56,8 @@ pub(crate) const REDIS_VALUE_BYTES_MAX: usize = 512 << 20;
 pub struct TierStats {
     /// Keys whose change Redis has not acknowledged.
     pub unsent_keys: u64,
-    /// Bytes of log that hold those changes, the ones that were overtaken included.
+    /// Bytes of log that hold those changes, the ones that were overtaken included; of several shards those of the one that is
+    /// furthest behind.
     pub unsent_bytes: u64,
     /// For how long at most a change has waited; 0 when none does.
     pub unsent_for: Duration,
@@ -63,259 +69,19 @@ pub struct TierStats {
     pub batches: u64,
     /// Reads that asked Redis.
     pub fetches: u64,
-    /// Whether changes by others are heard.
+    /// Whether changes by others are heard, in each shard.
     pub hears: bool,
     /// Attempts to send that failed.
     pub failures: u64,
-    /// Why the last of them did; `None` once one has succeeded.
+    /// Why the last of them did, of the first shard of which one did; `None` once one has succeeded.
     pub failing: Option<String>,
-}
-
-#[derive(Default)]
-struct Figures {
-    sent_keys: AtomicU64,
-    batches: AtomicU64,
-    fetches: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// What the threads and the store's calls share.
-struct Shared {
-    store: Arc<Store>,
-    inbox: Arc<Inbox>,
-    options: TierOptions,
-    servers: servers::Servers,
-    mark_key: Vec<u8>,
-    fetches: fetch::Fetches,
-    decisions: decide::Decisions,
-    codec: codec::Codec,
-    leases: lease::Conns,
-    figures: Figures,
-    progress: Mutex<Progress>,
-    /// Keys that others have changed while a change here was unsent: which is the newer one only Redis knows, and only when it
-    /// has both.
-    unsure: Mutex<HashSet<Box<[u8]>>>,
-    /// Changes by others are heard.
-    hearing: AtomicBool,
-    changed: Condvar,
-    stopping: Arc<AtomicBool>,
-}
-
-/// A connection that hears: its server, the server's number for it, and which one of this store's it is, since a server that starts
-/// again gives the same numbers again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ear {
-    server: servers::ServerId,
-    id: i64,
-    turn: u64,
-}
-
-struct Progress {
-    /// Everything written before this moment is in Redis.
-    caught_up: Instant,
-    failing: Option<Failure>,
-    /// The connection that hears, and the one that changes are told to.
-    wanted: Option<Ear>,
-    told: Option<Ear>,
-    /// One that cannot be told: the connection that sends has found another server.
-    missed: Option<Ear>,
-    mark: Option<mark::Mark>,
-    /// It is to be looked at: somebody waits for that, or found it behind.
-    wants_mark: bool,
-}
-
-impl Shared {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_stopping(&self) -> bool {
-        // Acquire: pairs with the Release in `Tier::stop`.
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    /// Waits until every guard that is held now has been dropped; `false` if the store ends first. That must not wait for this
-    /// wait: whoever closes the store may hold a pin.
-    fn wait_grace(&self) -> bool {
-        self.store.wait_grace_unless(|| self.is_stopping())
-    }
-
-    /// Waits for `pause`, or until the store ends.
-    fn pause(&self, pause: Duration) {
-        let until = moment_after(pause);
-        let mut progress = self.progress();
-        while !self.is_stopping() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn unsure(&self) -> MutexGuard<'_, HashSet<Box<[u8]>>> {
-        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether they were heard before.
-    fn set_hearing(&self, hears: bool) -> bool {
-        // AcqRel: a copy that is kept because this is set is found by whoever clears it and then waits for guards; pairs with
-        // the Acquire in `keeps_copies`.
-        let progress = self.progress();
-        let heard = self.hearing.swap(hears, Ordering::AcqRel);
-        drop(progress);
-        self.changed.notify_all();
-        heard
-    }
-
-    /// Waits until copies are kept: a store that was just opened hears nothing yet.
-    fn wait_copies_kept(&self, until: Instant) -> std::result::Result<(), Failure> {
-        let mut progress = self.progress();
-        while !self.keeps_copies() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_stopping() {
-                return Err(Failure::new("changes by others are not heard, so no copies are kept"));
-            }
-            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
-
-    /// Whether what Redis said may be kept: not where it could grow old unnoticed and that is not wanted.
-    fn keeps_copies(&self) -> bool {
-        // Acquire: pairs with `set_hearing`.
-        self.options.fresh != Some(WhenDeaf::Drop) || self.hearing.load(Ordering::Acquire)
-    }
-
-    /// Asks the thread that sends to have changes told to this connection.
-    fn want_told(&self, ear: Option<Ear>) {
-        self.progress().wanted = ear;
-    }
-
-    fn wanted(&self) -> Option<Ear> {
-        self.progress().wanted
-    }
-
-    fn note_told(&self, ear: Option<Ear>) {
-        self.progress().told = ear;
-        self.changed.notify_all();
-    }
-
-    fn note_missed(&self, ear: Ear) {
-        self.progress().missed = Some(ear);
-        self.changed.notify_all();
-    }
-
-    fn is_told(&self, ear: Ear) -> bool {
-        self.progress().told == Some(ear)
-    }
-
-    fn wait_told(&self, ear: Ear, until: Instant) -> std::result::Result<(), Failure> {
-        let mut progress = self.progress();
-        while progress.told != Some(ear) {
-            if progress.missed == Some(ear) {
-                return Err(Failure::new("the connection that sends has found another server"));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_stopping() {
-                return Err(Failure::new("changes by others are not told in time"));
-            }
-            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
-
-    /// What the mark says as far as this store knows.
-    fn mark(&self) -> Option<mark::Mark> {
-        self.progress().mark
-    }
-
-    fn note_mark(&self, mark: mark::Mark) {
-        let mut progress = self.progress();
-        progress.mark = Some(mark);
-        if std::mem::take(&mut progress.wants_mark) {
-            self.changed.notify_all();
-        }
-    }
-
-    /// Fails if a server that answered meanwhile has lost what this store knew to stand in it before (K3): what it does not hold
-    /// then is not gone. This store still has it, and the thread that sends looks at once what is to be sent again.
-    fn check_kept(&self, conn: &mut Conn, known: Option<mark::Mark>) -> std::result::Result<(), Failure> {
-        match known {
-            Some(known) => self.check_mark(known, mark::Mark::read(conn, &self.mark_key)?),
-            None => Ok(()),
-        }
-    }
-
-    /// The same with the mark that it told.
-    fn check_mark(&self, known: mark::Mark, found: Option<mark::Mark>) -> std::result::Result<(), Failure> {
-        if known.is_kept(found) {
-            return Ok(());
-        }
-        self.progress().wants_mark = true;
-        self.store.log.moved.wake();
-        Err(Failure::new("Redis has lost changes that it had acknowledged"))
-    }
-
-    fn wants_mark(&self) -> bool {
-        self.progress().wants_mark
-    }
-
-    /// Waits until the thread that sends has found out what Redis has lost while the store was closed: what it does not hold from then
-    /// on is gone.
-    fn wait_mark(&self, until: Instant) -> std::result::Result<(), Failure> {
-        let mut progress = self.progress();
-        while progress.mark.is_none() && self.store.has_outbox() {
-            progress.wants_mark = true;
-            self.store.log.moved.wake();
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_stopping() {
-                let unknown = || Failure::new("whether Redis has lost changes is not known in time");
-                return Err(progress.failing.clone().unwrap_or_else(unknown));
-            }
-            progress = self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
-
-    fn note_caught_up(&self, at: Instant) {
-        self.progress().caught_up = at;
-    }
-
-    fn note_sent(&self, lsn: u64) {
-        let progress = self.progress();
-        self.store.outbox.set_sent(lsn);
-        drop(progress);
-        self.changed.notify_all();
-        // Relaxed: a figure; masks that are held later wait for the next time.
-        if self.store.outbox.held_masks.load(Ordering::Relaxed) > 0 {
-            self.inbox.wake();
-        }
-    }
-
-    fn note_health(&self, failure: Option<&Failure>) {
-        // What a close interrupts has not failed.
-        if failure.is_some() && self.is_stopping() {
-            return;
-        }
-        let mut progress = self.progress();
-        if let Some(failure) = failure {
-            // Relaxed: a figure.
-            self.figures.failures.fetch_add(1, Ordering::Relaxed);
-            if progress.failing.is_none() {
-                self.store.say(&format!("tier: {}", failure.reason));
-            }
-        }
-        progress.failing = failure.cloned();
-        drop(progress);
-        self.changed.notify_all();
-    }
 }
 
 /// A store's tier.
 pub(crate) struct Tier {
-    shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    store: Arc<Store>,
+    options: TierOptions,
+    parts: Vec<Part>,
 }
 
 fn tier_error(failure: &Failure) -> Error {
@@ -329,125 +95,85 @@ impl Tier {
             return Ok(None);
         };
         let server = options.check()?;
-        let writes = options.writes;
-        let mark_key = mark::mark_key(&options.prefix, store.log.files.store_uuid);
-        let codec = codec::Codec::new(&store.options, &options);
-        let shared = Arc::new(Shared {
-            servers: servers::Servers::new(server, mark_key.clone()),
-            mark_key,
-            store: Arc::clone(store),
-            inbox: Arc::clone(inbox),
-            leases: lease::Conns::new(options.backoff_max),
-            options,
-            fetches: fetch::Fetches::default(),
-            decisions: decide::Decisions::default(),
-            codec,
-            figures: Figures::default(),
-            progress: Mutex::new(Progress {
-                caught_up: Instant::now(),
-                failing: None,
-                wanted: None,
-                told: None,
-                missed: None,
-                mark: None,
-                wants_mark: false,
-            }),
-            unsure: Mutex::default(),
-            hearing: AtomicBool::new(false),
-            changed: Condvar::new(),
-            stopping: Arc::default(),
-        });
-        let tier = Tier { shared: Arc::clone(&shared), threads: Mutex::default() };
-        if writes != Writes::Refused {
-            let (file, sent) = sent_file(store)?;
-            let pusher = pusher::Pusher::new(Arc::clone(&shared), file, sent);
-            tier.spawn("kv-tier-send", move || pusher.run())?;
+        let count = options.shards;
+        let parts: Vec<Part> = (0..count)
+            .map(|number| Part::new(store, inbox, &options, server.clone(), Shard { number, count }))
+            .collect();
+        // Before any of them looks for the first time.
+        let _ = store.log.moved.set(parts.iter().map(Part::signal).collect());
+        let mut files = match options.writes {
+            Writes::Refused => Vec::new(),
+            _ => sent_files(store, count)?,
         }
-        if shared.options.reads {
-            let fetcher = fetch::Fetcher::new(Arc::clone(&shared));
-            tier.spawn("kv-tier-ask", move || fetcher.run())?;
+        .into_iter();
+        let tier = Tier { store: Arc::clone(store), options, parts };
+        let begun = tier.parts.iter().try_for_each(|part| part.run(files.next()));
+        if begun.is_err() {
+            tier.stop();
         }
-        if let Some(when_deaf) = shared.options.fresh {
-            let listener = listener::Listener::new(Arc::clone(&shared), when_deaf);
-            tier.spawn("kv-tier-hear", move || listener.run())?;
-        }
-        Ok(Some(tier))
-    }
-
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(run).map_err(|e| {
-            self.stop();
-            Error::io("start a thread for", Path::new("the tier"), e)
-        })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        Ok(())
+        begun.map(|()| Some(tier))
     }
 
     /// Lets nobody wait for Redis any more, and lets the threads end.
     pub(crate) fn begin_stop(&self) {
-        // Release: pairs with the Acquire in `is_stopping`.
-        self.shared.stopping.store(true, Ordering::Release);
-        drop(self.shared.progress());
-        self.shared.changed.notify_all();
-        self.shared.fetches.shut();
-        self.shared.decisions.shut();
-        self.shared.store.log.moved.wake();
+        self.parts.iter().for_each(Part::begin_stop);
     }
 
     /// Ends the threads. What Redis has not acknowledged stays in the log; a store in memory loses it.
     pub(crate) fn stop(&self) {
         self.begin_stop();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A logger may hold the last handle.
-            if thread.thread().id() != std::thread::current().id() {
-                // A panic was reported by the panic hook.
-                let _ = thread.join();
-            }
-        }
+        self.parts.iter().for_each(Part::stop);
     }
 
     pub(crate) fn options(&self) -> &TierOptions {
-        &self.shared.options
+        &self.options
     }
 
-    /// What Redis holds for a key.
-    pub(crate) fn fetch(&self, key: &[u8]) -> Result<Fetched> {
-        let until = moment_after(self.shared.options.timeout);
-        self.shared.fetches.fetch(key.to_vec(), until).map_err(|failure| tier_error(&failure))
+    /// The part that has a key.
+    pub(crate) fn of(&self, key: &[u8]) -> &Part {
+        self.part(self.store.shard_of(key))
     }
 
-    /// What Redis holds for a key, and whether it still has what this store knew to stand in it before (K3).
-    pub(crate) fn fetch_kept(&self, key: &[u8]) -> Result<(Fetched, bool)> {
-        let Shared { options, mark_key, .. } = &*self.shared;
-        let known = self.shared.mark();
-        // Asked after the key: what it says holds for that.
-        let mark_key = mark_key.get(options.prefix.len()..).unwrap_or_default();
-        let mut said = self.fetch_many(&[key, mark_key]).into_iter();
-        let mut next = || said.next().unwrap_or(Ok(Fetched::Absent));
-        let fetched = next()?;
-        let mark = match next()? {
-            Fetched::Found { value, .. } => mark::Mark::parse(&value),
-            Fetched::Absent => None,
-        };
-        Ok((fetched, known.is_some_and(|known| self.shared.check_mark(known, mark).is_ok())))
+    fn part(&self, shard: usize) -> &Part {
+        // As many as the store counts.
+        &self.parts[shard]
     }
 
-    /// What Redis holds for each of some keys.
+    /// What Redis holds for each of some keys. All parts are asked before any is waited for.
     pub(crate) fn fetch_many(&self, keys: &[&[u8]]) -> Vec<Result<Fetched>> {
-        match self.shared.fetches.fetch_many(keys, self.shared.options.timeout) {
-            Ok(fetched) => {
-                fetched.into_iter().map(|one| one.map_err(|failure| tier_error(&failure))).collect()
-            }
-            Err(failure) => keys.iter().map(|_| Err(tier_error(&failure))).collect(),
+        let mut of_parts: Vec<Vec<usize>> = vec![Vec::new(); self.parts.len()];
+        for (number, key) in keys.iter().enumerate() {
+            of_parts[self.store.shard_of(key)].push(number);
         }
+        let asked: Vec<_> = self
+            .parts
+            .iter()
+            .zip(&of_parts)
+            .filter(|(_, numbers)| !numbers.is_empty())
+            .map(|(part, numbers)| (part.want_many(numbers.iter().map(|number| keys[*number])), numbers))
+            .collect();
+        let mut fetched: Vec<Option<Result<Fetched>>> = vec![None; keys.len()];
+        for (wanted, numbers) in asked {
+            match wanted {
+                Ok(wanted) => {
+                    let outcomes = wanted.wait(self.options.timeout);
+                    for (number, outcome) in numbers.iter().zip(outcomes) {
+                        fetched[*number] = Some(outcome.map_err(|failure| tier_error(&failure)));
+                    }
+                }
+                Err(failure) => {
+                    numbers.iter().for_each(|number| fetched[*number] = Some(Err(tier_error(&failure))))
+                }
+            }
+        }
+        fetched.into_iter().map(|one| one.unwrap_or(Ok(Fetched::Absent))).collect()
     }
 
     /// A read that could not be answered is a miss where that was chosen. One that was answered with what is no value is not.
     pub(crate) fn miss_if_unreachable<T>(&self, answer: Result<Option<T>>) -> Result<Option<T>> {
         match answer {
             Err(Error::Tier { reason })
-                if self.shared.options.unreachable_is_miss && !codec::is_of_value(&reason) =>
+                if self.options.unreachable_is_miss && !codec::is_of_value(&reason) =>
             {
                 Ok(None)
             }
@@ -455,26 +181,9 @@ impl Tier {
         }
     }
 
-    /// Tells the logger, in a thread of the store. Only for stores that ask.
-    pub(crate) fn note(&self, line: String) {
-        self.shared.fetches.note(line);
-    }
-
-    pub(crate) fn keeps_copies(&self) -> bool {
-        self.shared.keeps_copies()
-    }
-
-    /// Has Redis decide on a change (`decide`).
-    pub(crate) fn decide(&self, change: Change) -> Result<Decided> {
-        let shared = &*self.shared;
-        shared
-            .decisions
-            .decide(change, moment_after(shared.options.timeout), || shared.store.log.moved.wake())
-    }
-
     /// Refuses a change: of a store that only follows, or one in memory whose queue is full.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        let Shared { options, store, .. } = &*self.shared;
+        let Tier { options, store, .. } = self;
         if options.writes == Writes::Refused {
             return Err(Error::ReadOnly { reason: "it follows what others write to Redis".into() });
         }
@@ -488,84 +197,72 @@ impl Tier {
         Ok(())
     }
 
-    /// Waits until Redis has acknowledged the change at `lsn`, if this store writes through.
-    pub(crate) fn acknowledge(&self, lsn: u64) -> Result<()> {
-        if self.shared.options.writes != Writes::Through {
+    /// Waits until Redis has acknowledged the change of these keys at `lsn`, if this store writes through.
+    pub(crate) fn acknowledge<'k>(&self, lsn: u64, keys: impl IntoIterator<Item = &'k [u8]>) -> Result<()> {
+        if self.options.writes != Writes::Through {
             return Ok(());
         }
-        self.shared.store.log.moved.wake();
-        self.wait_sent(lsn, moment_after(self.shared.options.timeout), true)
+        let mut is_touched = vec![false; self.parts.len()];
+        keys.into_iter().for_each(|key| is_touched[self.store.shard_of(key)] = true);
+        let touched = || self.parts.iter().zip(&is_touched).filter(|(_, is_touched)| **is_touched);
+        touched().for_each(|(part, _)| part.wake());
+        let until = moment_after(self.options.timeout);
+        touched().try_for_each(|(part, _)| part.wait_sent(lsn, until, true))
+    }
+
+    /// The same of a change of any keys.
+    pub(crate) fn acknowledge_all(&self, lsn: u64) -> Result<()> {
+        match self.options.writes {
+            Writes::Through => self.wait_all_sent(lsn, moment_after(self.options.timeout), true),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until Redis has acknowledged every change that was made before this call.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
-        let store = &self.shared.store;
-        if !store.has_outbox() {
+        if !self.store.has_outbox() {
             return Ok(());
         }
-        let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
-        store.log.moved.wake();
-        self.wait_sent(tail_lsn.saturating_sub(1), moment_after(timeout), false)
+        let tail_lsn = self.store.log.tail_lsn(&crossbeam_epoch::pin());
+        self.wait_all_sent(tail_lsn.saturating_sub(1), moment_after(timeout), false)
     }
 
-    fn wait_sent(&self, lsn: u64, until: Instant, gives_up_early: bool) -> Result<()> {
-        let shared = &*self.shared;
-        let mut progress = shared.progress();
-        loop {
-            if !shared.store.is_unsent(lsn) {
-                return Ok(());
-            }
-            if shared.is_stopping() {
-                return Err(Error::Closed);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            match &progress.failing {
-                Some(failure) if left.is_zero() || gives_up_early => return Err(tier_error(failure)),
-                None if left.is_zero() => {
-                    return Err(Error::Tier { reason: "not acknowledged in time".into() })
-                }
-                _ => {}
-            }
-            progress = shared.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+    fn wait_all_sent(&self, lsn: u64, until: Instant, gives_up_early: bool) -> Result<()> {
+        self.parts.iter().for_each(Part::wake);
+        self.parts.iter().try_for_each(|part| part.wait_sent(lsn, until, gives_up_early))
     }
 
-    /// Figures. Reads the part of the log that is unsent.
+    /// Figures. Each part reads the part of the log that it has not sent.
     pub(crate) fn stats(&self) -> Result<TierStats> {
-        let Shared { store, figures, .. } = &*self.shared;
-        let sent_lsn = store.outbox.sent_lsn();
-        let extents = store.log.ask(Request::Listing)?;
-        let unsent = outbox::Unsent::new(&extents, sent_lsn, 0);
-        let unsent_bytes = unsent.end_lsn.saturating_sub(sent_lsn);
-        let unsent_keys = if unsent_bytes > 0 { unsent.count_keys() } else { 0 };
-        let progress = self.shared.progress();
-        // Relaxed: figures.
-        let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        Ok(TierStats {
-            unsent_keys,
-            unsent_bytes,
-            unsent_for: if unsent_keys > 0 { progress.caught_up.elapsed() } else { Duration::ZERO },
-            unsent_deletes: figure(&store.outbox.held_masks),
-            sent_keys: figure(&figures.sent_keys),
-            batches: figure(&figures.batches),
-            fetches: figure(&figures.fetches),
-            hears: self.shared.hearing.load(Ordering::Acquire),
-            failures: figure(&figures.failures),
-            failing: progress.failing.as_ref().map(|failure| failure.reason.clone()),
-        })
+        let mut all = TierStats { hears: true, ..TierStats::default() };
+        for part in &self.parts {
+            let of_part = part.stats()?;
+            all.unsent_keys += of_part.unsent_keys;
+            all.unsent_bytes = all.unsent_bytes.max(of_part.unsent_bytes);
+            all.unsent_for = all.unsent_for.max(of_part.unsent_for);
+            all.sent_keys += of_part.sent_keys;
+            all.batches += of_part.batches;
+            all.fetches += of_part.fetches;
+            all.hears &= of_part.hears;
+            all.failures += of_part.failures;
+            all.failing = all.failing.or(of_part.failing);
+        }
+        // Relaxed: a figure.
+        all.unsent_deletes = self.store.outbox.held_masks.load(Ordering::Relaxed);
+        Ok(all)
     }
 }
 
-/// Where the store notes how far it came, and what stands there.
-fn sent_file(store: &Store) -> Result<(SentFile, Sent)> {
+/// Where the store notes how far each of its parts came, and what stands there.
+fn sent_files(store: &Store, shards: usize) -> Result<Vec<(SentFile, Sent)>> {
     let Some(directory) = &store.log.files.directory else {
-        return Ok((SentFile::in_memory(), Sent::default()));
+        return Ok((0..shards).map(|_| (SentFile::in_memory(), Sent::default())).collect());
     };
-    let (file, sent) = SentFile::open(directory.disk.as_ref(), &directory.path)?;
+    let files = SentFile::open(directory.disk.as_ref(), &directory.path, shards)?;
     let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
-    if sent.lsn > tail_lsn {
+    if let Some((_, sent)) = files.iter().find(|(_, sent)| sent.lsn > tail_lsn) {
         let reason = format!("Redis has the log up to {}, it ends at {tail_lsn}", sent.lsn);
         return Err(Error::corrupt(&directory.path.join(crate::log::SENT), 0, reason));
     }
-    Ok((file, sent))
+    Ok(files)
 }

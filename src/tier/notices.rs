@@ -4,7 +4,7 @@
 
 use super::conn::{moment_after, Conn, Failure};
 use super::glob;
-use super::mark::{is_own, probe_key};
+use super::mark::probe_key;
 use super::Shared;
 use crate::io::random_u64;
 use redis::{PushKind, Value};
@@ -65,7 +65,7 @@ fn named(channel: &[u8], data: Vec<Value>) -> Option<Vec<u8>> {
 
 /// Somebody has changed a key, this store perhaps.
 pub(super) fn take(shared: &Shared, data: Vec<Value>) {
-    let Some(key) = named(&channel(shared), data).filter(|key| !is_own(key)) else { return };
+    let Some(key) = named(&channel(shared), data).filter(|key| shared.is_of(key)) else { return };
     // What was asked for before is old.
     shared.store.loads.note_elsewhere(&key);
     shared.unsure().insert(key.into());

@@ -11,6 +11,7 @@
 
 use crate::log::{parts_from, resolved_lsn, Extent, Part, View};
 use crate::record::{flags, Kind, State};
+use crate::tier_options::Shard;
 use std::collections::HashMap;
 
 /// Changed keys, each once. With each the LSN that the index must have reached before it is asked: batches publish their
@@ -20,6 +21,7 @@ pub(super) type Keys = HashMap<Box<[u8]>, u64>;
 /// The unsent part of the log as of a moment.
 pub(super) struct Unsent {
     parts: Vec<Part>,
+    shard: Shard,
     from_lsn: u64,
     /// Everything below is resolved, and stands in the parts.
     pub(super) end_lsn: u64,
@@ -28,12 +30,12 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// What of a listing has an LSN of `from_lsn` or more. `reached_lsn` is where an earlier reading of this process came to: a
-    /// number from a file or from Redis is not taken for the beginning of a record.
-    pub(super) fn new(extents: &[Extent], from_lsn: u64, reached_lsn: u64) -> Unsent {
+    /// What of a listing has an LSN of `from_lsn` or more, as far as its key is of the shard. `reached_lsn` is where an earlier reading of
+    /// this process came to: a number from a file or from Redis is not taken for the beginning of a record.
+    pub(super) fn new(extents: &[Extent], shard: Shard, from_lsn: u64, reached_lsn: u64) -> Unsent {
         let parts = parts_from(extents, from_lsn, from_lsn == reached_lsn);
         let is_ordered = parts.iter().all(Part::is_ordered);
-        Unsent { parts, from_lsn, end_lsn: resolved_lsn(extents), is_ordered }
+        Unsent { parts, shard, from_lsn, end_lsn: resolved_lsn(extents), is_ordered }
     }
 
     /// Puts the keys that were changed into `keys`, and calls `pause` behind each record with what is read completely by then,
@@ -65,7 +67,8 @@ impl Unsent {
     fn note(&self, keys: &mut Keys, view: &View<'_>, publish_lsn: u64) {
         let is_put_or_mask = matches!(view.word.kind(), Some(Kind::Put | Kind::Tombstone));
         let is_wanted = is_put_or_mask && view.word.flags() & flags::FROM_TIER == 0;
-        if !is_wanted || !(self.from_lsn..self.end_lsn).contains(&view.lsn) {
+        let is_unsent = || (self.from_lsn..self.end_lsn).contains(&view.lsn);
+        if !is_wanted || !is_unsent() || !self.shard.holds(view.key) {
             return;
         }
         match keys.get_mut(view.key) {

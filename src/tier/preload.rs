@@ -3,10 +3,10 @@
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::fetch::{ask_all, left_of, Fetched};
 use super::glob;
-use super::mark::{is_own, Mark};
-use super::{tier_error, Shared, Tier};
-use crate::error::Result;
-use crate::limits::KEY_BYTES_MAX;
+use super::mark::Mark;
+use super::{tier_error, Part, Shared, Tier};
+use crate::error::{Error, Result};
+use crate::limits::{KEY_BYTES_MAX, TIER_SHARDS_MAX};
 use redis::Value;
 use std::sync::Arc;
 
@@ -55,10 +55,48 @@ pub(crate) struct Scanning {
     question: Option<Question>,
 }
 
+/// Bits of a cursor that are the server's, where there are several shards; the others are the shard's number.
+const CURSOR_BITS: u32 = 57;
+const _: () = assert!(TIER_SHARDS_MAX < 1 << (u64::BITS - CURSOR_BITS));
+
 impl Tier {
+    /// Goes through the keys of one shard.
+    pub(crate) fn scanning(&self, shard: usize, pattern: &[u8]) -> Result<Scanning> {
+        self.part(shard).scanning(pattern)
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// One number for a shard and a cursor of its server; never `u64::MAX` where there are several shards.
+    pub(crate) fn joined_cursor(&self, shard: usize, cursor: u64) -> Result<u64> {
+        match self.parts.len() {
+            1 => Ok(cursor),
+            _ if cursor >> CURSOR_BITS == 0 => Ok((shard as u64) << CURSOR_BITS | cursor),
+            _ => Err(Error::Tier {
+                reason: format!("SCAN: the cursor {cursor} leaves no room for a shard's number"),
+            }),
+        }
+    }
+
+    /// What a number is made of.
+    pub(crate) fn split_cursor(&self, joined: u64) -> Result<(usize, u64)> {
+        if self.parts.len() == 1 {
+            return Ok((0, joined));
+        }
+        let shard = usize::try_from(joined >> CURSOR_BITS).unwrap_or(usize::MAX);
+        match shard < self.parts.len() {
+            true => Ok((shard, joined & ((1 << CURSOR_BITS) - 1))),
+            false => Err(Error::Tier { reason: format!("the cursor {joined} is of no shard") }),
+        }
+    }
+}
+
+impl Part {
     /// # Errors
     /// [`Error::Tier`](crate::Error::Tier) when Redis cannot be reached, or no copies are kept because changes are not heard.
-    pub(crate) fn scanning(&self, pattern: &[u8]) -> Result<Scanning> {
+    fn scanning(&self, pattern: &[u8]) -> Result<Scanning> {
         let shared = Arc::clone(&self.shared);
         let until = moment_after(shared.options.timeout);
         shared
@@ -93,10 +131,6 @@ impl Tier {
 }
 
 impl Scanning {
-    pub(crate) fn is_meant(&self, key: &[u8]) -> bool {
-        glob::matches(&self.pattern, key)
-    }
-
     /// Some of the keys of the pattern, some perhaps twice, and some that hold what is no value.
     pub(crate) fn scan(&mut self, cursor: u64) -> Result<Named> {
         self.ask(std::iter::empty(), Some(cursor))?;
@@ -201,7 +235,7 @@ impl Scanning {
         let keys = names.into_iter().filter_map(|name| match name {
             Value::BulkString(name) => {
                 let key = name.strip_prefix(prefix)?;
-                (key.len() <= KEY_BYTES_MAX && !is_own(key)).then(|| key.to_vec())
+                (key.len() <= KEY_BYTES_MAX && self.shared.is_of(key)).then(|| key.to_vec())
             }
             _ => None,
         });

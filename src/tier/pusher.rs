@@ -82,7 +82,7 @@ impl Pusher {
                 continue;
             }
             let wants_tracking = self.shared.options.fresh.is_some();
-            self.shared.store.log.moved.sleep(wants_tracking.then_some(HEARTBEAT));
+            self.shared.moved.sleep(wants_tracking.then_some(HEARTBEAT));
         }
         // Best effort: what is lost of it is only sent once more.
         let _ = self.file.sync();
@@ -101,7 +101,7 @@ impl Pusher {
                     Err(Stop::Closing) => return,
                 }
             }
-            let unsent = Unsent::new(&extents, self.sent.lsn, self.reached_lsn);
+            let unsent = Unsent::new(&extents, self.shared.shard, self.sent.lsn, self.reached_lsn);
             drop(extents);
             match self.pass(&unsent) {
                 Ok(()) => self.shared.note_caught_up(began),
@@ -210,7 +210,7 @@ impl Pusher {
     fn decide(&mut self) -> Result<(), Stop> {
         let mut conflicts = 0;
         for _ in 0..GROUPS_AT_ONCE {
-            let mut group = self.shared.decisions.take(&self.shared.store);
+            let mut group = self.shared.decisions.take(|lsn| self.shared.is_unsent(lsn));
             group.retain(|pending| pending.take());
             if group.is_empty() {
                 return Ok(());
@@ -230,7 +230,7 @@ impl Pusher {
             }
         }
         // What is to be sent has its turn; then there is more of this.
-        self.shared.store.log.moved.wake();
+        self.shared.moved.wake();
         Ok(())
     }
 
@@ -452,9 +452,8 @@ impl Pusher {
     }
 
     fn rewind(&mut self, lsn: u64) {
-        let store = &self.shared.store;
-        store
-            .say(&format!("tier: Redis has lost changes that it had acknowledged: sent again from {lsn} on"));
+        let line = format!("Redis has lost changes that it had acknowledged: sent again from {lsn} on");
+        self.shared.say(&line);
         self.sent.lsn = lsn.min(self.sent.lsn);
         // Before the mark says so: whoever finds Redis without an entry, and the mark as expected, must find it unsent too
         // (`Comparison::step`).
@@ -467,7 +466,7 @@ impl Pusher {
     fn note_sent(&mut self, lsn: u64, marked_lsn: u64) {
         (self.sent.lsn, self.sent.marked_lsn) = (lsn, marked_lsn);
         if let Err(error) = self.file.store(&self.sent) {
-            self.shared.store.say(&format!("tier: {error}"));
+            self.shared.say(&error.to_string());
         }
         self.shared.note_sent(lsn);
     }

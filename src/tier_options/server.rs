@@ -161,13 +161,6 @@ fn parse_cluster(rest: &str, is_tls: bool) -> Result<Said, String> {
     Ok(Said { place: Place::Cluster(many.addresses), is_tls, info: login(many.user, many.path)? })
 }
 
-/// Whether every key under a prefix is in one slot of a cluster: there is a hash tag in it.
-pub(super) fn has_hash_tag(prefix: &[u8]) -> bool {
-    let Some(open) = prefix.iter().position(|byte| *byte == b'{') else { return false };
-    let tag = prefix.get(open + 1..).unwrap_or_default();
-    tag.iter().position(|byte| *byte == b'}').is_some_and(|len| len > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,20 +207,6 @@ mod tests {
         ] {
             let refused = parse(url).err().unwrap_or_else(|| panic!("{url} is taken"));
             assert!(!refused.contains("secret"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_hash_tag_is_what_a_cluster_takes_for_one() {
-        for (prefix, expected) in [
-            ("{app}:", true),
-            ("a{b}c{", true),
-            ("app:", false),
-            ("{}x{a}", false),
-            ("{app", false),
-            ("", false),
-        ] {
-            assert_eq!(has_hash_tag(prefix.as_bytes()), expected, "{prefix}");
         }
     }
 }

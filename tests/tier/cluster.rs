@@ -12,8 +12,8 @@ use std::time::Duration;
 const SHARES: [&str; 3] = ["0 5460", "5461 10922", "10923 16383"];
 const PREFIX: &str = "{t}:";
 
-struct Cluster {
-    nodes: Vec<Redis>,
+pub struct Cluster {
+    pub nodes: Vec<Redis>,
     slot: u64,
     /// Number of the node that has it at first.
     owner: usize,
@@ -22,7 +22,13 @@ struct Cluster {
 impl Cluster {
     /// Three masters, and so many replicas of the one that has the slot of the prefix.
     fn with_replicas(replicas: usize) -> Cluster {
-        let node = || Redis::with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]);
+        Cluster::with(replicas, &[])
+    }
+
+    /// The same with options of the command line.
+    pub fn with(replicas: usize, options: &[&str]) -> Cluster {
+        let of_all = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
+        let node = || Redis::with(&[&of_all, options].concat());
         let nodes: Vec<Redis> = (0..3 + replicas).map(|_| node()).collect();
         for (node, share) in nodes.iter().zip(SHARES) {
             let _: () = node.run(&format!("CLUSTER ADDSLOTSRANGE {share}"));
@@ -53,7 +59,7 @@ impl Cluster {
         cluster
     }
 
-    fn id(&self, node: usize) -> String {
+    pub fn id(&self, node: usize) -> String {
         self.nodes[node].run("CLUSTER MYID")
     }
 
@@ -71,14 +77,18 @@ impl Cluster {
         TierOptions::new(url).timeout(Duration::from_millis(1000))
     }
 
-    fn named_all(&self) -> TierOptions {
+    pub fn named_all(&self) -> TierOptions {
         let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         TierOptions::new(format!("redis-cluster://{}", nodes.join(","))).timeout(Duration::from_millis(1000))
     }
 
     /// Moves the slot, a few keys at a time; `between` is called after each portion.
-    fn move_slot(&self, from: usize, to: usize, mut between: impl FnMut()) {
-        let (slot, here, there) = (self.slot, &self.nodes[from], &self.nodes[to]);
+    fn move_slot(&self, from: usize, to: usize, between: impl FnMut()) {
+        self.move_slot_of(self.slot, from, to, between)
+    }
+
+    pub fn move_slot_of(&self, slot: u64, from: usize, to: usize, mut between: impl FnMut()) {
+        let (here, there) = (&self.nodes[from], &self.nodes[to]);
         let _: () = there.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.id(from)));
         let _: () = here.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", self.id(to)));
         loop {

@@ -6,7 +6,7 @@ use super::reads::{change_fives, set_fives};
 use super::server::Redis;
 use super::{bytes, hears, with, PATIENCE};
 use kv::testing::{Hooks, Point};
-use kv::{Db, Encoder, EncoderError, Error, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use kv::{Db, Encoder, EncoderError, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -340,16 +340,15 @@ fn copies_that_are_dropped_are_no_deletes_that_wait() {
 type Last = Option<Option<Vec<u8>>>;
 
 /// Several stores change the same keys at once.
-fn one_run(redis: &Redis, seed: u64) {
+pub fn one_run(seed: u64, tier: impl Fn() -> TierOptions, there: impl Fn(&str, &str) -> Option<Vec<u8>>) {
     let stores = 2 + seed as usize % 2;
     const KEYS: u64 = 5;
     let prefix = format!("run{seed}:");
     let dbs: Vec<Db> = (0..stores)
         .map(|_| {
-            with(tier(redis, WhenDeaf::Keep).timeout(Duration::from_secs(20)))
-                .tier(tier(redis, WhenDeaf::Keep).prefix(prefix.as_str()))
+            let tier = tier().fresh(WhenDeaf::Keep).timeout(Duration::from_secs(20));
+            Options::new().tier(tier.prefix(prefix.as_str())).in_memory().unwrap()
         })
-        .map(|options| options.in_memory().unwrap())
         .collect();
     dbs.iter().for_each(|db| until("changes are heard", || hears(db)));
     let lasts: Vec<Vec<Last>> = std::thread::scope(|scope| {
@@ -385,7 +384,7 @@ fn one_run(redis: &Redis, seed: u64) {
     });
     dbs.iter().for_each(|db| db.flush(PATIENCE).unwrap());
     for key in 0..KEYS {
-        let there = redis.get(&format!("{prefix}k{key}"));
+        let there = there(&prefix, &format!("k{key}"));
         let candidates: Vec<_> = lasts.iter().filter_map(|of| of[key as usize].clone()).collect();
         assert!(
             candidates.contains(&there) || (candidates.is_empty() && there.is_none()),
@@ -421,7 +420,8 @@ fn of_stores_that_change_the_same_keys_the_last_to_be_sent_wins_everywhere() {
                 if run >= runs {
                     return;
                 }
-                one_run(&redis, first + run);
+                let tier = || tier(&redis, WhenDeaf::Keep);
+                one_run(first + run, tier, |prefix, key| redis.get(&format!("{prefix}{key}")));
             });
         }
     });

@@ -19,6 +19,7 @@ mod reads;
 mod sentinel;
 mod server;
 mod sessions;
+mod shards;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod untold;

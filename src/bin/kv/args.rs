@@ -109,6 +109,9 @@ pub struct Tier {
     /// What stands before each key in Redis; stores that share it share their entries
     #[arg(long, value_name = "TEXT", requires = "tier_url", allow_hyphen_values = true)]
     pub tier_prefix: Option<String>,
+    /// Into how many parts the keys are divided, so that the nodes of a cluster share them [default: 1]
+    #[arg(long, value_name = "NUMBER", requires = "tier_url")]
+    pub tier_shards: Option<String>,
     /// Changes are sent behind, or wait until Redis has them, or are refused
     #[arg(long, requires = "tier_url", value_parser = ["behind", "through", "refused"])]
     pub tier_writes: Option<String>,

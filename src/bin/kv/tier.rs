@@ -23,6 +23,7 @@ impl Tier {
             ("tier_password", self.password()?),
             ("tier_database", self.tier_database.clone()),
             ("tier_prefix", self.tier_prefix.clone()),
+            ("tier_shards", self.tier_shards.clone()),
             ("tier_writes", self.tier_writes.clone()),
             ("tier_reads", self.tier_reads.clone()),
             ("tier_fresh", self.tier_fresh.clone()),

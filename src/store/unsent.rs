@@ -1,0 +1,63 @@
+//! What the tier has not been told of yet, each of its shards for itself: a number for all of them would let a mask go, or a copy come, on
+//! what another shard was told.
+
+use super::{Seen, Store};
+use crate::log::View;
+use crate::record::flags;
+
+impl Store {
+    /// Whether the tier still has to be told of a change: copies are no news to it.
+    pub(crate) fn is_unsent_change(&self, view: &View<'_>) -> bool {
+        view.word.flags() & flags::FROM_TIER == 0 && view.lsn >= self.unsent_from(self.shard_of(view.key))
+    }
+
+    /// The same of what stands for a key.
+    pub(crate) fn has_unsent(&self, seen: &Seen<'_>) -> bool {
+        seen.slot.is_some_and(|slot| self.is_unsent_change(&slot.record().1))
+    }
+
+    /// LSN from which on a shard of the tier still has to be told. It says nothing about keys of another one.
+    pub(crate) fn unsent_from(&self, shard: usize) -> u64 {
+        #[cfg(feature = "redis")]
+        return self.outbox.sent_lsn(shard);
+        #[cfg(not(feature = "redis"))]
+        {
+            let _ = shard;
+            u64::MAX
+        }
+    }
+
+    /// Number of the tier's shard that has a key.
+    pub(crate) fn shard_of(&self, key: &[u8]) -> usize {
+        #[cfg(feature = "redis")]
+        return self.outbox.shard_of(key);
+        #[cfg(not(feature = "redis"))]
+        {
+            let _ = key;
+            0
+        }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        #[cfg(feature = "redis")]
+        return self.outbox.shards();
+        #[cfg(not(feature = "redis"))]
+        return 1;
+    }
+
+    /// Notes how many masks wait for that.
+    pub(crate) fn note_held_masks(&self, masks: usize) {
+        #[cfg(feature = "redis")]
+        // Relaxed: a figure.
+        self.outbox.held_masks.store(masks as u64, std::sync::atomic::Ordering::Relaxed);
+        let _ = masks;
+    }
+
+    /// Whether local changes are sent to a tier.
+    pub(crate) fn has_outbox(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.outbox.sends();
+        #[cfg(not(feature = "redis"))]
+        return false;
+    }
+}
