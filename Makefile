@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FEATURES := cli,ffi,testing
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-traces bench-tier bench-core bench-instructions bench-c bench-go bench-python campaign install \
+.PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-traces bench-tier bench-core bench-dictionary bench-instructions bench-c bench-go bench-python campaign install \
 	install-lib lib lib-go header need-cargo need-go need-python
 
 help: ## print this list
@@ -78,6 +78,9 @@ bench-core: need-cargo ## time of the core operations
 
 # The runner must be of the library's version. The variable, not the option, tells it where to keep the last run.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' benches/core/Cargo.toml)
+bench-dictionary: need-cargo ## bytes and cost of values compressed with dictionaries, on this machine's package index (docs/compression.md)
+	$(CARGO) bench --locked --manifest-path benches/core/Cargo.toml --target-dir $(TARGET_DIR)/bench-core --bench dictionaries
+
 bench-instructions: need-cargo ## instructions of the core operations, compared with the last run; fails when one grew by 5 %
 	@scripts/need.sh valgrind=valgrind
 	$(CARGO) install -q --locked --target-dir $(TARGET_DIR)/tools/build --root $(TARGET_DIR)/tools --version $(GUNGRAUN) gungraun-runner

@@ -64,8 +64,8 @@ pub(crate) struct Counters {
     pub(crate) compactions: Striped,
     pub(crate) relocated_bytes: Striped,
     pub(crate) reclaimed_bytes: Striped,
-    /// Values written to a store with dictionaries, and what they took.
-    pub(crate) packed_from_bytes: Striped,
-    pub(crate) packed_to_bytes: Striped,
+    /// Values of up to 64 KiB that were written to a store which compresses, and what they took.
+    pub(crate) compressed_from_bytes: Striped,
+    pub(crate) compressed_to_bytes: Striped,
     pub(crate) masks_removed: Striped,
 }

@@ -43,7 +43,7 @@ struct Written {
 impl Written {
     fn by(store: &Store) -> Written {
         let counters = &store.counters;
-        Written { plain: counters.packed_from_bytes.sum(), stored: counters.packed_to_bytes.sum() }
+        Written { plain: counters.compressed_from_bytes.sum(), stored: counters.compressed_to_bytes.sum() }
     }
 
     fn since(self, earlier: Written) -> Written {

@@ -62,6 +62,12 @@ stats! {
     expiry_hints: "gauge",
     /// Events that found the listener's queue full.
     events_dropped: "counter",
+    /// Dictionaries that the store keeps.
+    dictionaries: "gauge",
+    /// Bytes of the values of up to 64 KiB that were written, in a store that compresses.
+    compressed_from_bytes: "counter",
+    /// Bytes that those values took.
+    compressed_to_bytes: "counter",
     /// Bytes of the log that are written and not surely on disk; 0 in memory.
     unsynced_bytes: "gauge",
 }
@@ -117,6 +123,9 @@ impl Db {
             reclaimed_bytes: counters.reclaimed_bytes.sum(),
             expiry_hints: self.shared.inbox.hints.load(Ordering::Relaxed),
             events_dropped: store.events.dropped(),
+            dictionaries: store.dictionaries.len() as u64,
+            compressed_from_bytes: counters.compressed_from_bytes.sum(),
+            compressed_to_bytes: counters.compressed_to_bytes.sum(),
             unsynced_bytes: if store.log.files.directory.is_some() && store.read_only.is_none() {
                 tail_lsn.saturating_sub(synced)
             } else {

@@ -36,10 +36,10 @@ impl Store {
                 _ => without(level, ZSTD_THRESHOLD_BYTES),
             },
         };
-        if self.dictionaries.level().is_some() && value.len() <= DICTIONARY_VALUE_BYTES_MAX {
+        if self.options.compression != Compression::Off && value.len() <= DICTIONARY_VALUE_BYTES_MAX {
             let to = packed.as_ref().map_or(value.len(), |(_, bytes)| bytes.len());
-            self.counters.packed_from_bytes.add(value.len() as i64);
-            self.counters.packed_to_bytes.add(to as i64);
+            self.counters.compressed_from_bytes.add(value.len() as i64);
+            self.counters.compressed_to_bytes.add(to as i64);
         }
         match packed {
             Some((dictionary, bytes)) => Packed { flags: flags::ZSTD, dictionary, bytes: Cow::Owned(bytes) },

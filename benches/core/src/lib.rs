@@ -81,8 +81,16 @@ pub fn encode(body: &mut [u8; 256]) {
     let seed = Seed::from_salt(7);
     for lsn in 0..OPERATIONS {
         let key = key(lsn);
-        let draft =
-            Draft { kind: Kind::Put, flags: 0, codec: 0, lsn, expire_at_ms: 0, key: &key, value: &VALUE };
+        let draft = Draft {
+            kind: Kind::Put,
+            flags: 0,
+            codec: 0,
+            dictionary: 0,
+            lsn,
+            expire_at_ms: 0,
+            key: &key,
+            value: &VALUE,
+        };
         black_box(fill_body(black_box(body), &draft, seed, State::Pending).expect("it fits"));
     }
 }
