@@ -13,6 +13,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// Whether its records stand in the order of their LSNs.
+    #[cfg(feature = "redis")]
     pub(crate) fn is_ordered(&self) -> bool {
         self.segment.header().kind == SegmentKind::Tail
     }
