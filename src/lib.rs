@@ -84,6 +84,7 @@ mod tag;
 pub mod testing;
 #[cfg(not(any(test, feature = "testing")))]
 mod testing;
+mod texts;
 #[cfg(feature = "redis")]
 mod tier;
 #[cfg(feature = "redis")]
@@ -105,7 +106,7 @@ pub use error::{Error, Result};
 pub use events::{Cause, Event};
 pub use locks::Wait;
 pub use log::Sync;
-pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover};
+pub use options::{Compression, Listener, Logger, OpenMode, Options, Recover, WhenEdited};
 pub use options_text::OPTIONS;
 pub use record::Metadata;
 pub use recovery::Damage;

@@ -15,7 +15,7 @@ use crate::record::sum;
 use crate::testing::{Faults, Hooks};
 #[cfg(feature = "redis")]
 use crate::tier_options::TierOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,18 @@ impl Compression {
 /// Smallest value that is compressed without a dictionary where nothing else is said, in bytes.
 pub(crate) const ZSTD_THRESHOLD_BYTES: usize = 256;
 
+/// What `open` does with a JSON mirror that is not what this store left there, where the store holds entries of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenEdited {
+    /// Fails, and changes neither.
+    Refuse,
+    /// Takes the file in place of what the store holds.
+    Load,
+    /// Goes on with what the store holds, which is then written over the file.
+    Overwrite,
+}
+
 /// One line for the logger hook.
 pub type Logger = Arc<dyn Fn(&str) + Send + std::marker::Sync>;
 /// Hears of removed entries.
@@ -121,6 +133,9 @@ pub struct Options {
     pub(crate) logger: Option<Logger>,
     pub(crate) background: bool,
     pub(crate) ordered_index: bool,
+    pub(crate) json_mirror: Option<PathBuf>,
+    pub(crate) json_mirror_every: Duration,
+    pub(crate) json_mirror_edited: WhenEdited,
     pub(crate) faults: Faults,
     pub(crate) hooks: Hooks,
     #[cfg(feature = "redis")]
@@ -166,6 +181,9 @@ impl Options {
             logger: None,
             background: true,
             ordered_index: false,
+            json_mirror: None,
+            json_mirror_every: Duration::from_secs(1),
+            json_mirror_edited: WhenEdited::Refuse,
             faults: Faults::default(),
             hooks: Hooks::default(),
             #[cfg(feature = "redis")]
@@ -272,6 +290,28 @@ impl Options {
         self
     }
 
+    /// Keeps the store in one JSON file too, for people (docs/files.md): loaded when a new store is opened, written anew when
+    /// something has changed, after [`Options::json_mirror_every`] and at close. A crash leaves the old file or the new one. For a
+    /// store in memory the file is what stays of it. A path that is relative is one in the working directory of this call.
+    pub fn json_mirror(mut self, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        self.json_mirror = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()));
+        self
+    }
+
+    /// How long after a change the JSON mirror is written, at most (default 1 s), but not before as much time has passed as the last
+    /// writing took. Each costs a walk over the store and the writing of all of it.
+    pub fn json_mirror_every(mut self, period: Duration) -> Self {
+        self.json_mirror_every = period;
+        self
+    }
+
+    /// What `open` does with a JSON mirror that somebody else has changed since the store wrote it (default: fails).
+    pub fn json_mirror_edited(mut self, then: WhenEdited) -> Self {
+        self.json_mirror_edited = then;
+        self
+    }
+
     /// Shares the store's entries through Redis (docs/tier.md).
     #[cfg(feature = "redis")]
     pub fn tier(mut self, tier: TierOptions) -> Self {
@@ -350,6 +390,17 @@ impl Options {
             return refuse("sync", "a period of zero: use Sync::Always".into());
         }
         self.limits.check()?;
+        if let Some(path) = &self.json_mirror {
+            if self.mode == OpenMode::ReadOnly {
+                return refuse("json_mirror", "a store that is opened to be read only has none".into());
+            }
+            if path.file_name().is_none() {
+                return refuse("json_mirror", format!("{}: must be a file's path", path.display()));
+            }
+            if self.json_mirror_every.is_zero() {
+                return refuse("json_mirror_every", "a period of zero".into());
+            }
+        }
         if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return refuse("default_ttl", "a time to live of zero: entries would never be seen".into());
         }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 #[cfg(feature = "redis")]
 use crate::limits::TIER_SHARDS_MAX;
 use crate::log::Sync;
-use crate::options::{Compression, OpenMode, Options, Recover, ZSTD_THRESHOLD_BYTES};
+use crate::options::{Compression, OpenMode, Options, Recover, WhenEdited, ZSTD_THRESHOLD_BYTES};
 #[cfg(feature = "redis")]
 use crate::tier_options::{encoder_named, Hashes, TierOptions, WhenDeaf, Writes};
 #[cfg(feature = "protobuf")]
@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 32] = [
+pub const OPTIONS: [(&str, &str); 35] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
@@ -26,6 +26,9 @@ pub const OPTIONS: [(&str, &str); 32] = [
     ("listener_queue", "a number of events"),
     ("background", "true or false"),
     ("ordered_index", "true or false"),
+    ("json_mirror", "a path"),
+    ("json_mirror_every", "a time of more than zero, such as 500ms, 2s"),
+    ("json_mirror_edited", "refuse, load or overwrite"),
     (
         "tier_url",
         "redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis[s]+sentinel://…HOST,HOST/SERVICE[/DATABASE], \
@@ -136,6 +139,14 @@ impl Options {
             "listener_queue" => self.listener_queue(parse(value)?),
             "background" => self.background(parse(value)?),
             "ordered_index" => self.ordered_index(parse(value)?),
+            "json_mirror" => self.json_mirror(Some(value).filter(|path| !path.is_empty())?),
+            "json_mirror_every" => self.json_mirror_every(period(value)?),
+            "json_mirror_edited" => self.json_mirror_edited(match value {
+                "refuse" => WhenEdited::Refuse,
+                "load" => WhenEdited::Load,
+                "overwrite" => WhenEdited::Overwrite,
+                _ => return None,
+            }),
             #[cfg(feature = "redis")]
             of_tier => {
                 let tier = set_tier(self.tier_so_far(), of_tier.strip_prefix("tier_")?, value)?;
@@ -209,7 +220,6 @@ fn set_tier(tier: TierOptions, name: &str, value: &str) -> Option<TierOptions> {
 }
 
 /// A duration that is not zero.
-#[cfg(feature = "redis")]
 fn period(text: &str) -> Option<Duration> {
     duration(text).filter(|period| !period.is_zero())
 }
@@ -282,6 +292,9 @@ mod tests {
             ("listener_queue", "7"),
             ("background", "false"),
             ("ordered_index", "true"),
+            ("json_mirror", "/people.json"),
+            ("json_mirror_every", "5s"),
+            ("json_mirror_edited", "load"),
         ];
         let of_store = OPTIONS.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("tier_"));
         assert!(texts.iter().map(|(name, _)| *name).eq(of_store));
@@ -299,6 +312,9 @@ mod tests {
         assert!(dictionary("zstd-dictionary:9:100").is_err());
         assert_eq!((set.recover, set.listener_queue, set.background), (Recover::Salvage, 7, false));
         assert!(set.ordered_index);
+        assert_eq!(set.json_mirror.as_deref(), Some(std::path::Path::new("/people.json")));
+        assert_eq!(set.json_mirror_every, Duration::from_secs(5));
+        assert_eq!(set.json_mirror_edited, WhenEdited::Load);
     }
 
     #[test]
@@ -310,7 +326,7 @@ mod tests {
             true => cfg!(feature = "redis-tls"),
             false => cfg!(feature = "redis"),
         };
-        let is_text = |name: &str| is_built(name) && TEXTS_OF_TIER.contains(&name);
+        let is_text = |name: &str| name == "json_mirror" || is_built(name) && TEXTS_OF_TIER.contains(&name);
         for (name, _) in OPTIONS.into_iter().filter(|(name, _)| !is_text(name)) {
             for value in ["", " ", "-", "1x", "ms", "99999999999999999999s", "zstd:1:2:3", "zstd:"] {
                 assert!(Options::new().set(name, value).is_err(), "{name} = {value:?}");

@@ -64,12 +64,10 @@ type Changes = HashMap<Box<[u8]>, Change>;
 impl Snapshot {
     /// Takes the entries of a range as of one moment between the call and its return.
     pub(crate) fn take(store: &Store, range: &KeyRange) -> Result<Snapshot> {
-        let mut found = Finding::default();
         if store.read_only.is_some() {
-            // Nobody writes.
-            found.walk(store, range);
-            return Ok(found.finish(store, store.clock.now_ms(), 0));
+            return Ok(Snapshot::still(store, range));
         }
+        let mut found = Finding::default();
         let tail_lsn = || store.log.tail_lsn(&crossbeam_epoch::pin());
         let _hold = store.log.holds.hold(tail_lsn());
         let before = store.log.ask(Request::Listing)?;
@@ -122,6 +120,14 @@ impl Snapshot {
         }
         found.change(changes);
         Ok(found.finish(store, now_ms, cleared_lsn))
+    }
+
+    /// The entries of a range in a store that nobody writes any more.
+    pub(crate) fn still(store: &Store, range: &KeyRange) -> Snapshot {
+        let mut found = Finding::default();
+        found.walk(store, range);
+        // A clear that the end of the store cut short has left entries in the index. Acquire: as in `take`.
+        found.finish(store, store.clock.now_ms(), store.cleared_lsn.load(Ordering::Acquire))
     }
 
     pub(crate) fn spots(&mut self) -> Vec<Spot> {

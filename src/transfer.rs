@@ -12,20 +12,17 @@ mod csv;
 mod input;
 mod resp;
 
-use crate::db::{Batch, Db, Expiry, ScanOptions};
+use crate::db::{Batch, Db, ScanOptions};
 use crate::error::{Error, Result};
 use crate::record::Metadata;
-use crate::tag::{Tag, Tagged, UnknownTag};
-use base64::prelude::{Engine, BASE64_STANDARD};
+use crate::tag::{Tag, Tagged};
+use crate::texts::{plain_json, read_object, Held, Line, Text, Unread};
 use commands::Commands;
 use input::{too_long, Input, Position, ITEM_BYTES_MAX};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
 
 /// Entries that an import applies as one batch, and their bytes at most; an export tells its progress as often.
 const BATCH_ENTRIES: usize = 512;
@@ -198,92 +195,12 @@ impl Stop {
     }
 }
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata_base64: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    codec: Option<String>,
+fn held_of(value: Vec<u8>, codec: Tag, expires_at_ms: Option<u64>, metadata: Metadata) -> Held {
+    Held { value: Tagged { value, codec }, expires_at_ms, metadata }
 }
 
-/// Bytes as text where they are UTF-8, else in Base64.
-enum Text {
-    Plain(String),
-    Base64(String),
-}
-
-impl Text {
-    fn of(bytes: Vec<u8>) -> Text {
-        match String::from_utf8(bytes) {
-            Ok(text) => Text::Plain(text),
-            Err(error) => Text::Base64(BASE64_STANDARD.encode(error.as_bytes())),
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Text::Plain(text) | Text::Base64(text) => text.as_bytes(),
-        }
-    }
-}
-
-fn text_or_base64(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
-    match Text::of(bytes) {
-        Text::Plain(text) => (Some(text), None),
-        Text::Base64(text) => (None, Some(text)),
-    }
-}
-
-fn bytes_of(name: &str, text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, String> {
-    match (text, base64) {
-        (Some(text), None) => Ok(text.into_bytes()),
-        (None, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(|e| format!("{name}_base64: {e}")),
-        (Some(_), Some(_)) => Err(format!("both {name} and {name}_base64")),
-        (None, None) => Err(format!("no {name}")),
-    }
-}
-
-/// Pairs whose values are text, and the others with theirs in Base64.
-fn texts_and_base64(metadata: Metadata) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let (mut texts, mut base64s) = (BTreeMap::new(), BTreeMap::new());
-    for (name, value) in metadata {
-        match text_or_base64(value) {
-            (Some(text), _) => texts.insert(name, text),
-            (None, base64) => base64s.insert(name, base64.unwrap_or_default()),
-        };
-    }
-    (texts, base64s)
-}
-
-fn metadata_of(
-    texts: BTreeMap<String, String>,
-    base64s: BTreeMap<String, String>,
-) -> Result<Metadata, String> {
-    let mut metadata: Metadata = texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
-    for (name, base64) in base64s {
-        let value = BASE64_STANDARD.decode(base64).map_err(|e| format!("metadata_base64, {name}: {e}"))?;
-        if metadata.insert(name.clone(), value).is_some() {
-            return Err(format!("{name} stands in both metadata and metadata_base64"));
-        }
-    }
-    Ok(metadata)
-}
-
-fn raw(value: Vec<u8>) -> Tagged {
-    Tagged { value, codec: Tag::RAW }
+fn raw(value: Vec<u8>, expires_at_ms: Option<u64>) -> Held {
+    held_of(value, Tag::RAW, expires_at_ms, Metadata::new())
 }
 
 fn write_error(error: impl Into<std::io::Error>) -> Error {
@@ -338,21 +255,10 @@ impl Db {
             done.bytes += (entry.key.len() + entry.value.len()) as u64;
             match options.format {
                 Format::Ndjson => {
-                    let (key, key_base64) = text_or_base64(entry.key);
-                    let (value, value_base64) = text_or_base64(entry.value);
-                    let expires_at_ms = entry.expires_at_ms;
-                    let codec = (entry.codec != Tag::RAW).then(|| entry.codec.to_string());
-                    let (metadata, metadata_base64) = texts_and_base64(entry.metadata);
-                    let line = Line {
-                        key,
-                        key_base64,
-                        value,
-                        value_base64,
-                        expires_at_ms,
-                        metadata,
-                        metadata_base64,
-                        codec,
-                    };
+                    let line = Line::of(
+                        Some(entry.key),
+                        held_of(entry.value, entry.codec, entry.expires_at_ms, entry.metadata),
+                    );
                     serde_json::to_writer(&mut to, &line).map_err(write_error)?;
                     to.write_all(b"\n").map_err(write_error)?;
                 }
@@ -360,7 +266,12 @@ impl Db {
                     to.write_all(if done.entries == 0 { b"\n" } else { b",\n" }).map_err(write_error)?;
                     serde_json::to_writer(&mut to, &text(entry.key, "key")?).map_err(write_error)?;
                     to.write_all(b": ").map_err(write_error)?;
-                    serde_json::to_writer(&mut to, &text(entry.value, "value")?).map_err(write_error)?;
+                    let value = Tagged { value: entry.value, codec: entry.codec };
+                    match plain_json(&value) {
+                        Some(json) => to.write_all(json.get().as_bytes()).map_err(write_error)?,
+                        None => serde_json::to_writer(&mut to, &text(value.value, "value")?)
+                            .map_err(write_error)?,
+                    }
                 }
                 Format::Csv => {
                     let (key, value) = (Text::of(entry.key), Text::of(entry.value));
@@ -387,7 +298,7 @@ impl Db {
     }
 
     /// Sets entries from text, in batches, which are as durable as [`Sync`](crate::Sync) asks. Entries whose time is over are left
-    /// out. In [`Format::Json`] a value that is no string is set to its JSON text.
+    /// out. In [`Format::Json`] a value that is no string is set to its JSON text, as if the codec `json` had written it.
     ///
     /// Commands of [`Format::Resp`] are carried out in their order, as Redis would have: SET with all its options, SETEX, PSETEX,
     /// SETNX, GETSET, MSET, MSETNX, APPEND, INCR, DECR, INCRBY, DECRBY, DEL, UNLINK, GETDEL, RENAME, RENAMENX, EXPIRE, PEXPIRE,
@@ -453,27 +364,18 @@ impl Importer<'_, '_> {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let entry: Line = serde_json::from_slice(&line).map_err(|e| refuse(e.to_string()))?;
-            let key = bytes_of("key", entry.key, entry.key_base64).map_err(refuse)?;
-            let value = bytes_of("value", entry.value, entry.value_base64).map_err(refuse)?;
-            let metadata = metadata_of(entry.metadata, entry.metadata_base64).map_err(refuse)?;
-            let codec = entry.codec.map_or(Ok(Tag::RAW), |codec| codec.parse());
-            let codec = codec.map_err(|unknown: UnknownTag| refuse(format!("codec: {unknown}")))?;
-            self.put(key, Tagged { value, codec }, entry.expires_at_ms, metadata)?;
+            let mut entry: Line = serde_json::from_slice(&line).map_err(|e| refuse(e.to_string()))?;
+            let key = entry.key().map_err(refuse)?;
+            self.put(key, entry.held().map_err(refuse)?)?;
         }
     }
 
     fn object(&mut self, input: Input<'_, impl BufRead>) -> Result<()> {
-        let mut failed = None;
-        // The parser takes bytes one by one.
-        let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(input));
-        let seed = Object { importer: self, failed: &mut failed };
-        let read = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
-        match (failed, read) {
-            (Some(error), _) => Err(error),
-            (None, Ok(())) => Ok(()),
-            (None, Err(e)) if e.is_io() => Err(input::read_error(e.into())),
-            (None, Err(e)) => Err(Error::Import { line: e.line() as u64, reason: e.to_string() }),
+        match read_object(BufReader::new(input), |key, held| self.put(key, held)) {
+            Ok(()) => Ok(()),
+            Err(Unread::Refused(error)) => Err(error),
+            Err(Unread::Json(e)) if e.is_io() => Err(input::read_error(e.into())),
+            Err(Unread::Json(e)) => Err(Error::Import { line: e.line() as u64, reason: e.to_string() }),
         }
     }
 
@@ -491,7 +393,7 @@ impl Importer<'_, '_> {
             };
             let Some(row) = columns.entry(&mut fields).map_err(|stop| stop.at(line))? else { continue };
             let from_now = row.ttl_ms.map(|ttl_ms| self.db.now_ms().saturating_add(ttl_ms));
-            self.put(row.key, raw(row.value), row.expires_at_ms.or(from_now), Metadata::new())?;
+            self.put(row.key, raw(row.value, row.expires_at_ms.or(from_now)))?;
         }
     }
 
@@ -510,23 +412,13 @@ impl Importer<'_, '_> {
     }
 
     /// Sets an entry, unless its time is over.
-    fn put(
-        &mut self,
-        key: Vec<u8>,
-        value: Tagged,
-        expires_at_ms: Option<u64>,
-        metadata: Metadata,
-    ) -> Result<()> {
-        if self.is_over(expires_at_ms) {
+    fn put(&mut self, key: Vec<u8>, held: Held) -> Result<()> {
+        if self.is_over(held.expires_at_ms) {
             self.pending.expired += 1;
             return Ok(());
         }
-        self.count(key.len() + value.value.len());
-        let expiry = match expires_at_ms {
-            Some(ms) => Expiry::At(UNIX_EPOCH + Duration::from_millis(ms)),
-            None => Expiry::Never,
-        };
-        self.batch.set_whole(key, value, expiry, metadata);
+        self.count(key.len() + held.value.value.len());
+        self.batch.set_held(key, held);
         self.apply_if_full()
     }
 
@@ -537,7 +429,7 @@ impl Importer<'_, '_> {
             self.batch.delete(key);
             return self.apply_if_full();
         }
-        self.put(key, raw(value), expires_at_ms, Metadata::new())
+        self.put(key, raw(value, expires_at_ms))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> Result<()> {
@@ -579,48 +471,11 @@ impl Importer<'_, '_> {
     }
 }
 
-/// Reads one JSON object entry by entry, so that its size does not matter.
-struct Object<'i, 'o, 'db> {
-    importer: &'i mut Importer<'o, 'db>,
-    /// What the store refused; the parser only knows that it was stopped.
-    failed: &'i mut Option<Error>,
-}
-
-impl<'de> DeserializeSeed<'de> for Object<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object of keys and values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((key, value)) = map.next_entry::<String, serde_json::Value>()? {
-            let value = match value {
-                serde_json::Value::String(text) => text,
-                other => other.to_string(),
-            };
-            let value = raw(value.into_bytes());
-            let put = self.importer.put(key.into_bytes(), value, None, Metadata::new());
-            if let Err(error) = put {
-                *self.failed = Some(error);
-                return Err(serde::de::Error::custom("the store refused an entry"));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::time::Duration;
 
     #[test]
     fn what_is_exported_as_ndjson_imports_the_same_bytes_and_expiries() {
@@ -650,7 +505,7 @@ mod tests {
         assert_eq!(done.entries, 3);
         let mut text = Vec::new();
         db.export(&mut text, Format::Json, ScanOptions::new().ordered(true)).unwrap();
-        let expected = "{\n\"age\": \"30\",\n\"name\": \"Alice\",\n\"tags\": \"[\\\"x\\\"]\"\n}\n";
+        let expected = "{\n\"age\": 30,\n\"name\": \"Alice\",\n\"tags\": [\"x\"]\n}\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 

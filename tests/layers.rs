@@ -35,6 +35,7 @@ const LAYERS: &[&str] = &[
     "tier",
     "backup",
     "snapshot",
+    "texts",
     "watch",
     "db",
     "typed",

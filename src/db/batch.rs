@@ -10,7 +10,9 @@ use crate::record::{record_bytes, Draft, Kind, Metadata, State};
 use crate::store::Store;
 use crate::tag::{Tag, Tagged};
 use crate::testing::Point;
+use crate::texts::Held;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Writes that are applied together by [`Db::apply`].
 #[derive(Debug, Clone, Default)]
@@ -64,6 +66,15 @@ impl Batch {
     pub(crate) fn set_whole(&mut self, key: Vec<u8>, value: Tagged, expiry: Expiry, metadata: Metadata) {
         let Tagged { value, codec } = value;
         self.members.push(Member { key, value: Some(value), expiry, metadata, codec });
+    }
+
+    /// Sets what came from text.
+    pub(crate) fn set_held(&mut self, key: Vec<u8>, held: Held) {
+        let expiry = match held.expires_at_ms {
+            Some(ms) => Expiry::At(UNIX_EPOCH + Duration::from_millis(ms)),
+            None => Expiry::Never,
+        };
+        self.set_whole(key, held.value, expiry, held.metadata);
     }
 
     /// Removes `key`.

@@ -8,6 +8,7 @@ mod load;
 mod load_options;
 #[cfg(feature = "redis")]
 mod many;
+mod mirror;
 #[cfg(feature = "redis")]
 mod preload;
 mod read;
@@ -50,8 +51,9 @@ use crate::store::Store;
 use crate::tag::Tagged;
 #[cfg(feature = "redis")]
 use crate::tier::Tier;
+use mirror::Mirror;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// An open store. Clones share it; the last one that goes closes it.
@@ -82,6 +84,8 @@ pub(crate) struct Shared {
     threads: Mutex<Threads>,
     #[cfg(feature = "redis")]
     tier: Option<Tier>,
+    /// Set once, before anybody has the store.
+    mirror: OnceLock<Mirror>,
     damage: Vec<Damage>,
     /// The files as they were at open, for a store that is only read.
     survey: Survey,
@@ -158,6 +162,7 @@ impl Db {
             threads: Mutex::default(),
             #[cfg(feature = "redis")]
             tier: None,
+            mirror: OnceLock::new(),
             damage,
             survey,
             fork: fork::Generation::now(),
@@ -202,7 +207,11 @@ impl Db {
             store.say(&format!("evict: {error}"));
         }
         let shared = Arc::new(shared);
-        Ok(Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared })
+        let db = Db { _life: Some(Arc::new(Life(Arc::clone(&shared)))), shared };
+        if let Some(mirror) = Mirror::start(&db)? {
+            let _ = db.shared.mirror.set(mirror);
+        }
+        Ok(db)
     }
 
     /// A handle for a thread of the store, which does not keep it open.
@@ -306,13 +315,17 @@ impl Db {
         self.acknowledge_all(lsn)
     }
 
-    /// Waits until every write that was acknowledged before this call is on disk. In memory: nothing to do.
+    /// Waits until every write that was acknowledged before this call is on disk. In memory: until the JSON mirror holds it, if there
+    /// is one ([`Options::json_mirror`]).
     ///
     /// # Errors
-    /// [`Error::SyncFailed`], [`Error::Closed`].
+    /// [`Error::SyncFailed`], [`Error::Closed`]; [`Error::Io`] when the mirror could not be written.
     pub fn sync(&self) -> Result<()> {
         let store = self.open_store()?;
         store.check_writable()?;
+        if let Some(mirror) = self.shared.mirror.get().filter(|_| store.log.files.directory.is_none()) {
+            return mirror.flush();
+        }
         let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
         store.log.wait_synced(tail_lsn.saturating_sub(1))
     }
@@ -401,7 +414,7 @@ impl Db {
     /// cannot report an error.
     ///
     /// # Errors
-    /// [`Error::SyncFailed`] when what was written could not be made durable.
+    /// [`Error::SyncFailed`] when what was written could not be made durable; [`Error::Io`] when the JSON mirror could not be written.
     pub fn close(&self) -> Result<()> {
         self.shared.fork.check()?;
         self.shared.end(Ending::Close);
@@ -409,7 +422,7 @@ impl Db {
         if self.shared.store.read_only.is_none() && log.is_broken() {
             return Err(Error::SyncFailed { reason: log.broken_reason() });
         }
-        Ok(())
+        self.shared.mirror.get().and_then(Mirror::failure).map_or(Ok(()), Err)
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -459,13 +472,20 @@ impl Shared {
         if let Some(tier) = &self.tier {
             tier.stop();
         }
+        if let Some(mirror) = self.mirror.get() {
+            mirror.stop();
+        }
         self.store.log.begin_close();
         self.inbox.wake();
         join(threads.maintenance.take());
         self.inbox.shut();
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
+        let ending = *self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
         self.store.log.wake();
         join(threads.keeper.take());
+        if let Some(mirror) = self.mirror.get() {
+            // Nothing is written any more, and the store is still this one's alone.
+            mirror.end(ending == Ending::Close);
+        }
         self.store.events.shut();
         join(threads.listener.take());
         threads.lock = None;

@@ -70,6 +70,10 @@ stats! {
     compressed_to_bytes: "counter",
     /// Bytes of the log that are written and not surely on disk; 0 in memory.
     unsynced_bytes: "gauge",
+    /// How often the JSON mirror was written.
+    mirror_writes: "counter",
+    /// How often that failed: the logger tells why, and so does close where the last attempt did.
+    mirror_failures: "counter",
 }
 
 impl Stats {
@@ -104,6 +108,8 @@ impl Db {
         // Acquire: as in `Log::wait_synced`.
         let synced = store.log.synced_lsn.load(Ordering::Acquire);
         let tail_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
+        let (mirror_writes, mirror_failures) =
+            self.shared.mirror.get().map_or((0, 0), super::Mirror::figures);
         Ok(Stats {
             entries: counters.entries.sum(),
             live_bytes: counters.live_bytes.sum(),
@@ -131,6 +137,8 @@ impl Db {
             } else {
                 0
             },
+            mirror_writes,
+            mirror_failures,
         })
     }
 

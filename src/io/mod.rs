@@ -101,6 +101,10 @@ pub(crate) trait File: Send + Sync {
     /// Makes the file's data durable, what was stored through a mapping included. Never call it again
     /// after a failure: the kernel may have dropped the pages that it could not write (P7).
     fn sync(&self) -> Result<()>;
+    /// Who may read and write the file, as `chmod` has it.
+    fn mode(&self) -> Result<u32>;
+    /// Changes who may.
+    fn set_mode(&self, mode: u32) -> Result<()>;
     /// Maps the whole file, shared, at its current length. The map outlives this, and keeps the file and its space.
     fn map(&self) -> Result<Map>;
     /// As `map`, for a file opened for reading: a store into the mapping would be a fault.

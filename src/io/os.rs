@@ -4,7 +4,7 @@ use super::{uninterrupted, Access, Disk, Entry, File, Identity, LockAttempt, Loc
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const FILE_MODE: u32 = 0o600;
@@ -176,6 +176,14 @@ impl File for OsFile {
 
     fn sync(&self) -> Result<()> {
         self.0.sync_data()
+    }
+
+    fn mode(&self) -> Result<u32> {
+        Ok(self.0.metadata()?.mode() & 0o777)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<()> {
+        self.0.set_permissions(fs::Permissions::from_mode(mode))
     }
 
     fn map(&self) -> Result<Map> {

@@ -5,7 +5,8 @@
 //! both are what a file that was cut or put together wrongly looks like.
 
 use super::input::{too_long, Input, ITEM_BYTES_MAX};
-use super::{Row, Stop, Text, TransferOptions};
+use super::{Row, Stop, TransferOptions};
+use crate::texts::Text;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use std::io::{BufRead, Write};
 

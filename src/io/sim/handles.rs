@@ -136,6 +136,15 @@ impl File for SimFile {
         self.disk.run(Call::Truncate, |_| self.inode().memory.set_len(bytes))
     }
 
+    // Nobody else is there.
+    fn mode(&self) -> Result<u32> {
+        Ok(0o600)
+    }
+
+    fn set_mode(&self, _mode: u32) -> Result<()> {
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         self.disk.tell(Call::Sync, Moment::Before);
         let result = {
