@@ -14,6 +14,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 
 /// A hit counts up to this.
 pub(super) const COUNT_MAX: u8 = 3;
@@ -30,7 +31,8 @@ const UNKNOWN_MAX: usize = 64;
 /// Void tickets from which on they are looked for, if they are also half of all.
 const VOID_MIN: usize = 64;
 
-type Hashes = ahash::RandomState;
+/// Of numbers that are hashes already, by the index's keys: fixed ones do.
+type Hashes = BuildHasherDefault<ahash::AHasher>;
 
 /// What stands for a ticket.
 pub(super) enum Standing {

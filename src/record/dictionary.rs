@@ -8,7 +8,8 @@ use super::value::ValueFault;
 /// Values longer than this have little use for a dictionary. It also bounds what a forged frame makes its reader allocate.
 pub(crate) const DICTIONARY_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Shorter values are stored as they are: a frame's own bytes would eat up what it saves.
-pub(crate) const DICTIONARY_VALUE_BYTES_MIN: usize = 16;
+#[cfg(feature = "zstd")]
+const DICTIONARY_VALUE_BYTES_MIN: usize = 16;
 
 /// A dictionary that is ready for use, by many threads at once. Its bytes never change, and its number is never given to another.
 pub(crate) struct Dictionary {
