@@ -50,6 +50,56 @@
 #define KV_COUNT_MAX 67108864
 
 /**
+ * A codec: none; the value is bytes. Who expects it takes any value as it is.
+ */
+#define KV_CODEC_RAW 0
+
+/**
+ * A codec: the value is a JSON text (RFC 8259), UTF-8.
+ */
+#define KV_CODEC_JSON 1
+
+/**
+ * A codec: the value is one MessagePack object.
+ */
+#define KV_CODEC_MSGPACK 2
+
+/**
+ * A codec: the value is one Protocol Buffers message, without a length before it.
+ */
+#define KV_CODEC_PROTOBUF 3
+
+/**
+ * A codec: the value is in the wire format of postcard 1.x, of Rust.
+ */
+#define KV_CODEC_POSTCARD 4
+
+/**
+ * A codec: the value is UTF-8 text.
+ */
+#define KV_CODEC_TEXT 5
+
+/**
+ * A codec: the value is a stream of Go's encoding/gob with one value.
+ */
+#define KV_CODEC_GOB 6
+
+/**
+ * A codec: the value is a pickle of Python's: reading one runs what it says.
+ */
+#define KV_CODEC_PICKLE 7
+
+/**
+ * The first number for codecs of users' own.
+ */
+#define KV_CODEC_USER_MIN 64
+
+/**
+ * The last number for codecs of users' own.
+ */
+#define KV_CODEC_USER_MAX 254
+
+/**
  * The condition of a write: whatever stands there.
  */
 #define KV_ALWAYS 0
@@ -363,7 +413,7 @@ typedef enum {
   /**
    * The value was written by another codec than the one that is to read it.
    */
-  KV_WRONG_CODEC = 44,
+  KV_WRONG_CODEC = 50,
   /**
    * A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows.
    */
@@ -483,6 +533,10 @@ typedef struct {
    * For KV_IF_VERSION.
    */
   uint64_t version;
+  /**
+   * Which codec wrote the value: KV_CODEC_RAW, another KV_CODEC_, or a number of one's own.
+   */
+  uint32_t codec;
 } kv_set_options;
 
 /**
@@ -523,6 +577,10 @@ typedef struct {
    * For KV_EXPIRE_AFTER and KV_EXPIRE_AT.
    */
   uint64_t expiry_ms;
+  /**
+   * For KV_CHANGE_SET: which codec wrote the value, as in kv_set_options.
+   */
+  uint32_t codec;
 } kv_change;
 
 /**
@@ -596,6 +654,10 @@ typedef struct {
    * Longest value that kv_get_made makes; it fails for others, which are better copied without holding up the host.
    */
   size_t len_max;
+  /**
+   * Which codec wrote the values that are made, as in kv_set_options; KV_CODEC_RAW takes any.
+   */
+  uint32_t codec;
 } kv_host;
 
 /**
@@ -638,6 +700,10 @@ typedef struct {
    * Without a tier it has no effect.
    */
   uint64_t lease_ms;
+  /**
+   * Which codec writes what the loader brings, as in kv_set_options. What stands there must be of the same; KV_CODEC_RAW takes any.
+   */
+  uint32_t codec;
 } kv_load_options;
 
 /**
@@ -716,6 +782,10 @@ typedef struct {
    * When it expires, in milliseconds since 1970; 0: never.
    */
   uint64_t expires_at_ms;
+  /**
+   * Which codec wrote the value, as in kv_set_options.
+   */
+  uint32_t codec;
 } kv_entry;
 
 /**
@@ -1724,13 +1794,152 @@ kv_status kv_get_with_metadata(const kv_db *db,
                                kv_error **error);
 
 /**
+ * As kv_get, if `codec` wrote the value.
+ *
+ * Parameters: as kv_get; `codec`: KV_CODEC_JSON or another KV_CODEC_, or a number of one's own from KV_CODEC_USER_MIN to
+ * KV_CODEC_USER_MAX; KV_CODEC_RAW takes any value.
+ * Ownership: nothing changes hands.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: KV_WRONG_CODEC: another wrote it, or none did; as kv_get.
+ */
+kv_status kv_get_as(const kv_db *db,
+                    const void *key,
+                    size_t key_len,
+                    uint32_t codec,
+                    void *buffer,
+                    size_t buffer_len,
+                    size_t *value_len,
+                    kv_error **error);
+
+/**
+ * As kv_get_owned, if `codec` wrote the value.
+ *
+ * Parameters: as kv_get_owned; `codec`: as kv_get_as.
+ * Ownership: the caller owns the copy and frees it with kv_free. It is not NULL, even without bytes.
+ * Threads: any. Takes no lock of the store and never waits for one.
+ * Errors: KV_WRONG_CODEC; as kv_get_owned.
+ */
+kv_status kv_get_owned_as(const kv_db *db,
+                          const void *key,
+                          size_t key_len,
+                          uint32_t codec,
+                          uint8_t **value,
+                          size_t *value_len,
+                          kv_error **error);
+
+/**
+ * As kv_get_many, of values that `codec` wrote.
+ *
+ * Parameters: as kv_get_many; `codec`: as kv_get_as.
+ * Ownership: the array and all values are one piece of memory, which the caller owns and frees with one kv_free.
+ * Threads: any.
+ * Errors: KV_WRONG_CODEC for the first key whose value another wrote; as kv_get_many.
+ */
+kv_status kv_get_many_as(const kv_db *db,
+                         const kv_slice *keys,
+                         size_t count,
+                         uint32_t codec,
+                         kv_slice **values,
+                         kv_error **error);
+
+/**
+ * As kv_get_with_metadata, if `codec` wrote the value.
+ *
+ * Parameters: as kv_get_with_metadata; `codec`: as kv_get_as.
+ * Ownership: the caller owns both and frees each with kv_free. Neither is NULL.
+ * Threads: any. Takes no lock and never waits.
+ * Errors: KV_WRONG_CODEC; as kv_get_with_metadata.
+ */
+kv_status kv_get_with_metadata_as(const kv_db *db,
+                                  const void *key,
+                                  size_t key_len,
+                                  uint32_t codec,
+                                  uint8_t **value,
+                                  size_t *value_len,
+                                  kv_pair **pairs,
+                                  size_t *count,
+                                  kv_error **error);
+
+/**
+ * As kv_take, if `codec` wrote the value; any other stays.
+ *
+ * Parameters: as kv_take; `codec`: as kv_get_as.
+ * Ownership: the caller owns the copy and frees it with kv_free. It is not NULL, even without bytes.
+ * Threads: any. Works on a full disk.
+ * Errors: KV_WRONG_CODEC; as kv_take.
+ */
+kv_status kv_take_as(const kv_db *db,
+                     const void *key,
+                     size_t key_len,
+                     uint32_t codec,
+                     uint8_t **value,
+                     size_t *value_len,
+                     kv_error **error);
+
+/**
+ * As kv_increment, of a number that `codec` wrote, or writes where there is none: KV_CODEC_JSON and KV_CODEC_TEXT have whole numbers in
+ * decimal too.
+ *
+ * Parameters: as kv_increment; `codec`: as kv_get_as; KV_CODEC_RAW leaves a number the codec that it has.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_WRONG_CODEC; as kv_increment.
+ */
+kv_status kv_increment_as(const kv_db *db,
+                          const void *key,
+                          size_t key_len,
+                          int64_t delta,
+                          uint32_t codec,
+                          int64_t *sum,
+                          kv_error **error);
+
+/**
+ * Which codec wrote a key's value.
+ *
+ * Parameters: `db`; `key`, `key_len`; `codec`: where its number is stored; KV_CODEC_RAW: none did; `error`: NULL, or where a failure is
+ * stored.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Errors: KV_NOT_FOUND; as kv_key_version.
+ */
+kv_status kv_key_codec(const kv_db *db,
+                       const void *key,
+                       size_t key_len,
+                       uint32_t *codec,
+                       kv_error **error);
+
+/**
+ * Which codec wrote the value of a session's entry.
+ *
+ * Parameters: `session`; `codec`: where its number is stored; KV_CODEC_RAW: none did; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: as kv_session_key.
+ */
+kv_status kv_session_codec(const kv_session *session,
+                           uint32_t *codec,
+                           kv_error **error);
+
+/**
+ * Says which codec the value of a session's entry is of, for its commit. Without this: that of the value which it replaces.
+ *
+ * Parameters: `session`; `codec`: as in kv_set_options; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_INVALID_ARGUMENT too for a number that no codec has; as kv_session_key.
+ */
+kv_status kv_session_set_codec(kv_session *session,
+                               uint32_t codec,
+                               kv_error **error);
+
+/**
  * The value of a key as an object of the host.
  *
  * Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
  * Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
  * Threads: any. Takes no lock and never waits.
- * Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned asks, and
- * when kv_get_owned fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
+ * Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned_as asks,
+ * and when that fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
  */
 void *kv_get_made(const kv_db *db,
                   const void *key,

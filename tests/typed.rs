@@ -217,6 +217,10 @@ fn what_changes_no_value_keeps_its_codec_and_a_plain_write_takes_it_away() {
     let numbers = db.typed::<i64, Json>();
     numbers.set(b"n", &41).unwrap();
     assert_eq!(db.increment(b"n", 1).unwrap(), 42);
+    assert_eq!(db.increment_as(b"new", 1, Tag::JSON).unwrap(), 1);
+    assert_eq!(numbers.get(b"new").unwrap(), Some(1));
+    is_wrong(db.increment_as(b"n", 1, Tag::TEXT), Tag::TEXT, Tag::JSON);
+    assert_eq!(db.increment_as(b"n", 0, Tag::JSON).unwrap(), 42);
     assert!(db.expire(b"n", Duration::from_secs(60)).unwrap() && db.persist(b"n").unwrap());
     let mut session = db.get_and_lock(b"n", Wait::No).unwrap().unwrap();
     assert_eq!(session.codec(), Tag::JSON);

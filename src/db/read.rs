@@ -366,8 +366,22 @@ impl Db {
         Ok(values)
     }
 
+    /// As [`Db::get_many`], of values that `codec` wrote; [`Tag::RAW`] takes any.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`]; as [`Db::get_many`].
+    pub fn get_many_as<K: AsRef<[u8]>>(&self, keys: &[K], codec: Tag) -> Result<Vec<Option<Vec<u8>>>> {
+        let found = self.get_many_tagged(keys)?;
+        let expect = |(key, found): (&K, Option<Tagged>)| {
+            let Some(found) = found else { return Ok(None) };
+            check_codec(key.as_ref(), codec, found.codec)?;
+            Ok(Some(found.value))
+        };
+        keys.iter().zip(found).map(expect).collect()
+    }
+
     /// As `get_many`, with each value's codec.
-    pub(crate) fn get_many_tagged<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Tagged>>> {
+    fn get_many_tagged<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Tagged>>> {
         let pin = self.pin()?;
         let found = pin.get_many(keys)?;
         let mut values: Vec<_> = found.into_iter().map(|value| value.map(Tagged::from)).collect();
@@ -425,17 +439,28 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn get_with_metadata(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Metadata)>> {
+        self.get_with_metadata_as(key, Tag::RAW)
+    }
+
+    /// As [`Db::get_with_metadata`], if `codec` wrote the value; [`Tag::RAW`] takes any.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`]; as [`Db::get`].
+    pub fn get_with_metadata_as(&self, key: &[u8], codec: Tag) -> Result<Option<(Vec<u8>, Metadata)>> {
         let store = self.open_store()?;
-        match self.whole(key)? {
-            Some(whole) => {
+        let (value, metadata) = match self.whole(key)? {
+            Some(Whole { value, metadata, codec, .. }) => {
                 store.counters.hits.count();
-                Ok(Some((whole.value, whole.metadata)))
+                (Tagged { value, codec }, metadata)
             }
             None => {
                 store.counters.misses.count();
-                Ok(self.ask_tier(key)?.map(|found| (found.value, Metadata::new())))
+                let Some(found) = self.ask_tier(key)? else { return Ok(None) };
+                (found, Metadata::new())
             }
-        }
+        };
+        check_codec(key, codec, value.codec)?;
+        Ok(Some((value.value, metadata)))
     }
 
     /// The entry of `key` with all that stands beside its value, as one write left them.

@@ -1,5 +1,6 @@
 //! Writing one key.
 
+use super::read::check_codec;
 use super::Db;
 use crate::clock::millis;
 use crate::error::{Error, Result};
@@ -313,11 +314,22 @@ impl Db {
     /// # Errors
     /// [`Error::NotAnInteger`], [`Error::Overflow`]: nothing was changed; else as [`Db::set`].
     pub fn increment(&self, key: &[u8], delta: i64) -> Result<i64> {
+        self.increment_as(key, delta, Tag::RAW)
+    }
+
+    /// As [`Db::increment`], of a number that `codec` wrote, or writes where there is none: [`Tag::JSON`] and [`Tag::TEXT`] have whole numbers in
+    /// decimal too. [`Tag::RAW`] takes any, and leaves it its codec.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`]; as [`Db::increment`].
+    pub fn increment_as(&self, key: &[u8], delta: i64, codec: Tag) -> Result<i64> {
         let store = self.writable_store()?;
         let written = self.write_on_copy(key, &[], |seen, _| {
+            let found = seen.live.map_or(codec, |view| Tag::found(view.word.codec()));
+            check_codec(key, codec, found)?;
+            let codec = found.number();
             let value = store.value_seen(seen)?;
             let (sum, value) = store.options.sum(seen.live.is_some().then_some(&value[..]), delta)?;
-            let codec = seen.live.map_or(0, |view| view.word.codec());
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);
             let value = NewValue::Made(value);
@@ -359,9 +371,21 @@ impl Db {
     /// # Errors
     /// As [`Db::delete`].
     pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.take_as(key, Tag::RAW)
+    }
+
+    /// As [`Db::take`], if `codec` wrote the value; any other stays. [`Tag::RAW`] takes any.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`]; as [`Db::delete`].
+    pub fn take_as(&self, key: &[u8], codec: Tag) -> Result<Option<Vec<u8>>> {
         let store = self.writable_store()?;
         let (lsn, value) = self.write_on_copy(key, &[], |seen, is_loading| {
-            let keep = |seen: &Seen<'_>| Ok(store.value_seen(seen)?.into_owned());
+            let keep = |seen: &Seen<'_>| {
+                let found = seen.live.map_or(Tag::RAW, |view| Tag::found(view.word.codec()));
+                check_codec(key, codec, found)?;
+                Ok(store.value_seen(seen)?.into_owned())
+            };
             decide_remove(seen, is_loading || store.has_outbox(), keep)
         })?;
         if value.is_some() {

@@ -4,8 +4,9 @@ use super::args::{self, Out};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
-use super::types::{expiry, kv_slice};
-use crate::Batch;
+use super::types::{codec, expiry, kv_slice};
+use crate::db::check_codec;
+use crate::{Batch, Db, Tag};
 
 /// A key and its value.
 #[repr(C)]
@@ -34,6 +35,8 @@ pub struct kv_change {
     pub expiry: u32,
     /// For KV_EXPIRE_AFTER and KV_EXPIRE_AT.
     pub expiry_ms: u64,
+    /// For KV_CHANGE_SET: which codec wrote the value, as in kv_set_options.
+    pub codec: u32,
 }
 
 /// Copies of the values of many keys, in their order. Each is as of a moment of its own.
@@ -56,17 +59,25 @@ pub unsafe extern "C" fn kv_get_many(
         let db = db_of(db)?;
         let out = Out::new(values, "values")?;
         args::distinct([out.range(), place(error).range()])?;
-        let keys = args::keys(keys, count)?;
-        let table = if db.asks_elsewhere() {
-            // Nobody waits for an answer under a pin.
-            table_of(&db.get_many(&keys)?)?
-        } else {
-            let pin = db.pin()?;
-            table_of(&pin.get_many(&keys)?)?
-        };
-        out.put(table);
+        out.put(many(db, &args::keys(keys, count)?, Tag::RAW)?);
         Ok(KV_OK)
     })
+}
+
+/// The values of many keys, if `codec` wrote them.
+pub(super) fn many(db: &Db, keys: &[&[u8]], codec: Tag) -> Result<*mut kv_slice, Failure> {
+    if db.asks_elsewhere() {
+        // Nobody waits for an answer under a pin.
+        return table_of(&db.get_many_as(keys, codec)?);
+    }
+    let pin = db.pin()?;
+    let found = pin.get_many(keys)?;
+    if codec != Tag::RAW {
+        for (key, value) in keys.iter().zip(&found) {
+            value.as_ref().map_or(Ok(()), |value| check_codec(key, codec, value.codec()))?;
+        }
+    }
+    table_of(&found)
 }
 
 /// One piece of memory with a slice for each value, and the values behind them.
@@ -160,7 +171,7 @@ pub unsafe extern "C" fn kv_apply(
             match change.kind {
                 KV_CHANGE_SET => {
                     let value = args::value(change.value.data, change.value.len)?;
-                    batch.set_expiring(key, value, expiry(change.expiry, change.expiry_ms)?)
+                    batch.set_as(key, value, expiry(change.expiry, change.expiry_ms)?, codec(change.codec)?)
                 }
                 KV_CHANGE_DELETE => batch.delete(key),
                 other => return Err(Failure::argument(format!("change {other}: must be 0 or 1"))),

@@ -4,7 +4,8 @@ use super::args;
 use super::db::{db_of, kv_db};
 use super::error::{guarded, kv_error, Failure};
 use super::status::*;
-use super::types::KV_COUNT_MAX;
+use super::types::{codec, KV_COUNT_MAX};
+use crate::db::check_codec;
 use std::ffi::c_void;
 
 /// Keys that are looked up together: those that wait for memory wait at the same time.
@@ -33,6 +34,8 @@ pub struct kv_host {
     pub failed: *mut c_void,
     /// Longest value that kv_get_made makes; it fails for others, which are better copied without holding up the host.
     pub len_max: usize,
+    /// Which codec wrote the values that are made, as in kv_set_options; KV_CODEC_RAW takes any.
+    pub codec: u32,
 }
 
 /// The value of a key as an object of the host.
@@ -40,8 +43,8 @@ pub struct kv_host {
 /// Parameters: `db`; `key`, `key_len`; `host`, with `make` and `share`.
 /// Ownership: the result belongs to the caller: what `host->make` made, or `host->absent` or `host->failed`, shared.
 /// Threads: any. Takes no lock and never waits.
-/// Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned asks, and
-/// when kv_get_owned fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
+/// Errors: `host->failed` when the value is longer than `host->len_max`, when only a tier may have one, which kv_get_owned_as asks,
+/// and when that fails, which tells why; NULL when `make` gave that, and when `host` is NULL or lacks a function.
 #[no_mangle]
 pub unsafe extern "C" fn kv_get_made(
     db: *const kv_db,
@@ -55,7 +58,7 @@ pub unsafe extern "C" fn kv_get_made(
         let (Some(make), Some(share)) = (host.make, host.share) else { return Err(lacks("make or share")) };
         // Guarded by itself: a panic too must give `failed`, since a host may not bear NULL.
         let status = guarded(std::ptr::null_mut(), || {
-            let (db, key) = (db_of(db)?, args::key(key, key_len)?);
+            let (db, key, codec) = (db_of(db)?, args::key(key, key_len)?, codec(host.codec)?);
             let mut make_from = |value: &[u8]| {
                 if value.len() > host.len_max {
                     return KV_TOO_SMALL;
@@ -65,10 +68,12 @@ pub unsafe extern "C" fn kv_get_made(
             };
             if db.asks_elsewhere() {
                 // The host must not be held up until somebody else answers.
-                let found = db.pin()?.get(key)?.map(|value| make_from(&value));
-                return Ok(found.unwrap_or(KV_TOO_SMALL));
+                let pin = db.pin()?;
+                let Some(value) = pin.get(key)? else { return Ok(KV_TOO_SMALL) };
+                check_codec(key, codec, value.codec())?;
+                return Ok(make_from(&value));
             }
-            Ok(db.get_with(key, make_from)?.unwrap_or(KV_NOT_FOUND))
+            Ok(db.get_as_with(key, codec, make_from)?.unwrap_or(KV_NOT_FOUND))
         });
         if status != KV_OK {
             made = if status == KV_NOT_FOUND { host.absent } else { host.failed };
@@ -107,6 +112,7 @@ pub unsafe extern "C" fn kv_get_many_made(
         }
         let failed =
             |what: &str, at: usize| Failure::argument(format!("index {at}: the host's {what} failed"));
+        let codec = codec(host.codec)?;
         let pin = db_of(db)?.pin()?;
         let mut group: [&[u8]; GROUP_KEYS] = [&[]; GROUP_KEYS];
         for begin in (begin..end).step_by(GROUP_KEYS) {
@@ -119,8 +125,9 @@ pub unsafe extern "C" fn kv_get_many_made(
                 }
                 *key = args::key(data, len)?;
             }
-            for (value, at) in pin.get_many(group)?.into_iter().zip(begin..) {
+            for ((value, key), at) in pin.get_many(group)?.into_iter().zip(&*group).zip(begin..) {
                 let Some(value) = value else { continue };
+                check_codec(key, codec, value.codec())?;
                 let made = make(value.as_ptr().cast(), value.len());
                 if made.is_null() || put(values, at, made) != 0 {
                     return Err(failed("make or put", at));

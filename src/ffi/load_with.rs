@@ -6,6 +6,7 @@ use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::load::{kv_loader, load, LoaderFn};
 use super::status::*;
+use super::types::codec;
 use crate::db::Loaded;
 use crate::LoadOptions;
 use std::ffi::c_void;
@@ -32,6 +33,8 @@ pub struct kv_load_options {
     /// The others wait for the value, for twice this time at most; then they load it too, as they do when Redis cannot be asked.
     /// Without a tier it has no effect.
     pub lease_ms: u64,
+    /// Which codec writes what the loader brings, as in kv_set_options. What stands there must be of the same; KV_CODEC_RAW takes any.
+    pub codec: u32,
 }
 
 /// Called once when the library needs `userdata` no more. It may call the store, but for kv_close and kv_db_free, which give
@@ -39,9 +42,9 @@ pub struct kv_load_options {
 pub type kv_release = Option<unsafe extern "C-unwind" fn(userdata: *mut c_void)>;
 
 impl kv_load_options {
-    fn read(&self) -> LoadOptions {
+    fn read(&self) -> Result<LoadOptions, Failure> {
         let time = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
-        let mut options = LoadOptions::new().early(self.early);
+        let mut options = LoadOptions::new().early(self.early).codec(codec(self.codec)?);
         if let Some(ttl) = time(self.ttl_ms) {
             options = options.ttl(ttl);
         }
@@ -55,7 +58,7 @@ impl kv_load_options {
         if let Some(time) = time(self.lease_ms) {
             options = options.lease(time);
         }
-        options
+        Ok(options)
     }
 }
 
@@ -64,7 +67,7 @@ impl kv_load_options {
 unsafe fn read(options: *const kv_load_options) -> Result<LoadOptions, Failure> {
     // SAFETY: A1.
     let options = unsafe { args::optional(options, "options")? };
-    Ok(options.copied().unwrap_or_default().read())
+    options.copied().unwrap_or_default().read()
 }
 
 /// A loader's userdata, which is released when it goes.

@@ -59,6 +59,8 @@ pub mod generate;
 
 pub mod session;
 
+pub mod typed;
+
 pub mod host;
 
 pub mod load;

@@ -2,8 +2,9 @@
 
 use super::args::{self, Out};
 use super::db::{db_of, kv_db};
-use super::error::{kv_error, place};
+use super::error::{kv_error, place, Failure};
 use super::status::*;
+use crate::{Db, Tag};
 use std::ffi::c_void;
 
 /// Copies the value of a key into the caller's buffer.
@@ -25,30 +26,44 @@ pub unsafe extern "C" fn kv_get(
     value_len: *mut usize,
     error: *mut *mut kv_error,
 ) -> kv_status {
-    call!(error, {
-        let db = db_of(db)?;
-        let name = args::key(key, key_len)?;
-        let len = Out::new(value_len, "value_len")?;
-        if buffer.is_null() && buffer_len > 0 {
-            return Err(super::error::Failure::argument("buffer is NULL and its length is not 0"));
+    call!(error, { copy_into(db_of(db)?, (key, key_len), Tag::RAW, (buffer, buffer_len), value_len, error) })
+}
+
+/// As `kv_get`, of what `codec` wrote.
+///
+/// # Safety
+/// A1.
+#[inline]
+pub(super) unsafe fn copy_into(
+    db: &Db,
+    (key, key_len): (*const c_void, usize),
+    codec: Tag,
+    (buffer, buffer_len): (*mut c_void, usize),
+    value_len: *mut usize,
+    error: *mut *mut kv_error,
+) -> Result<kv_status, Failure> {
+    // SAFETY: A1.
+    let name = unsafe { args::key(key, key_len)? };
+    let len = Out::new(value_len, "value_len")?;
+    if buffer.is_null() && buffer_len > 0 {
+        return Err(Failure::argument("buffer is NULL and its length is not 0"));
+    }
+    args::distinct([
+        (buffer as usize, buffer_len),
+        (key as usize, key_len),
+        len.range(),
+        place(error).range(),
+    ])?;
+    // SAFETY: A1; not `copy_nonoverlapping`: the buffer may be anything the caller has, a pinned value too.
+    let copied = db.get_as_with(name, codec, |value| unsafe {
+        len.put(value.len());
+        if value.len() > buffer_len {
+            return KV_TOO_SMALL;
         }
-        args::distinct([
-            (buffer as usize, buffer_len),
-            (key as usize, key_len),
-            len.range(),
-            place(error).range(),
-        ])?;
-        let copied = db.get_with(name, |value| {
-            len.put(value.len());
-            if value.len() > buffer_len {
-                return KV_TOO_SMALL;
-            }
-            // Not `copy_nonoverlapping`: the buffer may be anything the caller has, a pinned value too.
-            buffer.copy_from(value.as_ptr().cast(), value.len());
-            KV_OK
-        })?;
-        Ok(copied.unwrap_or(KV_NOT_FOUND))
-    })
+        buffer.copy_from(value.as_ptr().cast(), value.len());
+        KV_OK
+    })?;
+    Ok(copied.unwrap_or(KV_NOT_FOUND))
 }
 
 /// A copy of the value of a key.

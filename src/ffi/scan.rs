@@ -70,6 +70,8 @@ pub struct kv_entry {
     pub version: u64,
     /// When it expires, in milliseconds since 1970; 0: never.
     pub expires_at_ms: u64,
+    /// Which codec wrote the value, as in kv_set_options.
+    pub codec: u32,
 }
 
 /// # Safety
@@ -185,6 +187,7 @@ impl Cursor {
             value: slice(&entry.value),
             version: entry.version,
             expires_at_ms: entry.expires_at_ms.unwrap_or(0),
+            codec: entry.codec.number().into(),
         }));
         Ok(())
     }

@@ -58,11 +58,11 @@ fn given(session: Session) -> *mut kv_session {
 }
 
 /// A session that is in nobody else's call.
-type Held<'call> = MutexGuard<'call, Option<Session>>;
+pub(super) type Held<'call> = MutexGuard<'call, Option<Session>>;
 
 /// # Safety
 /// A2.
-unsafe fn held<'call>(session: *const kv_session) -> Result<Held<'call>, Failure> {
+pub(super) unsafe fn held<'call>(session: *const kv_session) -> Result<Held<'call>, Failure> {
     // SAFETY: A2.
     let session = unsafe { Handle::of(session)? };
     refuse_where_barred()?;
@@ -73,7 +73,7 @@ unsafe fn held<'call>(session: *const kv_session) -> Result<Held<'call>, Failure
     }
 }
 
-fn open<'h>(held: &'h mut Held<'_>) -> Result<&'h mut Session, Failure> {
+pub(super) fn open<'h>(held: &'h mut Held<'_>) -> Result<&'h mut Session, Failure> {
     let ended = || Failure::new(KV_SESSION_ENDED, "the session was committed or rolled back");
     held.as_mut().ok_or_else(ended)
 }
@@ -442,20 +442,39 @@ pub unsafe extern "C" fn kv_get_with_metadata(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        let (to_pairs, to_count) = (Out::new(pairs, "pairs")?, Out::new(count, "count")?);
-        let outputs = [to.range(), len.range(), to_pairs.range(), to_count.range(), place(error).range()];
-        args::distinct(outputs)?;
-        let found = db_of(db)?.get_with_metadata(args::key(key, key_len)?)?;
-        let Some((value, metadata)) = found else { return Ok(KV_NOT_FOUND) };
-        let copied = args::copied(&value)?;
+        let db = db_of(db)?;
+        let found = || Ok(db.get_with_metadata(args::key(key, key_len)?)?);
+        put_with_metadata(found, value, value_len, pairs, count, error)
+    })
+}
+
+/// Gives away what was found, once it is known where it goes.
+///
+/// # Safety
+/// A1.
+pub(super) unsafe fn put_with_metadata(
+    find: impl FnOnce() -> Result<Option<(Vec<u8>, Metadata)>, Failure>,
+    value: *mut *mut u8,
+    value_len: *mut usize,
+    pairs: *mut *mut kv_pair,
+    count: *mut usize,
+    error: *mut *mut kv_error,
+) -> Result<kv_status, Failure> {
+    let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
+    let (to_pairs, to_count) = (Out::new(pairs, "pairs")?, Out::new(count, "count")?);
+    let outputs = [to.range(), len.range(), to_pairs.range(), to_count.range(), place(error).range()];
+    args::distinct(outputs)?;
+    let Some((value, metadata)) = find()? else { return Ok(KV_NOT_FOUND) };
+    let copied = args::copied(&value)?;
+    // SAFETY: A1; the copy was just allocated, and nobody has it yet.
+    unsafe {
         let pairs = pairs_of(&metadata).inspect_err(|_| libc::free(copied.cast()))?;
         to.put(copied);
         len.put(value.len());
         to_pairs.put(pairs);
         to_count.put(metadata.len());
-        Ok(KV_OK)
-    })
+    }
+    Ok(KV_OK)
 }
 
 /// One piece of memory with a pair for each name, and names and values behind them.

@@ -102,10 +102,10 @@ pub enum kv_status {
     KV_CONFLICT = 42,
     /// The session was committed or rolled back.
     KV_SESSION_ENDED = 43,
-    /// The value was written by another codec than the one that is to read it.
-    KV_WRONG_CODEC = 44,
     /// A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows.
     KV_LAGGED = 47,
+    /// The value was written by another codec than the one that is to read it.
+    KV_WRONG_CODEC = 50,
     /// A defect of the library: a panic was caught.
     KV_INTERNAL = 99,
 }

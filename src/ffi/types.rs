@@ -3,7 +3,7 @@
 use super::args;
 use super::error::Failure;
 use super::status::*;
-use crate::{Condition, Expiry, SetOptions};
+use crate::{Condition, Expiry, SetOptions, Tag};
 use std::ffi::c_void;
 use std::time::Duration;
 
@@ -22,6 +22,32 @@ pub struct kv_slice {
     pub data: *const c_void,
     /// How many.
     pub len: usize,
+}
+
+/// A codec: none; the value is bytes. Who expects it takes any value as it is.
+pub const KV_CODEC_RAW: u32 = 0;
+/// A codec: the value is a JSON text (RFC 8259), UTF-8.
+pub const KV_CODEC_JSON: u32 = 1;
+/// A codec: the value is one MessagePack object.
+pub const KV_CODEC_MSGPACK: u32 = 2;
+/// A codec: the value is one Protocol Buffers message, without a length before it.
+pub const KV_CODEC_PROTOBUF: u32 = 3;
+/// A codec: the value is in the wire format of postcard 1.x, of Rust.
+pub const KV_CODEC_POSTCARD: u32 = 4;
+/// A codec: the value is UTF-8 text.
+pub const KV_CODEC_TEXT: u32 = 5;
+/// A codec: the value is a stream of Go's encoding/gob with one value.
+pub const KV_CODEC_GOB: u32 = 6;
+/// A codec: the value is a pickle of Python's: reading one runs what it says.
+pub const KV_CODEC_PICKLE: u32 = 7;
+/// The first number for codecs of users' own.
+pub const KV_CODEC_USER_MIN: u32 = 64;
+/// The last number for codecs of users' own.
+pub const KV_CODEC_USER_MAX: u32 = 254;
+
+pub(super) fn codec(number: u32) -> Result<Tag, Failure> {
+    let known = u8::try_from(number).ok().and_then(Tag::new);
+    known.ok_or_else(|| Failure::argument(format!("codec {number}: must be 0 to 7, or 64 to 254")))
 }
 
 /// The condition of a write: whatever stands there.
@@ -56,6 +82,8 @@ pub struct kv_set_options {
     pub expiry_ms: u64,
     /// For KV_IF_VERSION.
     pub version: u64,
+    /// Which codec wrote the value: KV_CODEC_RAW, another KV_CODEC_, or a number of one's own.
+    pub codec: u32,
 }
 
 pub(super) fn expiry(kind: u32, ms: u64) -> Result<Expiry, Failure> {
@@ -78,7 +106,8 @@ impl kv_set_options {
             KV_IF_VERSION => Condition::IfVersion(self.version),
             other => return Err(Failure::argument(format!("condition {other}: must be 0 to 3"))),
         };
-        Ok(SetOptions::new().condition(condition).expiry(expiry(self.expiry, self.expiry_ms)?))
+        let options = SetOptions::new().condition(condition).expiry(expiry(self.expiry, self.expiry_ms)?);
+        Ok(options.codec(codec(self.codec)?))
     }
 }
 

@@ -3,7 +3,6 @@
 use super::codec::{Codec, CodecError, Json};
 use crate::db::{check_codec, Batch, Condition, Db, Entry, Expiry, LoadOptions, ScanOptions, SetOptions};
 use crate::error::{Error, Result};
-use crate::tag::Tagged;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -87,11 +86,9 @@ impl<T, C: Codec<T>> Store<T, C> {
     /// # Errors
     /// As [`Store::get`], for the first key that fails.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<T>>> {
-        let found = self.db.get_many_tagged(keys)?;
-        let decode = |(key, found): (&K, _)| {
-            let Some(Tagged { value, codec }) = found else { return Ok(None) };
-            check_codec(key.as_ref(), C::TAG, codec)?;
-            self.decode(key.as_ref(), &value).map(Some)
+        let found = self.db.get_many_as(keys, C::TAG)?;
+        let decode = |(key, found): (&K, Option<Vec<u8>>)| {
+            found.map(|bytes| self.decode(key.as_ref(), &bytes)).transpose()
         };
         keys.iter().zip(found).map(decode).collect()
     }

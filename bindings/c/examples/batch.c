@@ -28,8 +28,8 @@ int main(void) {
 
   /* Sets and deletes together: after a crash all of it is there or nothing. */
   kv_change changes[] = {
-      {{"city:1", 6}, {NULL, 0}, KV_CHANGE_DELETE, 0, 0},
-      {{"city:4", 6}, {"Quito", 5}, KV_CHANGE_SET, KV_EXPIRE_AFTER, 60000},
+      {{"city:1", 6}, {NULL, 0}, KV_CHANGE_DELETE, 0, 0, 0},
+      {{"city:4", 6}, {"Quito", 5}, KV_CHANGE_SET, KV_EXPIRE_AFTER, 60000, KV_CODEC_TEXT},
   };
   check(kv_apply(db, changes, 2, NULL), "apply");
 

@@ -23,7 +23,7 @@ static int loads = 0;
 
 static const char *price(kv_db *db) {
   /* Served for a minute, and loaded anew after ten seconds of it. */
-  kv_load_options options = {60000, 10000, 0, 0, 0};
+  kv_load_options options = {60000, 10000, 0, 0, 0, 0};
   static char text[32];
   uint8_t *value = NULL;
   size_t len = 0;

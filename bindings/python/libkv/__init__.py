@@ -16,7 +16,7 @@ from typing import Any, Callable, Literal, Optional, TypeVar, overload
 from . import _abi
 from ._abi import library_path
 from ._batch import Change, Delete, Key, Set
-from ._codecs import Bytes, Codec, Json, Pickle, Text
+from ._codecs import Bytes, Codec, Json, MessagePack, Pickle, Protobuf, Text
 from ._db import Db
 from ._encoder import Encoder
 from ._errors import (
@@ -54,6 +54,7 @@ from ._errors import (
     UnsupportedVersionError,
     UsageError,
     ValueTooLongError,
+    WrongCodecError,
     WrongThreadError,
 )
 from ._expiry import KEEP, NEVER, Expire, ExpireAt
@@ -117,7 +118,9 @@ def open(
 def open(path: Path, **options: Any) -> Db[Any]:
     """Opens the store in a directory, or makes one.
 
-    `codec`: how values become bytes: "bytes", "text", "json", "pickle", or an object with `encode` and `decode`.
+    `codec`: how values become bytes: "bytes", "text", "json", "msgpack" (with the package of that name), "pickle", a `Protobuf`, or an
+    object with `encode` and `decode`. Values are marked with their codec, and what another one wrote raises WrongCodecError
+    (docs/typed.md); `Db.typed` gives the same store with another.
     `clock`: a `Clock`, for tests. `listener`: hears of each `Event` in a thread of the store, and may use the store, but not
     close it. `logger`: takes a line whenever something happens that nobody asked about; must not use any store.
     What a listener or logger raises goes to `sys.unraisablehook`.
@@ -133,7 +136,8 @@ def open(path: Path, **options: Any) -> Db[Any]:
     `tier_fresh` (none, drop, keep), `tier_unreachable_is_miss` (True, False), `tier_timeout`, `tier_backoff_max` (times as
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
     `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE,
-    protobuf-from-json:FILE:MESSAGE, or an `Encoder`), `tier_hashes` (refused, json, msgpack),
+    protobuf-from-json:FILE:MESSAGE, or an `Encoder`), `tier_hashes` (refused, json, msgpack), `tier_codec` (raw, json, msgpack,
+    protobuf, postcard, text, gob, pickle, or a number: which codec wrote what comes from Redis),
     `tier_resync_every` (none, or a time), `tier_shards` (1 to 64).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.
@@ -218,6 +222,7 @@ __all__ = [
     "LoaderFailedError",
     "LockedError",
     "Memoized",
+    "MessagePack",
     "Metadata",
     "NEVER",
     "NoMemoryError",
@@ -228,6 +233,7 @@ __all__ = [
     "Pin",
     "PinnedError",
     "Preloaded",
+    "Protobuf",
     "ReadOnlyError",
     "Report",
     "Scan",
@@ -243,6 +249,7 @@ __all__ = [
     "UnsupportedVersionError",
     "UsageError",
     "ValueTooLongError",
+    "WrongCodecError",
     "WrongThreadError",
     "library_path",
     "open",

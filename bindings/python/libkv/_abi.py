@@ -10,6 +10,7 @@ not ask it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from ctypes import c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
@@ -32,6 +33,8 @@ UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
 TIER = 38
 # Sessions.
 KEY_LOCKED, CONFLICT, SESSION_ENDED = 41, 42, 43
+# Typed stores.
+WRONG_CODEC = 50
 INTERNAL = 99
 
 KEY_BYTES_MAX = 65535
@@ -44,6 +47,9 @@ NUMBERS_DECIMAL, NUMBERS_MSGPACK = 0, 1
 TTL_NEVER = 2**64 - 1
 WAIT_FOREVER = 2**64 - 1
 COMMIT_KEEP, COMMIT_KEEP_ON_FAILURE, COMMIT_DELETE = 1, 2, 4
+CODEC_RAW, CODEC_JSON, CODEC_MSGPACK, CODEC_PROTOBUF = 0, 1, 2, 3
+CODEC_POSTCARD, CODEC_TEXT, CODEC_GOB, CODEC_PICKLE = 4, 5, 6, 7
+CODEC_USER_MIN, CODEC_USER_MAX = 64, 254
 
 
 class Slice(ctypes.Structure):
@@ -60,6 +66,7 @@ class SetOptions(ctypes.Structure):
         ("expiry", c_uint32),
         ("expiry_ms", c_uint64),
         ("version", c_uint64),
+        ("codec", c_uint32),
     ]
 
 
@@ -70,6 +77,7 @@ class LoadOptions(ctypes.Structure):
         ("early", c_double),
         ("absent_for_ms", c_uint64),
         ("lease_ms", c_uint64),
+        ("codec", c_uint32),
     ]
 
 
@@ -80,6 +88,7 @@ class Change(ctypes.Structure):
         ("kind", c_uint32),
         ("expiry", c_uint32),
         ("expiry_ms", c_uint64),
+        ("codec", c_uint32),
     ]
 
 
@@ -105,6 +114,7 @@ class Host(ctypes.Structure):
         ("absent", py_object),
         ("failed", py_object),
         ("len_max", c_size_t),
+        ("codec", c_uint32),
     ]
 
 
@@ -121,7 +131,13 @@ class ScanOptions(ctypes.Structure):
 
 
 class Entry(ctypes.Structure):
-    _fields_ = [("key", Slice), ("value", Slice), ("version", c_uint64), ("expires_at_ms", c_uint64)]
+    _fields_ = [
+        ("key", Slice),
+        ("value", Slice),
+        ("version", c_uint64),
+        ("expires_at_ms", c_uint64),
+        ("codec", c_uint32),
+    ]
 
 
 class Transferred(ctypes.Structure):
@@ -226,6 +242,15 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_session_rollback": [c_int32, _AT, _AT],
     "kv_session_free": [c_int32, _AT],
     "kv_get_with_metadata": [c_int32, *_KEY, _AT, _AT, _AT, _AT, _AT],
+    "kv_get_as": [c_int32, *_KEY, c_uint32, _AT, c_size_t, _AT, _AT],
+    "kv_get_owned_as": [c_int32, *_KEY, c_uint32, _AT, _AT, _AT],
+    "kv_get_many_as": [c_int32, _AT, _AT, c_size_t, c_uint32, _AT, _AT],
+    "kv_get_with_metadata_as": [c_int32, *_KEY, c_uint32, _AT, _AT, _AT, _AT, _AT],
+    "kv_take_as": [c_int32, *_KEY, c_uint32, _AT, _AT, _AT],
+    "kv_increment_as": [c_int32, *_KEY, c_int64, c_uint32, _AT, _AT],
+    "kv_key_codec": [c_int32, *_KEY, _AT, _AT],
+    "kv_session_codec": [c_int32, _AT, _AT, _AT],
+    "kv_session_set_codec": [c_int32, _AT, c_uint32, _AT],
     "kv_sink_write": [c_int32, _AT, _BYTES, c_size_t],
     "kv_sink_fail": [c_int32, _AT, _BYTES, c_size_t],
     "kv_get_or_load": [c_int32, *_KEY, _AT, Loader, _AT, _AT, _AT, _AT],
@@ -323,17 +348,19 @@ ABSENT: Any = object()
 FAILED: Any = object()
 # Longer values are copied without the interpreter's lock.
 MADE_BYTES_LIMIT = 1 << 16
-_host = Host(
+_RUNTIME = [
     _runtime("PyBytes_FromStringAndSize"),
     _runtime("Py_IncRef"),
     _runtime("PyList_GetItem"),
     _runtime("PyBytes_AsStringAndSize"),
     _runtime("PyList_SetItem"),
-    ABSENT,
-    FAILED,
-    MADE_BYTES_LIMIT,
-)
-HOST = ctypes.byref(_host)
+]
+
+
+@functools.lru_cache(maxsize=None)
+def host_of(codec: int) -> Any:
+    """This interpreter as the library sees it, for values of a codec. One each, for as long as the process."""
+    return ctypes.byref(Host(*_RUNTIME, ABSENT, FAILED, MADE_BYTES_LIMIT, codec))
 
 
 def address(at: int) -> Any:

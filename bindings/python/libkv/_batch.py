@@ -53,20 +53,20 @@ def keys_bytes(keys: Iterable[Key]) -> List[bytes]:
     return [key if type(key) is bytes else key_bytes(key) for key in keys]
 
 
-def get_many(handle: Any, keys: List[Key]) -> List[Optional[bytes]]:
+def get_many(handle: Any, keys: List[Key], host: Any) -> List[Optional[bytes]]:
     """Copies of the values, in the order of the keys."""
     values: List[Optional[bytes]] = [None] * len(keys)
     for begin in range(0, len(keys), _PORTION):
         error = c_void_p()
         end = min(begin + _PORTION, len(keys))
         try:
-            status = _abi.get_many_made(handle, _abi.HOST, keys, values, begin, end, byref(error))
+            status = _abi.get_many_made(handle, host, keys, values, begin, end, byref(error))
         except BaseException as raised:
             # The interpreter's own, from a function of it that the library has called.
             lib.kv_error_free(error)
             if isinstance(raised, TypeError):
                 # A key that is no bytes. To look at each key first would cost a fifth of the call.
-                return get_many(handle, list(keys_bytes(keys)))
+                return get_many(handle, list(keys_bytes(keys)), host)
             raise
         check(status, error)
     return values
@@ -94,11 +94,12 @@ def _slices(parts: Sequence[bytes]) -> Tuple[bytes, "array[int]"]:
     return whole, slices
 
 
-def ask_many(handle: Any, keys: Sequence[bytes]) -> List[Optional[bytes]]:
+def ask_many(handle: Any, keys: Sequence[bytes], codec: int) -> List[Optional[bytes]]:
     """As `get_many`, of a store that may have to wait for Redis: without the interpreter's lock."""
     whole, slices = _slices(keys)
     table, error = c_void_p(), c_void_p()
-    check(lib.kv_get_many(handle, slices.buffer_info()[0], len(keys), byref(table), byref(error)), error)
+    outputs = byref(table), byref(error)
+    check(lib.kv_get_many_as(handle, slices.buffer_info()[0], len(keys), codec, *outputs), error)
     del whole
     try:
         found = (_abi.Slice * len(keys)).from_address(table.value or 0)
@@ -125,8 +126,10 @@ def delete_many(handle: Any, keys: Sequence[bytes]) -> int:
     return removed.value
 
 
-def apply(handle: Any, changes: Sequence[Tuple[bytes, Optional[bytes], Expire, Optional[ExpireAt]]]) -> None:
-    """Key, value (`None`: delete), and expiry of each."""
+def apply(
+    handle: Any, changes: Sequence[Tuple[bytes, Optional[bytes], Expire, Optional[ExpireAt]]], codec: int
+) -> None:
+    """Key, value (`None`: delete), and expiry of each; the codec of all values."""
     parts = [part for key, value, _, _ in changes for part in (key, value or b"")]
     whole, starts, lens = _addresses(parts)
     native = (_abi.Change * len(changes))()
@@ -137,6 +140,7 @@ def apply(handle: Any, changes: Sequence[Tuple[bytes, Optional[bytes], Expire, O
             change.kind = _abi.CHANGE_DELETE
         else:
             change.expiry, change.expiry_ms = expiry_of(expire, expire_at)
+            change.codec = codec
     error = c_void_p()
     check(lib.kv_apply(handle, byref(native), len(changes), byref(error)), error)
     del whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import ItemsView, KeysView, MutableMapping, ValuesView
 from ctypes import byref, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from types import TracebackType
@@ -23,9 +24,9 @@ from typing import (
 
 from . import _abi, _batch, _load
 from ._batch import Change, Delete, Key, Set, key_bytes
-from ._codecs import Bytes, CodecName, codec_of
+from ._codecs import Bytes, Codec, CodecName, check_codec, codec_of, name_of, tag_of
 from ._errors import check
-from ._expiry import Expire, ExpireAt, expiry_of, moment
+from ._expiry import KEEP, Expire, ExpireAt, expiry_of, moment
 from ._handle import Handle, Path
 from ._load import How, Loading, Time, hand, take_back
 from ._memoize import Memoized
@@ -44,15 +45,15 @@ _MISSING: Any = object()
 # It is remembered that a loader found nothing.
 _NOTHING: Any = object()
 _ABSENT, _FAILED = _abi.ABSENT, _abi.FAILED
-_get_made, _HOST, _size, _SIZES, _SIZES_KNOWN = _abi.get_made, _abi.HOST, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
+_get_made, _size, _SIZES, _SIZES_KNOWN = _abi.get_made, _abi.size, _abi.SIZES, _abi.SIZES_KNOWN
 
 
 class _Values(ValuesView[V]):
     _mapping: Db[V]
 
     def __iter__(self) -> Iterator[V]:
-        decode = self._mapping._decode
-        return self._mapping._scan(lambda key, value, version, at: decode(value))
+        decode = self._mapping._decode_as
+        return self._mapping._scan(lambda key, value, version, at, codec: decode(key, value, codec))
 
     def __contains__(self, value: object) -> bool:
         return any(value == each for each in self)
@@ -62,8 +63,8 @@ class _Items(ItemsView[bytes, V]):
     _mapping: Db[V]
 
     def __iter__(self) -> Iterator[Tuple[bytes, V]]:
-        decode = self._mapping._decode
-        return self._mapping._scan(lambda key, value, version, at: (key, decode(value)))
+        decode = self._mapping._decode_as
+        return self._mapping._scan(lambda key, value, version, at, codec: (key, decode(key, value, codec)))
 
 
 class Db(Store, Sessions[V], MutableMapping[bytes, V]):
@@ -83,14 +84,35 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         logger: Optional[Callable[[str], object]] = None,
         **options: OptionValue,
     ) -> None:
-        found = codec_of(codec)
-        self._encode: Callable[[V], bytes] = found.encode
-        self._decode: Callable[[bytes], V] = found.decode
-        self._is_bytes = type(found) is Bytes
+        self._use(codec_of(codec))
         # Reads may wait for Redis then, which no thread may while it has the interpreter's lock.
         self._asks = "tier_url" in options
         self._handle = Handle(path, options, clock, listener, logger)
         self._at = self._handle.param
+
+    def _use(self, codec: Codec[Any]) -> None:
+        self._encode: Callable[[V], bytes] = codec.encode
+        self._decode: Callable[[bytes], V] = codec.decode
+        self._is_bytes = type(codec) is Bytes
+        self._tag = tag_of(codec)
+        self._host = _abi.host_of(self._tag)
+        # Of a plain `set`: nothing where nothing is marked.
+        self._marked = byref(_abi.SetOptions(codec=self._tag)) if self._tag else None
+
+    @overload
+    def typed(self, codec: Codec[D]) -> Db[D]: ...
+    @overload
+    def typed(self, codec: str) -> Db[Any]: ...
+    def typed(self, codec: Any) -> Db[Any]:
+        """The same store with values of another codec. What another one wrote raises WrongCodecError where it is read, and can be
+        overwritten and deleted. The store is closed with any of them."""
+        view = copy.copy(self)
+        view._use(codec_of(codec))
+        return view
+
+    def _decode_as(self, key: bytes, value: bytes, codec: int) -> V:
+        check_codec(key, self._tag, codec)
+        return self._decode(value)
 
     # One key, read.
 
@@ -104,18 +126,18 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         if type(key) is not bytes:
             key = key_bytes(key)
         n = len(key)
-        value = _get_made(self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), _HOST)
+        value = _get_made(self._at, key, _SIZES[n] if n < _SIZES_KNOWN else _size(n), self._host)
         if value is _FAILED:
             # Too long for that, or Redis must be asked, or a failure, of which this call tells the facts.
-            value = self._owned(lib.kv_get_owned, key, _ABSENT)
+            value = self._owned(lib.kv_get_owned_as, key, self._tag, absent=_ABSENT)
         if value is _ABSENT:
             return default
         return value if self._is_bytes else self._decode(value)  # type: ignore[arg-type]
 
-    def _owned(self, call: Callable[..., int], key: bytes, absent: Any = None) -> Any:
+    def _owned(self, call: Callable[..., int], key: bytes, *args: Any, absent: Any = None) -> Any:
         """What a function gives that stores a copy of ours to free; `absent` when it finds none."""
         value, length, error = c_void_p(), c_size_t(), c_void_p()
-        status = call(self._at, key, len(key), byref(value), byref(length), byref(error))
+        status = call(self._at, key, len(key), *args, byref(value), byref(length), byref(error))
         if check(status, error) == _abi.NOT_FOUND:
             return absent
         try:
@@ -144,6 +166,12 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         """The version of a key's value, for `compare_and_swap`; None when it has none. Every write of the store gives a
         higher one."""
         return self._number(_abi.key_version, lib.kv_key_version, key)
+
+    def codec(self, key: Key) -> Optional[str]:
+        """Which codec wrote a key's value: "raw" (none did), "json", "msgpack", "protobuf", "postcard", "text", "gob", "pickle", or the
+        number of one's own as text; None when it has no value."""
+        found = c_uint32()
+        return None if self._call(lib.kv_key_codec, key_bytes(key), byref(found)) else name_of(found.value)
 
     def ttl(self, key: Key) -> Optional[float]:
         """How long a key still has, in seconds: infinity when it does not expire, None when it has no value."""
@@ -185,7 +213,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         """
         name = key if type(key) is bytes else key_bytes(key)
         data = self._encode(value)
-        options = None
+        options = self._marked
         if expire is not None or expire_at is not None or if_absent or if_present or if_version is not None:
             if if_absent + if_present + (if_version is not None) > 1:
                 raise TypeError("if_absent, if_present and if_version exclude each other")
@@ -199,7 +227,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
                 else _abi.IF_VERSION
             )
             kind, ms = expiry_of(expire, expire_at)
-            options = byref(_abi.SetOptions(condition, kind, ms, if_version or 0))
+            options = byref(_abi.SetOptions(condition, kind, ms, if_version or 0, self._tag))
         version, error = c_uint64(), c_void_p()
         status = _abi.set_with(
             self._at, name, _size(len(name)), data, _size(len(data)), options, byref(version), byref(error)
@@ -223,24 +251,25 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def compare_and_swap(self, key: Key, version: int, value: V) -> Optional[int]:
         """Sets a key if its value still has a version (0: if it has none), and keeps its expiry. Gives the new version;
         None when the value is another."""
-        data, new = self._encode(value), c_uint64()
-        status = self._call(lib.kv_compare_and_swap, key_bytes(key), version, data, len(data), byref(new))
-        return None if status else new.value
+        return self.set(key, value, KEEP, if_version=version)
 
     def incr(self, key: Key, by: int = 1) -> int:
-        """Adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum.
+        """Adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum. In a store of
+        JSON or text it is one of that.
 
         Raises NotAnIntegerError, IncrementOverflowError.
         """
-        return self._sum(lib.kv_increment, key, by)
+        # Others do not write numbers in decimal.
+        codec = self._tag if self._tag in (_abi.CODEC_JSON, _abi.CODEC_TEXT) else _abi.CODEC_RAW
+        return self._sum(lib.kv_increment_as, key, by, codec)
 
     increment = incr
 
-    def _sum(self, call: Callable[..., int], key: Key, by: int) -> int:
+    def _sum(self, call: Callable[..., int], key: Key, by: int, *codec: int) -> int:
         if not -(2**63) <= by < 2**63:
             raise ValueError(f"an increment of {by}: must fit 64 bits")
         total = c_int64()
-        self._call(call, key_bytes(key), by, byref(total))
+        self._call(call, key_bytes(key), by, *codec, byref(total))
         return total.value
 
     def delete(self, key: Key) -> bool:
@@ -257,7 +286,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def take(self, key: Key, default: Union[V, D]) -> Union[V, D]: ...
     def take(self, key: Key, default: Any = None) -> Any:
         """Removes a key and gives its value, or `default` when it has none."""
-        value = self._owned(lib.kv_take, key_bytes(key))
+        value = self._owned(lib.kv_take_as, key_bytes(key), self._tag)
         return default if value is None else self._decode(value)
 
     def pop(self, key: Key, default: Any = _MISSING) -> Any:
@@ -270,7 +299,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def popitem(self) -> Tuple[bytes, V]:
         """Removes some entry and gives it; KeyError when there is none."""
         while True:
-            key = next(self._scan(lambda key, value, version, at: key, Selection(limit=1)), None)
+            key = next(self._scan(lambda key, value, version, at, codec: key, Selection(limit=1)), None)
             if key is None:
                 raise KeyError("the store is empty")
             value = self.take(key, _MISSING)
@@ -343,11 +372,11 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         own. Crosses into the library once, and with a tier once more for what the store does not have, in a few questions
         to Redis."""
         names = list(keys)
-        values: List[Any] = _batch.get_many(self._at, names)
+        values: List[Any] = _batch.get_many(self._at, names, self._host)
         if self._asks:
             missing = [at for at, value in enumerate(values) if value is None]
             if missing:
-                asked = _batch.ask_many(self._at, [key_bytes(names[at]) for at in missing])
+                asked = _batch.ask_many(self._at, [key_bytes(names[at]) for at in missing], self._tag)
                 for at, value in zip(missing, asked):
                     values[at] = value
         if self._is_bytes:
@@ -368,10 +397,10 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         readers may see part of it while it runs. A key that comes twice has the last value."""
         both = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
         keys, values = [key_bytes(key) for key, _ in both], [self._encode(value) for _, value in both]
-        if expire is None and expire_at is None:
+        if expire is None and expire_at is None and not self._tag:
             _batch.set_many(self._at, keys, values)
         else:
-            _batch.apply(self._at, [(key, value, expire, expire_at) for key, value in zip(keys, values)])
+            _batch.apply(self._at, [(key, value, expire, expire_at) for key, value in zip(keys, values)], self._tag)
 
     def delete_many(self, keys: Iterable[Key]) -> int:
         """Removes many keys, each on its own, with one wait for durability. Gives how many had a value."""
@@ -388,7 +417,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
                 native.append((key_bytes(change.key), value, change.expire, change.expire_at))
             else:
                 raise TypeError(f"a change is a Set or a Delete, not {type(change).__name__}")
-        _batch.apply(self._at, native)
+        _batch.apply(self._at, native, self._tag)
 
     def update(self, pairs: Any = (), /, **named: Any) -> None:
         """As `dict.update`, as one batch."""
@@ -401,7 +430,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
 
     def _scan(
         self,
-        make: Callable[[bytes, bytes, int, int], R],
+        make: Callable[[bytes, bytes, int, int, int], R],
         selection: Selection = Selection(),
     ) -> Scan[R]:
         return Scan(self._handle, self._at, selection, make)
@@ -428,18 +457,19 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
 
         In no order a scan costs a walk over the index, as it goes on. In order it collects the keys that match before it begins,
         and sorts as many as are asked for; in a store that was opened with `ordered_index=True` it begins at once, in order or by
-        prefix, and costs what it gives. `keys()`, `values()` and `items()` are walks over all, in no order.
+        prefix, and costs what it gives. A value that cannot be read raises in its place, and `next` goes on behind it. `keys()`, `values()` and `items()` are walks over all, in no order.
         """
-        decode = self._decode
+        decode = self._decode_as
 
-        def make(key: bytes, value: bytes, version: int, at_ms: int) -> Entry:
-            return Entry(key, decode(value), version, at_ms / 1000 if at_ms else None)
+        def make(key: bytes, value: bytes, version: int, at_ms: int, codec: int) -> Entry:
+            expires_at = at_ms / 1000 if at_ms else None
+            return Entry(key, decode(key, value, codec), version, expires_at, name_of(codec))
 
         keys = key_bytes(prefix), key_bytes(start), key_bytes(end)
         return self._scan(make, Selection(*keys, limit, ordered, reverse, snapshot))
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._scan(lambda key, value, version, at: key)
+        return self._scan(lambda key, value, version, at, codec: key)
 
     def keys(self) -> KeysView[bytes]:
         return KeysView(self)
@@ -489,7 +519,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         of all that share a tier load a key at a time; the others wait for the value, for twice this time at most.
         """
         name = key_bytes(key)
-        how = How(expire, expire_at, fresh_for, early, absent_for, lease)
+        how = How(expire, expire_at, fresh_for, early, absent_for, lease, self._tag)
         return self._load(name, lambda: loader(name), default, how)
 
     def _load(
@@ -558,7 +588,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         The key is made from the function's name and its arguments, which must be None, bool, int, float, str, bytes, or
         tuples, lists and dicts of these; `key`: makes it from others.
         """
-        how = How(expire, None, fresh_for, early, absent_for, lease)
+        how = How(expire, None, fresh_for, early, absent_for, lease, self._tag)
         return lambda function: Memoized(self, function, how, key, absent_for is None)
 
     # Reading in place.

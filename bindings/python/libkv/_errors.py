@@ -153,6 +153,12 @@ class SessionEndedError(StateError):
     status = _abi.SESSION_ENDED
 
 
+class WrongCodecError(UsageError, ValueError):
+    """The value was written by another codec than the one that is to read it."""
+
+    status = _abi.WRONG_CODEC
+
+
 class IoError(StorageError, OSError):
     """The operating system refused a file operation."""
 

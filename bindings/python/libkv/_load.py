@@ -38,19 +38,20 @@ class How:
         early: float,
         absent_for: Optional[Time],
         lease: Optional[Time],
+        codec: int,
     ) -> None:
-        self._expire, self._expire_at = expire, expire_at
+        self._expire, self._expire_at, self._codec = expire, expire_at, codec
         #: For `kv_get_or_load_with`, where that is needed.
         self.load: Any = None
         if fresh_for is not None or early or absent_for is not None or lease is not None:
             if isinstance(expire, Expiry) or expire_at is not None:
                 raise TypeError("with fresh_for, early, absent_for and lease, expire is a number of seconds, a timedelta or None")
             times = [_time("fresh_for", fresh_for), float(early), _time("absent_for", absent_for), _time("lease", lease)]
-            self.load = byref(_abi.LoadOptions(_time("expire", expire), *times))
+            self.load = byref(_abi.LoadOptions(_time("expire", expire), *times, codec))
 
     def set(self) -> Any:
         """For `kv_get_or_load`. Not made for those who only find a value."""
-        return byref(_abi.SetOptions(_abi.ALWAYS, *expiry_of(self._expire, self._expire_at), 0))
+        return byref(_abi.SetOptions(_abi.ALWAYS, *expiry_of(self._expire, self._expire_at), 0, self._codec))
 
 
 class Loading:

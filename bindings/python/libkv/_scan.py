@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import threading
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ V = TypeVar("V")
 
 # Entries that cross the boundary in one call.
 _PORTION = 512
-_ENTRY = struct.Struct("6Q")
+# Key, value, version, expiry, codec; and what fills up to the next entry.
+_ENTRY = struct.Struct("6QI4x")
 
 
 class Entry(NamedTuple):
@@ -28,6 +30,8 @@ class Entry(NamedTuple):
     version: int
     #: Seconds since 1970; None: it does not expire.
     expires_at: Optional[float]
+    #: Which codec wrote the value: its name, or its number as text.
+    codec: str = "raw"
 
 
 class Selection(NamedTuple):
@@ -64,7 +68,7 @@ class Scan(Generic[V], Iterator[V]):
         owner: Any,
         handle: Any,
         selection: Selection,
-        make: Callable[[bytes, bytes, int, int], V],
+        make: Callable[[bytes, bytes, int, int, int], V],
     ) -> None:
         self._scan: Optional[int] = None
         #: Keeps the store open while this is in use.
@@ -88,13 +92,14 @@ class Scan(Generic[V], Iterator[V]):
     def __next__(self) -> V:
         for entry in self._portion:
             return entry
-        self._portion = iter(self._fetch())
+        # Made one by one: what fails for an entry leaves those behind it.
+        self._portion = itertools.starmap(self._make, self._fetch())
         for entry in self._portion:
             return entry
         self.close()
         raise StopIteration
 
-    def _fetch(self) -> List[V]:
+    def _fetch(self) -> List[Tuple[bytes, bytes, int, int, int]]:
         """The next entries: copied before another call with the cursor takes their memory back."""
         with self._alone():
             if self._scan is None:
@@ -103,10 +108,10 @@ class Scan(Generic[V], Iterator[V]):
             status = lib.kv_scan_next(self._scan, _PORTION, byref(entries), byref(count), byref(error))
             check(status, error)
             portion = _abi.bytes_at(entries.value, count.value * _ENTRY.size)
-            make, memory = self._make, _abi.memory
+            memory = _abi.memory
             return [
-                make(memory[key : key + key_len], memory[value : value + value_len], version, expires_at_ms)
-                for key, key_len, value, value_len, version, expires_at_ms in _ENTRY.iter_unpack(portion)
+                (memory[key : key + key_len], memory[value : value + value_len], version, expires_at_ms, codec)
+                for key, key_len, value, value_len, version, expires_at_ms, codec in _ENTRY.iter_unpack(portion)
             ]
 
     @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from ctypes import Array, byref, c_char_p, c_size_t, c_uint64, c_void_p
+from ctypes import Array, byref, c_char_p, c_size_t, c_uint32, c_uint64, c_void_p
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Callable, Dict, Generic, List, Literal, Optional, Tuple, Type, TypeVar, Union, overload
 
 from . import _abi
 from ._batch import Key, address_of, key_bytes
+from ._codecs import check_codec
 from ._errors import KeyLockedError, SessionEndedError, check
 from ._expiry import KEEP, Expire, ExpireAt, expiry_of
 from ._options import milliseconds
@@ -74,9 +75,11 @@ class Session(Generic[V]):
     #: change of the expiry keeps it. Redis gets the value alone.
     metadata: Metadata
 
-    def __init__(self, handle: int, encode: Callable[[V], bytes], decode: Callable[[bytes], V], key: bytes) -> None:
+    def __init__(
+        self, handle: int, encode: Callable[[V], bytes], decode: Callable[[bytes], V], codec: int, key: bytes
+    ) -> None:
         self._session: Optional[int] = handle
-        self._encode, self._decode = encode, decode
+        self._encode, self._decode, self._tag = encode, decode, codec
         #: The key that is locked.
         self.key = key
         #: The version of the entry that the edits began from; 0: the key had no value.
@@ -91,8 +94,11 @@ class Session(Generic[V]):
     def _read(self) -> None:
         """Takes over what the library holds."""
         version, value, length = c_uint64(), c_void_p(), c_size_t()
-        pairs, count = c_void_p(), c_size_t()
+        pairs, count, codec = c_void_p(), c_size_t(), c_uint32()
         self._call(lib.kv_session_version, byref(version))
+        self._call(lib.kv_session_codec, byref(codec))
+        if version.value:
+            check_codec(self.key, self._tag, codec.value)
         self._call(lib.kv_session_value, byref(value), byref(length))
         self._call(lib.kv_session_metadata, byref(pairs), byref(count))
         try:
@@ -138,6 +144,8 @@ class Session(Generic[V]):
             value = self._encode(self.value)
             pairs, keep_alive = _pairs_of(self.metadata)
             self._call(lib.kv_session_set_value, value, len(value))
+            if self._tag:
+                self._call(lib.kv_session_set_codec, self._tag)
             self._call(lib.kv_session_set_metadata, pairs, len(pairs))
             self._call(lib.kv_session_set_expiry, *expiry_of(expire, expire_at))
             del keep_alive
@@ -186,6 +194,7 @@ class Sessions(Generic[V]):
     _at: Any
     _encode: Callable[[V], bytes]
     _decode: Callable[[bytes], V]
+    _tag: int
 
     def _lock(self, key: bytes, call: Callable[..., int], *args: Any) -> Optional[Session[V]]:
         handle, error = c_void_p(), c_void_p()
@@ -195,7 +204,7 @@ class Sessions(Generic[V]):
             status = call(self._at, key, len(key), *args, byref(handle), byref(error))
             if check(status, error) != _abi.OK or handle.value is None:
                 return None
-            session = Session(handle.value, self._encode, self._decode, key)
+            session = Session(handle.value, self._encode, self._decode, self._tag, key)
             session._read()
         except BaseException:
             if session is not None:
@@ -287,7 +296,7 @@ class Sessions(Generic[V]):
         name = key_bytes(key)
         value, length, pairs, count, error = c_void_p(), c_size_t(), c_void_p(), c_size_t(), c_void_p()
         outputs = byref(value), byref(length), byref(pairs), byref(count), byref(error)
-        if check(lib.kv_get_with_metadata(self._at, name, len(name), *outputs), error) == _abi.NOT_FOUND:
+        if check(lib.kv_get_with_metadata_as(self._at, name, len(name), self._tag, *outputs), error) == _abi.NOT_FOUND:
             return None
         try:
             return self._decode(_abi.bytes_at(value.value, length.value)), pairs_at(pairs.value, count.value)

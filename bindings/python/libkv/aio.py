@@ -79,6 +79,12 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         self._loads: Dict[Tuple[int, bytes], "asyncio.Future[Any]"] = {}
         self._lines = weakref.WeakKeyDictionary()
 
+    def typed(self, codec: Any) -> AsyncDb[Any]:
+        view = AsyncDb(self.db.typed(codec), self._executor)
+        # Whoever waits for a key, in whichever of them, waits in one line, and leaves it when the store is closed.
+        view._lines = self._lines
+        return view
+
     async def _run(self, call: Callable[..., R], *args: Any, **named: Any) -> R:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, functools.partial(call, *args, **named))
@@ -97,6 +103,9 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
 
     async def version(self, key: Key) -> Optional[int]:
         return await self._read(self.db.version, key)
+
+    async def codec(self, key: Key) -> Optional[str]:
+        return await self._read(self.db.codec, key)
 
     async def ttl(self, key: Key) -> Optional[float]:
         return await self._read(self.db.ttl, key)
@@ -331,7 +340,7 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         raised in every task that waits here for it. A task that is cancelled leaves the loader to the others. When the
         store is closed, coroutines that load are cancelled, and who waits for one gets ClosedError."""
         name = key_bytes(key)
-        how = How(expire, expire_at, fresh_for, early, absent_for, lease)
+        how = How(expire, expire_at, fresh_for, early, absent_for, lease, self.db._tag)
         return await self._load(name, lambda: loader(name), default, how, keeps_none=False)
 
     def memoize(
@@ -345,7 +354,7 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         lease: Optional[Time] = None,
     ) -> Callable[[Callable[..., Awaitable[R]]], Callable[..., Awaitable[R]]]:
         """As `Db.memoize`, for coroutine functions."""
-        how = How(expire, None, fresh_for, early, absent_for, lease)
+        how = How(expire, None, fresh_for, early, absent_for, lease, self.db._tag)
 
         def decorate(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
             @functools.wraps(function)

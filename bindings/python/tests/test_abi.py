@@ -66,7 +66,7 @@ def test_every_failure_has_an_exception_of_its_own() -> None:
     exported = {getattr(libkv, name) for name in libkv.__all__ if name.endswith("Error")}
     assert set(_errors._BY_STATUS.values()) <= exported
     for status, error in _errors._BY_STATUS.items():
-        group = {1: libkv.UsageError, 2: libkv.StateError, 3: libkv.StorageError, 4: libkv.StateError}.get(status // 10, libkv.Error)
+        group = {1: libkv.UsageError, 2: libkv.StateError, 3: libkv.StorageError, 4: libkv.StateError, 5: libkv.UsageError}.get(status // 10, libkv.Error)
         assert issubclass(error, group), error
 
 

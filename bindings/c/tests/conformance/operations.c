@@ -197,7 +197,7 @@ static int32_t load_later(void *userdata, const void *key, size_t key_len, kv_si
 }
 
 static kv_load_options load_options_of(char **words, int count) {
-  kv_load_options options = {0, 0, 0, 0, 0};
+  kv_load_options options = {0};
   for (int at = 0; at < count; at++) {
     const char *name = strtok(words[at], ":"), *figure = strtok(NULL, "");
     NEED(figure != NULL, "%s is no option", name);

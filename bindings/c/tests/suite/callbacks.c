@@ -97,7 +97,7 @@ static void a_logger_takes_lines_and_may_call_nothing(void) {
   OK(kv_options_set_clock(options, ahead));
   kv_db *db = NULL;
   OK(kv_open(path, options, &db, NULL));
-  kv_set_options soon = {KV_ALWAYS, KV_EXPIRE_AFTER, 1, 0};
+  kv_set_options soon = {KV_ALWAYS, KV_EXPIRE_AFTER, 1, 0, 0};
   OK(kv_set_with(db, S("k"), S("v"), &soon, NULL, NULL));
   OK(kv_clock_advance(ahead, 1000));
   IS(KV_NOT_FOUND, kv_contains(db, S("k"), NULL));
@@ -150,7 +150,7 @@ static void a_loader_runs_in_the_callers_thread_once_a_key(void) {
   loading l = {.db = memory_store(), .answer = KV_OK};
   uint8_t *value = NULL;
   size_t len = 0;
-  kv_set_options how = {0, KV_EXPIRE_AFTER, 60000, 0};
+  kv_set_options how = {0, KV_EXPIRE_AFTER, 60000, 0, 0};
   for (int twice = 0; twice < 2; twice++) {
     OK(kv_get_or_load(l.db, S("k"), &how, load, &l, &value, &len, NULL));
     CHECK(len == 8 && memcmp(value, "loaded k", 8) == 0);

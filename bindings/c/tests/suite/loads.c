@@ -120,7 +120,7 @@ static void end(bench *b, kv_clock *clock) {
   pthread_cond_destroy(&b->changed);
 }
 
-static const kv_load_options fresh_for_10 = {100000, 10000, 0, 0, 0};
+static const kv_load_options fresh_for_10 = {100000, 10000, 0, 0, 0, 0};
 
 static void a_stale_value_is_served_while_a_thread_of_the_store_loads_it_anew(void) {
   bench b;
@@ -175,7 +175,7 @@ static void what_a_loader_says_reaches_those_who_wait_and_absence_is_remembered(
   kv_clock *clock;
   char text[16];
   begin(&b, &clock);
-  kv_load_options options = {0, 0, 0, 10000, 0};
+  kv_load_options options = {0, 0, 0, 10000, 0, 0};
   IS(KV_LOADER_FAILED, loaded(&b, &options, "!", text));
   IS(KV_NOT_FOUND, loaded(&b, &options, NULL, text));
   IS(KV_NOT_FOUND, loaded(&b, &options, "unwanted", text));
@@ -203,7 +203,7 @@ static void what_cannot_work_is_refused_and_released(void) {
   char text[16];
   begin(&b, &clock);
   kv_load_options refused[] = {
-      {0, 10, 0, 0, 0}, {10, 10, 0, 0, 0}, {0, 0, -1, 0, 0}, {0, 0, 1e308 * 10, 0, 0}};
+      {0, 10, 0, 0, 0, 0}, {10, 10, 0, 0, 0, 0}, {0, 0, -1, 0, 0, 0}, {0, 0, 1e308 * 10, 0, 0, 0}};
   for (size_t at = 0; at < 4; at++) IS(KV_INVALID_OPTION, loaded(&b, &refused[at], "1", text));
   CHECK(b.releases == 4);
   uint8_t *value = NULL;
@@ -328,7 +328,7 @@ static void of_two_stores_that_miss_a_key_one_loads_it_under_a_lease(void) {
   char text[16];
   begin(&b, &clock);
   kv_db *unshared = b.db, *stores[] = {sharing(r.url, NULL, NULL), sharing(r.url, NULL, NULL)};
-  kv_load_options leased = {100000, 0, 0, 0, 60000};
+  kv_load_options leased = {100000, 0, 0, 0, 60000, 0};
   for (size_t at = 0; at < 2; at++) {
     b.db = stores[at];
     OK(loaded(&b, &leased, at == 0 ? "1" : "unwanted", text));

@@ -93,7 +93,7 @@ static void lengths_beyond_the_limits_are_refused_unread(void) {
   kv_pair pair = {SLICE("k"), {key, HUGE_LEN}};
   IS(KV_VALUE_TOO_LONG, kv_set_many(db, &pair, 1, NULL));
   IS(KV_INVALID_ARGUMENT, kv_set_many(db, &pair, HUGE_LEN, NULL));
-  kv_change change = {SLICE("k"), {key, HUGE_LEN}, KV_CHANGE_SET, 0, 0};
+  kv_change change = {SLICE("k"), {key, HUGE_LEN}, KV_CHANGE_SET, 0, 0, 0};
   IS(KV_VALUE_TOO_LONG, kv_apply(db, &change, 1, NULL));
   kv_slice huge = {key, HUGE_LEN};
   kv_scan_options ranges[] = {{.prefix = huge}, {.start = huge}, {.end = huge}};

@@ -137,7 +137,7 @@ static void an_entry_is_gone_the_moment_its_time_is_over(void) {
   OK(kv_now(db, &now, NULL));
   CHECK(now == 1700000000000u);
   OK(kv_set(db, S("default"), S(""), NULL));
-  kv_set_options how = {KV_ALWAYS, KV_EXPIRE_AFTER, 1000, 0};
+  kv_set_options how = {KV_ALWAYS, KV_EXPIRE_AFTER, 1000, 0, 0};
   OK(kv_set_with(db, S("after"), S(""), &how, NULL, NULL));
   how.expiry = KV_EXPIRE_AT;
   how.expiry_ms = now + 2000;
@@ -205,7 +205,7 @@ static int32_t put_object(void *list, size_t index, void *it) {
 static void values_are_made_by_the_host(void) {
   kv_db *db = memory_store();
   object absent = {1, 0, ""}, failed = {1, 0, ""};
-  kv_host host = {make_object, share_object, object_at, bytes_of_object, put_object, &absent, &failed, 14};
+  kv_host host = {make_object, share_object, object_at, bytes_of_object, put_object, &absent, &failed, 14, 0};
   OK(kv_set(db, S("a"), S("one"), NULL));
   OK(kv_set(db, S("empty"), NULL, 0, NULL));
   OK(kv_set(db, S("long"), S("fifteen letters"), NULL));
@@ -265,8 +265,8 @@ static void many_keys_cross_in_one_call(void) {
   OK(kv_get_many(db, NULL, 0, &values, NULL));
   kv_free(values);
   kv_change changes[] = {
-      {SLICE("c"), SLICE("3"), KV_CHANGE_SET, KV_EXPIRE_AFTER, 60000},
-      {SLICE("a"), {NULL, 0}, KV_CHANGE_DELETE, 0, 0},
+      {SLICE("c"), SLICE("3"), KV_CHANGE_SET, KV_EXPIRE_AFTER, 60000, 0},
+      {SLICE("a"), {NULL, 0}, KV_CHANGE_DELETE, 0, 0, 0},
   };
   OK(kv_apply(db, changes, 2, NULL));
   uint64_t ttl = 0;

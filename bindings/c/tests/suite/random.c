@@ -230,7 +230,7 @@ static kv_status call(kv_error **error) {
   const uint8_t *pinned = NULL;
   const kv_entry *entries = NULL;
   kv_status status;
-  kv_set_options how = {below(5), below(6), below(2) ? below(100) : next(), below(2) * number};
+  kv_set_options how = {below(5), below(6), below(2) ? below(100) : next(), below(2) * number, below(2) ? 0 : below(300)};
   kv_slice keys[3] = {key, value, bytes()};
   kv_scan_options which = {
       .prefix = key,
@@ -275,17 +275,24 @@ static kv_status call(kv_error **error) {
     case 9: return kv_scan_next(pick(SCAN), below(5), out(&entries), out(&len), error);
     case 10: return kv_get(db, key.data, key.len, out(memory + 70000), below(40), out(&len), error);
     case 11: return kv_get(db, key.data, key.len, (void *)(uintptr_t)key.data, below(40), out(&len), error);
-    case 12: status = kv_get_owned(db, key.data, key.len, out(&owned), out(&len), error); break;
-    case 13: status = kv_take(db, key.data, key.len, out(&owned), out(&len), error); break;
+    case 12:
+      status = below(2) ? kv_get_owned(db, key.data, key.len, out(&owned), out(&len), error)
+                        : kv_get_owned_as(db, key.data, key.len, below(300), out(&owned), out(&len), error);
+      break;
+    case 13:
+      status = below(2) ? kv_take(db, key.data, key.len, out(&owned), out(&len), error)
+                        : kv_take_as(db, key.data, key.len, below(9), out(&owned), out(&len), error);
+      break;
     case 14:
       if (below(2)) {
         kv_host host = {below(20) ? make_copy : NULL, below(20) ? share_copy : NULL, slice_at, bytes_of_slice,
-                        below(20) ? put_copy : NULL, memory, memory + 1, below(20)};
+                        below(20) ? put_copy : NULL, memory, memory + 1, below(20), below(2) ? 0 : below(300)};
         void *made = below(2) ? kv_get_made(db, key.data, key.len, below(20) ? &host : NULL) : NULL;
         if (made != host.absent && made != host.failed) free(made);
         return kv_get_many_made(db, &host, below(20) ? keys : NULL, memory, 0, count, error);
       }
-      status = kv_get_many(db, keys, count, out(&values), error);
+      status = below(2) ? kv_get_many(db, keys, count, out(&values), error)
+                        : kv_get_many_as(db, keys, count, below(9), out(&values), error);
       break;
     case 15: return kv_delete_many(db, keys, count, out(&len), error);
     case 16: {
@@ -293,7 +300,10 @@ static kv_status call(kv_error **error) {
       return kv_set_many(db, pairs, count, error);
     }
     case 17: {
-      kv_change changes[3] = {{key, value, below(3), below(6), next()}, {value, key, 0, 0, 0}, {key, key, 1, 0, 0}};
+      kv_change changes[3] = {
+          {key, value, below(3), below(6), next(), below(2) ? 0 : below(300)},
+          {value, key, 0, 0, 0, KV_CODEC_TEXT},
+          {key, key, 1, 0, 0, 0}};
       return kv_apply(db, changes, count, error);
     }
     case 18: return kv_set_with(db, key.data, key.len, value.data, value.len, &how, out(&number), error);

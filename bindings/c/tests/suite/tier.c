@@ -69,7 +69,7 @@ static void a_host_that_must_not_be_held_up_gets_what_is_here_and_asks_for_the_r
   OK(kv_set(here, S("k"), S("v"), NULL));
   OK(kv_flush(here, 60000, NULL));
   object absent, failed;
-  kv_host host = {make, share, NULL, NULL, NULL, &absent, &failed, 7};
+  kv_host host = {make, share, NULL, NULL, NULL, &absent, &failed, 7, 0};
   CHECK(kv_get_made(there, S("k"), &host) == &failed);
   uint8_t *value = NULL;
   size_t len = 0;
@@ -139,7 +139,7 @@ static void what_redis_decides_holds_for_every_store_that_shares_the_key(void) {
   for (int n = 0; n < 20; n++) OK(kv_increment_shared(stores[n % 2], S("n"), 2, &sum, NULL));
   CHECK(sum == 80);
   OK(kv_increment_shared(stores[0], S("n"), -1, NULL, NULL));
-  kv_set_options options = {KV_ALWAYS, KV_EXPIRE_AFTER, 60000, 0};
+  kv_set_options options = {KV_ALWAYS, KV_EXPIRE_AFTER, 60000, 0, 0};
   OK(kv_add_shared(stores[0], S("lock"), S("me"), &options, NULL));
   IS(KV_NOT_MET, kv_add_shared(stores[1], S("lock"), S("you"), NULL, NULL));
   kv_slice mine = SLICE("me"), empty = {NULL, 0};
