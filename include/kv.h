@@ -411,13 +411,13 @@ typedef enum {
    */
   KV_SESSION_ENDED = 43,
   /**
-   * The value was written by another codec than the one that is to read it.
-   */
-  KV_WRONG_CODEC = 50,
-  /**
    * A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows.
    */
   KV_LAGGED = 47,
+  /**
+   * The value was written by another codec than the one that is to read it.
+   */
+  KV_WRONG_CODEC = 50,
   /**
    * A defect of the library: a panic was caught.
    */

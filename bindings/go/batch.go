@@ -109,7 +109,14 @@ func (b *Batch) Set(key, value []byte) { b.SetExpiring(key, value, ExpireDefault
 
 // SetExpiring adds the set of a key with an expiry of its own; [ExpireKeep] counts as [ExpireDefault].
 func (b *Batch) SetExpiring(key, value []byte, expiry Expiry) {
-	b.add(key, value, C.kvgo_change{kind: C.KV_CHANGE_SET, expiry: expiry.kind, expiry_ms: expiry.ms})
+	b.SetAs(key, value, expiry, TagRaw)
+}
+
+// SetAs is [Batch.SetExpiring] of a value that a codec wrote.
+func (b *Batch) SetAs(key, value []byte, expiry Expiry, codec Tag) {
+	b.add(key, value, C.kvgo_change{
+		kind: C.KV_CHANGE_SET, expiry: expiry.kind, expiry_ms: expiry.ms, codec: C.uint32_t(codec),
+	})
 }
 
 // Delete adds the delete of a key.

@@ -1,12 +1,44 @@
 package kv
 
+// #include "kvgo.h"
+import "C"
+
 import (
 	"bytes"
 	"encoding/gob"
 	"encoding/json"
+	"errors"
+	"unicode/utf8"
 )
 
-// Codec turns values into bytes and back.
+// Tag says which codec wrote a value. It stands in the value's record and stays with it; whoever reads with another codec, in whatever
+// language, is told so (docs/typed.md).
+type Tag uint8
+
+const (
+	// TagRaw: none; the value is bytes. Who expects it takes any value as it is.
+	TagRaw Tag = C.KV_CODEC_RAW
+	// TagJSON: a JSON text, UTF-8.
+	TagJSON Tag = C.KV_CODEC_JSON
+	// TagMessagePack: one MessagePack object.
+	TagMessagePack Tag = C.KV_CODEC_MSGPACK
+	// TagProtobuf: one Protocol Buffers message, without a length before it.
+	TagProtobuf Tag = C.KV_CODEC_PROTOBUF
+	// TagPostcard: the wire format of postcard 1.x, of Rust.
+	TagPostcard Tag = C.KV_CODEC_POSTCARD
+	// TagText: UTF-8 text.
+	TagText Tag = C.KV_CODEC_TEXT
+	// TagGob: a stream of encoding/gob with one value.
+	TagGob Tag = C.KV_CODEC_GOB
+	// TagPickle: a pickle of Python's.
+	TagPickle Tag = C.KV_CODEC_PICKLE
+	// TagUserMin and TagUserMax: the first and the last for codecs of your own.
+	TagUserMin Tag = C.KV_CODEC_USER_MIN
+	TagUserMax Tag = C.KV_CODEC_USER_MAX
+)
+
+// Codec turns values into bytes and back. One that is [Tagged] too marks what it writes and reads nothing else; another's values are raw
+// bytes to everybody else, and it reads whatever stands there.
 type Codec[T any] interface {
 	// Append appends the bytes of a value to dst.
 	Append(dst []byte, value T) ([]byte, error)
@@ -14,25 +46,47 @@ type Codec[T any] interface {
 	Decode(bytes []byte) (T, error)
 }
 
-// JSON stores values as encoding/json has them.
-func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
-
-type jsonCodec[T any] struct{}
-
-func (jsonCodec[T]) Append(dst []byte, value T) ([]byte, error) {
-	text, err := json.Marshal(value)
-	return append(dst, text...), err
+// Tagged is a [Codec] whose values are marked.
+type Tagged interface {
+	// Tag gives one of the Tag constants that the values are of, or one of your own from [TagUserMin] to [TagUserMax].
+	Tag() Tag
 }
 
-func (jsonCodec[T]) Decode(bytes []byte) (value T, err error) {
-	err = json.Unmarshal(bytes, &value)
+// Marshaled stores values as two functions have them, such as Marshal and Unmarshal of a package for MessagePack or CBOR, marked with
+// a tag: Marshaled[user](kv.TagMessagePack, msgpack.Marshal, msgpack.Unmarshal).
+func Marshaled[T any](
+	tag Tag, marshal func(value any) ([]byte, error), unmarshal func(bytes []byte, value any) error,
+) Codec[T] {
+	return marshaled[T]{tag, marshal, unmarshal}
+}
+
+type marshaled[T any] struct {
+	tag       Tag
+	marshal   func(any) ([]byte, error)
+	unmarshal func([]byte, any) error
+}
+
+func (c marshaled[T]) Tag() Tag { return c.tag }
+
+func (c marshaled[T]) Append(dst []byte, value T) ([]byte, error) {
+	bytes, err := c.marshal(value)
+	return append(dst, bytes...), err
+}
+
+func (c marshaled[T]) Decode(bytes []byte) (value T, err error) {
+	err = c.unmarshal(bytes, &value)
 	return value, err
 }
+
+// JSON stores values as encoding/json has them.
+func JSON[T any]() Codec[T] { return Marshaled[T](TagJSON, json.Marshal, json.Unmarshal) }
 
 // Gob stores values as encoding/gob has them, each with the description of its type.
 func Gob[T any]() Codec[T] { return gobCodec[T]{} }
 
 type gobCodec[T any] struct{}
+
+func (gobCodec[T]) Tag() Tag { return TagGob }
 
 func (gobCodec[T]) Append(dst []byte, value T) ([]byte, error) {
 	buffer := bytes.NewBuffer(dst)
@@ -43,6 +97,20 @@ func (gobCodec[T]) Append(dst []byte, value T) ([]byte, error) {
 func (gobCodec[T]) Decode(data []byte) (value T, err error) {
 	err = gob.NewDecoder(bytes.NewReader(data)).Decode(&value)
 	return value, err
+}
+
+// Text stores strings, which are UTF-8.
+func Text[T ~string]() Codec[T] { return textCodec[T]{} }
+
+type textCodec[T ~string] struct{ rawCodec[T] }
+
+func (textCodec[T]) Tag() Tag { return TagText }
+
+func (textCodec[T]) Append(dst []byte, value T) ([]byte, error) {
+	if !utf8.ValidString(string(value)) {
+		return dst, errors.New("the text is not UTF-8")
+	}
+	return append(dst, value...), nil
 }
 
 // Raw stores bytes and strings as they are.

@@ -85,6 +85,8 @@ const (
 	ErrConflict Status = C.KV_CONFLICT
 	// ErrSessionEnded: the session was committed or closed.
 	ErrSessionEnded Status = C.KV_SESSION_ENDED
+	// ErrWrongCodec: the value was written by another codec than the one that is to read it.
+	ErrWrongCodec Status = C.KV_WRONG_CODEC
 	// ErrInternal: a defect of the library.
 	ErrInternal Status = C.KV_INTERNAL
 )

@@ -105,9 +105,9 @@ kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len
 }
 
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
-                             uintptr_t handle) {
+                             uint32_t codec, uintptr_t handle) {
   kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
-  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0};
+  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0, codec};
   a.status = kv_get_or_load((const kv_db *)store, key, key_len, &options, loader, (void *)handle, (uint8_t **)&a.data, &a.len, &a.error);
   return a;
 }

@@ -55,7 +55,7 @@ kvgo_answer kvgo_get_or_load_with(uintptr_t store, const uint8_t *key, size_t ke
 kvgo_answer kvgo_load_behind(uintptr_t store, const uint8_t *key, size_t key_len, kv_load_options options,
                              uintptr_t handle);
 kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len, uint32_t expiry, uint64_t expiry_ms,
-                             uintptr_t handle);
+                             uint32_t codec, uintptr_t handle);
 /* Which entries, as the options of a scan. */
 #define KVGO_ENTRIES                                                                                                     \
   const uint8_t *prefix, size_t prefix_len, const uint8_t *start, size_t start_len, const uint8_t *end, size_t end_len, \
@@ -91,14 +91,23 @@ KVGO(open_in_memory, (const kv_options *options), kv_open_in_memory(options, (kv
 KVGO(close, (uintptr_t store), kv_close((kv_db *)store, &a.error))
 static inline kv_status kvgo_db_free(uintptr_t store) { return kv_db_free((kv_db *)store); }
 
-KVGO_DB(get, (KVGO_KEY, uint8_t *to, size_t to_len), kv_get(db, key, key_len, to, to_len, &a.len, &a.error))
+KVGO_DB(get, (KVGO_KEY, uint32_t codec, uint8_t *to, size_t to_len),
+     kv_get_as(db, key, key_len, codec, to, to_len, &a.len, &a.error))
 /* The length of a value that fits, or the status with its sign turned. Nothing else has to come back in the common case. */
-static inline int64_t kvgo_try_get(KVGO_KEY, uint8_t *to, size_t to_len) {
+static inline int64_t kvgo_try_get(KVGO_KEY, uint32_t codec, uint8_t *to, size_t to_len) {
   size_t len;
-  kv_status status = kv_get((const kv_db *)store, key, key_len, to, to_len, &len, NULL);
+  kv_status status = kv_get_as((const kv_db *)store, key, key_len, codec, to, to_len, &len, NULL);
   return status == KV_OK ? (int64_t)len : -(int64_t)status;
 }
-KVGO_DB(get_owned, (KVGO_KEY), kv_get_owned(db, key, key_len, (uint8_t **)&a.data, &a.len, &a.error))
+KVGO_DB(get_owned, (KVGO_KEY, uint32_t codec),
+     kv_get_owned_as(db, key, key_len, codec, (uint8_t **)&a.data, &a.len, &a.error))
+static inline kvgo_answer kvgo_key_codec(KVGO_KEY) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  uint32_t codec = 0;
+  a.status = kv_key_codec((const kv_db *)store, key, key_len, &codec, &a.error);
+  a.number = codec;
+  return a;
+}
 KVGO_DB(contains, (KVGO_KEY), kv_contains(db, key, key_len, &a.error))
 KVGO_DB(key_version, (KVGO_KEY), kv_key_version(db, key, key_len, &a.number, &a.error))
 KVGO_DB(len, (uintptr_t store), kv_len(db, &a.number, &a.error))
@@ -109,13 +118,14 @@ KVGO_DB(replace, (KVGO_KEY, const uint8_t *value, size_t value_len),
      kv_replace(db, key, key_len, value, value_len, &a.error))
 KVGO_DB(compare_and_swap, (KVGO_KEY, uint64_t version, const uint8_t *value, size_t value_len),
      kv_compare_and_swap(db, key, key_len, version, value, value_len, &a.number, &a.error))
-KVGO_DB(increment, (KVGO_KEY, int64_t delta), kv_increment(db, key, key_len, delta, (int64_t *)&a.number, &a.error))
+KVGO_DB(increment, (KVGO_KEY, int64_t delta, uint32_t codec),
+     kv_increment_as(db, key, key_len, delta, codec, (int64_t *)&a.number, &a.error))
 KVGO_DB(delete, (KVGO_KEY), kv_delete(db, key, key_len, &a.error))
-KVGO_DB(take, (KVGO_KEY), kv_take(db, key, key_len, (uint8_t **)&a.data, &a.len, &a.error))
+KVGO_DB(take, (KVGO_KEY, uint32_t codec), kv_take_as(db, key, key_len, codec, (uint8_t **)&a.data, &a.len, &a.error))
 static inline kvgo_answer kvgo_set_with(KVGO_KEY, const uint8_t *value, size_t value_len, uint32_t condition,
-                                        uint64_t version, uint32_t expiry, uint64_t expiry_ms) {
+                                        uint64_t version, uint32_t expiry, uint64_t expiry_ms, uint32_t codec) {
   kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
-  kv_set_options options = {condition, expiry, expiry_ms, version};
+  kv_set_options options = {condition, expiry, expiry_ms, version, codec};
   a.status = kv_set_with((const kv_db *)store, key, key_len, value, value_len, &options, &a.number, &a.error);
   return a;
 }
@@ -146,7 +156,7 @@ KVGO_DB(increment_shared, (KVGO_KEY, int64_t delta),
 static inline kvgo_answer kvgo_add_shared(KVGO_KEY, const uint8_t *value, size_t value_len, uint32_t expiry,
                                           uint64_t expiry_ms) {
   kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
-  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0};
+  kv_set_options options = {KV_ALWAYS, expiry, expiry_ms, 0, KV_CODEC_RAW};
   a.status = kv_add_shared((const kv_db *)store, key, key_len, value, value_len, &options, &a.error);
   return a;
 }
@@ -230,7 +240,15 @@ static inline kv_slice *kvgo_slices(kv_slice *few, const uint8_t *bytes, const s
     return a;                                                                                                           \
   }
 
-KVGO_SLICES(get_many, kv_get_many(db, slices, count, (kv_slice **)&a.data, &a.error))
+static inline kvgo_answer kvgo_get_many(uintptr_t store, const uint8_t *bytes, const size_t *lens, size_t count,
+                                        uint32_t codec) {
+  kvgo_answer a = {KV_NO_MEMORY, NULL, NULL, 0, 0};
+  kv_slice few[KVGO_FEW], *slices = kvgo_slices(few, bytes, lens, count);
+  if (slices != NULL)
+    a.status = kv_get_many_as((const kv_db *)store, slices, count, codec, (kv_slice **)&a.data, &a.error);
+  if (slices != few) free(slices);
+  return a;
+}
 KVGO_SLICES(delete_many, kv_delete_many(db, slices, count, &a.len, &a.error))
 /* `count` slices, a key and its value in turn: a kv_pair is two slices. */
 _Static_assert(sizeof(kv_pair) == 2 * sizeof(kv_slice), "a kv_pair is two slices");
@@ -243,6 +261,7 @@ typedef struct {
   uint64_t expiry_ms;
   uint32_t kind;
   uint32_t expiry;
+  uint32_t codec;
 } kvgo_change;
 
 static inline kvgo_answer kvgo_apply(uintptr_t store, const uint8_t *bytes, const kvgo_change *parts, size_t count) {
@@ -253,7 +272,7 @@ static inline kvgo_answer kvgo_apply(uintptr_t store, const uint8_t *bytes, cons
     const kvgo_change *part = &parts[at];
     const uint8_t *value = bytes + part->key_len;
     changes[at] = (kv_change){
-        {bytes, part->key_len}, {value, part->value_len}, part->kind, part->expiry, part->expiry_ms};
+        {bytes, part->key_len}, {value, part->value_len}, part->kind, part->expiry, part->expiry_ms, part->codec};
     bytes = value + part->value_len;
   }
   a.status = kv_apply((const kv_db *)store, changes, count, &a.error);
@@ -275,17 +294,25 @@ KVGO(session_value, (const kv_session *session),
      kv_session_value(session, (const uint8_t **)&a.data, &a.len, &a.error))
 KVGO(session_metadata, (const kv_session *session),
      kv_session_metadata(session, (kv_pair **)&a.data, &a.len, &a.error))
+static inline kvgo_answer kvgo_session_codec(const kv_session *session) {
+  kvgo_answer a = {KV_OK, NULL, NULL, 0, 0};
+  uint32_t codec = 0;
+  a.status = kv_session_codec(session, &codec, &a.error);
+  a.number = codec;
+  return a;
+}
 KVGO(session_reload, (kv_session * session), kv_session_reload(session, &a.error))
 /* `count` slices, a name and what it holds in turn. The session stays; who called ends it. */
 static inline kvgo_answer kvgo_session_commit(kv_session *session, const uint8_t *value, size_t value_len,
                                               const uint8_t *bytes, const size_t *lens, size_t count, uint32_t expiry,
-                                              uint64_t expiry_ms, uint32_t deletes) {
+                                              uint64_t expiry_ms, uint32_t codec, uint32_t deletes) {
   kvgo_answer a = {KV_NO_MEMORY, NULL, NULL, 0, 0};
   kv_slice few[KVGO_FEW], *slices = kvgo_slices(few, bytes, lens, count);
   if (slices != NULL) a.status = kv_session_set_metadata(session, (const kv_pair *)slices, count / 2, &a.error);
   if (slices != few) free(slices);
   if (a.status == KV_OK) a.status = kv_session_set_value(session, value, value_len, &a.error);
   if (a.status == KV_OK) a.status = kv_session_set_expiry(session, expiry, expiry_ms, &a.error);
+  if (a.status == KV_OK) a.status = kv_session_set_codec(session, codec, &a.error);
   if (a.status == KV_OK)
     a.status = kv_session_commit(session, KV_COMMIT_KEEP | (deletes ? KV_COMMIT_DELETE : 0), &a.number, &a.error);
   return a;
@@ -296,10 +323,11 @@ typedef struct {
   kvgo_answer metadata;
 } kvgo_whole;
 
-static inline kvgo_whole kvgo_get_with_metadata(KVGO_KEY) {
+static inline kvgo_whole kvgo_get_with_metadata(KVGO_KEY, uint32_t codec) {
   kvgo_whole w = {{KV_OK, NULL, NULL, 0, 0}, {KV_OK, NULL, NULL, 0, 0}};
-  w.value.status = kv_get_with_metadata((const kv_db *)store, key, key_len, (uint8_t **)&w.value.data, &w.value.len,
-                                        (kv_pair **)&w.metadata.data, &w.metadata.len, &w.value.error);
+  w.value.status =
+      kv_get_with_metadata_as((const kv_db *)store, key, key_len, codec, (uint8_t **)&w.value.data, &w.value.len,
+                              (kv_pair **)&w.metadata.data, &w.metadata.len, &w.value.error);
   return w;
 }
 static inline kvgo_answer kvgo_generate_key(uintptr_t store, const uint8_t *prefix, size_t prefix_len, uint32_t base,

@@ -38,6 +38,10 @@ type flight struct {
 // not set. [ErrNotFound]: the loader found nothing. [ErrLoaderFailed]: it failed, for all who wait, or asked for its own key; the
 // loader's own error is wrapped. When ctx ends first, the load goes on for those who come later.
 func (db *Db) GetOrLoad(ctx context.Context, key []byte, expiry Expiry, load Loader) ([]byte, error) {
+	return db.getOrLoad(ctx, key, expiry, TagRaw, load)
+}
+
+func (db *Db) getOrLoad(ctx context.Context, key []byte, expiry Expiry, codec Tag, load Loader) ([]byte, error) {
 	if load == nil {
 		return nil, newError(ErrInvalidArgument, "the loader is nil")
 	}
@@ -48,27 +52,29 @@ func (db *Db) GetOrLoad(ctx context.Context, key []byte, expiry Expiry, load Loa
 	if has, err := db.Contains(key); err != nil {
 		return nil, err
 	} else if has {
-		if value, err := db.Get(key); !errors.Is(err, ErrNotFound) {
+		if value, err := db.GetAs(key, codec); !errors.Is(err, ErrNotFound) {
 			return value, err
 		}
 	}
-	return db.fly(ctx, key, func(ctx context.Context, key []byte) ([]byte, error) {
-		return db.load(ctx, key, expiry, load)
+	return db.fly(ctx, key, codec, func(ctx context.Context, key []byte) ([]byte, error) {
+		return db.load(ctx, key, expiry, codec, load)
 	})
 }
 
 // fly lets one goroutine a key load; others that come meanwhile wait for its outcome.
-func (db *Db) fly(ctx context.Context, key []byte, load Loader) ([]byte, error) {
+func (db *Db) fly(ctx context.Context, key []byte, codec Tag, load Loader) ([]byte, error) {
 	loadCtx := context.WithoutCancel(ctx)
 	if isInside() {
 		// The library knows by the thread who asks for a key that waits for himself.
 		return load(loadCtx, key)
 	}
-	f, isNew := db.loads.join(key)
+	// Those of another codec are told so by the library.
+	flying := append([]byte{byte(codec)}, key...)
+	f, isNew := db.loads.join(flying)
 	if isNew {
 		key := append([]byte{}, key...)
 		go func() {
-			defer db.loads.land(key, f)
+			defer db.loads.land(flying, f)
 			f.value, f.err = load(loadCtx, key)
 		}()
 	}
@@ -113,13 +119,14 @@ type loading struct {
 	err   error
 }
 
-func (db *Db) load(ctx context.Context, key []byte, expiry Expiry, load Loader) ([]byte, error) {
+func (db *Db) load(ctx context.Context, key []byte, expiry Expiry, codec Tag, load Loader) ([]byte, error) {
 	call, native := db.enter()
 	defer db.leave(call)
 	l := &loading{bring: func() ([]byte, error) { return load(ctx, key) }}
 	handle := cgo.NewHandle(l)
 	defer handle.Delete()
-	value, err := owned(C.kvgo_get_or_load(native, data(key), size(key), expiry.kind, expiry.ms, C.uintptr_t(handle)))
+	value, err := owned(C.kvgo_get_or_load(native, data(key), size(key), expiry.kind, expiry.ms, C.uint32_t(codec),
+		C.uintptr_t(handle)))
 	if l.err != nil {
 		return nil, l.failure()
 	}

@@ -31,6 +31,8 @@ type LoadOptions struct {
 	// The others wait for the value, for twice this time at most; then they load it too, as they do when Redis cannot be asked.
 	// Without a tier it has no effect.
 	Lease time.Duration
+	// Codec writes what the loader brings. What stands there must be of the same, else [ErrWrongCodec]; [TagRaw] takes any.
+	Codec Tag
 }
 
 func (o LoadOptions) native() (n C.kv_load_options, err error) {
@@ -43,6 +45,7 @@ func (o LoadOptions) native() (n C.kv_load_options, err error) {
 		early:         C.double(o.Early),
 		absent_for_ms: milliseconds(o.AbsentFor),
 		lease_ms:      milliseconds(o.Lease),
+		codec:         C.uint32_t(o.Codec),
 	}, nil
 }
 
@@ -63,7 +66,7 @@ func (db *Db) GetOrLoadWith(ctx context.Context, key []byte, options LoadOptions
 	}
 	value, isDue, err := db.loaded(key, native)
 	if errors.Is(err, ErrNotMet) {
-		return db.fly(ctx, key, func(ctx context.Context, key []byte) ([]byte, error) {
+		return db.fly(ctx, key, options.Codec, func(ctx context.Context, key []byte) ([]byte, error) {
 			return db.loadWith(ctx, key, native, load)
 		})
 	}

@@ -42,6 +42,8 @@ type Entry struct {
 	Version    uint64
 	// ExpiresAt is the zero time for an entry that does not expire.
 	ExpiresAt time.Time
+	// Codec is the one that wrote the value.
+	Codec Tag
 }
 
 // scanPortion is how many entries cross at a time.
@@ -107,7 +109,7 @@ func scanNext(scan *C.kv_scan) ([]Entry, error) {
 	}
 	entries := make([]Entry, len(found))
 	for at, entry := range found {
-		entries[at] = Entry{Key: copied(entry.key), Value: copied(entry.value), Version: uint64(entry.version)}
+		entries[at] = Entry{Key: copied(entry.key), Value: copied(entry.value), Version: uint64(entry.version), Codec: Tag(entry.codec)}
 		if entry.expires_at_ms > 0 {
 			entries[at].ExpiresAt = unixTime(entry.expires_at_ms)
 		}

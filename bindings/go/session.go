@@ -11,6 +11,8 @@ package kv
 // #cgo nocallback kvgo_session_version
 // #cgo noescape kvgo_session_metadata
 // #cgo nocallback kvgo_session_metadata
+// #cgo noescape kvgo_session_codec
+// #cgo nocallback kvgo_session_codec
 // #cgo noescape kvgo_session_commit
 // #cgo nocallback kvgo_session_commit
 // #cgo noescape kvgo_session_reload
@@ -46,6 +48,8 @@ type Session struct {
 	// Metadata is stored with the value, in one record, and counts for the longest value. A plain write drops it, as an increment does; a
 	// change of the expiry keeps it. Redis gets the value alone.
 	Metadata Metadata
+	// Codec is the one that wrote the value, or, edited, the one that the value is of now.
+	Codec Tag
 
 	db      *Db
 	key     string
@@ -183,7 +187,8 @@ func (s *Session) read() error {
 	version := C.kvgo_session_version(s.native)
 	value := C.kvgo_session_value(s.native)
 	metadata := C.kvgo_session_metadata(s.native)
-	for _, answer := range []C.kvgo_answer{version, value, metadata} {
+	codec := C.kvgo_session_codec(s.native)
+	for _, answer := range []C.kvgo_answer{version, value, metadata, codec} {
 		if err := check(answer); err != nil {
 			return err
 		}
@@ -191,6 +196,7 @@ func (s *Session) read() error {
 	s.version, s.expiry = uint64(version.number), ExpireKeep
 	s.Value = append([]byte{}, view[byte](value.data, value.len)...)
 	s.Metadata = ownedPairs(metadata)
+	s.Codec = Tag(codec.number)
 	return nil
 }
 
@@ -230,13 +236,13 @@ func (s *Session) CommitWith(options CommitOptions) (version uint64, err error) 
 		flat.add(held)
 	}
 	answer := C.kvgo_session_commit(s.native, data(s.Value), size(s.Value), data(flat.bytes), flat.lens(), flat.count(),
-		s.expiry.kind, s.expiry.ms, number(options.Delete))
+		s.expiry.kind, s.expiry.ms, C.uint32_t(s.Codec), number(options.Delete))
 	err = check(answer)
 	keeps := options.Keep || (options.KeepOnFailure && err != nil)
 	if err == nil {
 		s.version, s.expiry = uint64(answer.number), ExpireKeep
 		if options.Delete {
-			s.Value, s.Metadata = nil, make(Metadata)
+			s.Value, s.Metadata, s.Codec = nil, make(Metadata), TagRaw
 		}
 	}
 	if !keeps {
@@ -266,9 +272,14 @@ func (s *Session) Close() error {
 
 // GetWithMetadata gives the value of a key with its metadata, as one commit left them; [ErrNotFound] when it has none.
 func (db *Db) GetWithMetadata(key []byte) (value []byte, metadata Metadata, err error) {
+	return db.GetWithMetadataAs(key, TagRaw)
+}
+
+// GetWithMetadataAs is [Db.GetWithMetadata] of what a codec wrote, as [Db.GetAs].
+func (db *Db) GetWithMetadataAs(key []byte, codec Tag) (value []byte, metadata Metadata, err error) {
 	call, native := db.enter()
 	defer db.leave(call)
-	answer := C.kvgo_get_with_metadata(native, data(key), size(key))
+	answer := C.kvgo_get_with_metadata(native, data(key), size(key), C.uint32_t(codec))
 	if answer.value.status != C.KV_OK {
 		return nil, nil, check(answer.value)
 	}

@@ -2,21 +2,29 @@ package kv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
 	"time"
 )
 
-// Store is a store whose values have a type. It shares the entries of its [Db]: what a codec cannot decode gives an error. Every
-// method may be called by any goroutine; what is not here is done with the Db.
+// Store is a store whose values have a type. It shares the entries of its [Db]: what another codec wrote gives [ErrWrongCodec], and what
+// its own cannot decode an error. Every method may be called by any goroutine; what is not here is done with the Db.
 type Store[T any] struct {
 	db    *Db
 	codec Codec[T]
+	tag   Tag
 }
 
 // NewStore gives values of a store a type.
-func NewStore[T any](db *Db, codec Codec[T]) *Store[T] { return &Store[T]{db, codec} }
+func NewStore[T any](db *Db, codec Codec[T]) *Store[T] {
+	tag := TagRaw
+	if tagged, is := codec.(Tagged); is {
+		tag = tagged.Tag()
+	}
+	return &Store[T]{db, codec, tag}
+}
 
 // Db is the store beneath.
 func (s *Store[T]) Db() *Db { return s.db }
@@ -56,7 +64,7 @@ func (s *Store[T]) encoded(key []byte, value T, call func(bytes []byte) error) (
 // Get gives the value of a key, or [ErrNotFound].
 func (s *Store[T]) Get(key []byte) (value T, err error) {
 	withBuffer(func(buffer []byte) []byte {
-		if buffer, err = s.db.GetAppend(buffer, key); err == nil {
+		if buffer, err = s.db.GetAppendAs(buffer, key, s.tag); err == nil {
 			value, err = s.decode(key, buffer)
 		}
 		return buffer
@@ -72,7 +80,7 @@ type Maybe[T any] struct {
 
 // GetMany gives the values of many keys, in their order.
 func (s *Store[T]) GetMany(keys [][]byte) ([]Maybe[T], error) {
-	found, err := s.db.GetMany(keys)
+	found, err := s.db.GetManyAs(keys, s.tag)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +99,13 @@ func (s *Store[T]) GetMany(keys [][]byte) ([]Maybe[T], error) {
 
 // Set sets a key to a value, with the store's default expiry.
 func (s *Store[T]) Set(key []byte, value T) error {
-	return s.encoded(key, value, func(bytes []byte) error { return s.db.Set(key, bytes) })
+	_, err := s.SetWith(key, value, SetOptions{})
+	return err
 }
 
-// SetWith sets a key to a value as [Db.SetWith] does.
+// SetWith sets a key to a value as [Db.SetWith] does, always with this store's codec.
 func (s *Store[T]) SetWith(key []byte, value T, options SetOptions) (version uint64, err error) {
+	options.Codec = s.tag
 	err = s.encoded(key, value, func(bytes []byte) (err error) {
 		version, err = s.db.SetWith(key, bytes, options)
 		return err
@@ -103,31 +113,24 @@ func (s *Store[T]) SetWith(key []byte, value T, options SetOptions) (version uin
 	return version, err
 }
 
-// Add sets a key if it has no value, and reports whether it did.
-func (s *Store[T]) Add(key []byte, value T) (done bool, err error) {
-	err = s.encoded(key, value, func(bytes []byte) (err error) {
-		done, err = s.db.Add(key, bytes)
-		return err
-	})
-	return done, err
+// setIf reports whether a condition held.
+func (s *Store[T]) setIf(key []byte, value T, condition Condition) (bool, error) {
+	_, err := s.SetWith(key, value, SetOptions{Condition: condition})
+	if errors.Is(err, ErrNotMet) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
+// Add sets a key if it has no value, and reports whether it did.
+func (s *Store[T]) Add(key []byte, value T) (bool, error) { return s.setIf(key, value, IfAbsent) }
+
 // Replace sets a key if it has a value, and reports whether it did.
-func (s *Store[T]) Replace(key []byte, value T) (done bool, err error) {
-	err = s.encoded(key, value, func(bytes []byte) (err error) {
-		done, err = s.db.Replace(key, bytes)
-		return err
-	})
-	return done, err
-}
+func (s *Store[T]) Replace(key []byte, value T) (bool, error) { return s.setIf(key, value, IfPresent) }
 
 // CompareAndSwap sets a key if its value still has a version, as [Db.CompareAndSwap] does.
 func (s *Store[T]) CompareAndSwap(key []byte, version uint64, value T) (newVersion uint64, err error) {
-	err = s.encoded(key, value, func(bytes []byte) (err error) {
-		newVersion, err = s.db.CompareAndSwap(key, version, bytes)
-		return err
-	})
-	return newVersion, err
+	return s.SetWith(key, value, SetOptions{Condition: IfVersion(version), Expiry: ExpireKeep})
 }
 
 // SetMany sets many keys as one batch, as [Db.SetMany] does.
@@ -135,7 +138,7 @@ func (s *Store[T]) SetMany(values iter.Seq2[[]byte, T]) error {
 	var batch Batch
 	for key, value := range values {
 		add := func(bytes []byte) error {
-			batch.Set(key, bytes)
+			batch.SetAs(key, bytes, ExpireDefault, s.tag)
 			return nil
 		}
 		if err := s.encoded(key, value, add); err != nil {
@@ -145,9 +148,10 @@ func (s *Store[T]) SetMany(values iter.Seq2[[]byte, T]) error {
 	return s.db.Apply(&batch)
 }
 
-// Take removes a key and gives its value; [ErrNotFound] when it had none. A value that cannot be decoded is removed too.
+// Take removes a key and gives its value; [ErrNotFound] when it had none. A value of another codec stays; one of this codec that cannot be
+// decoded is removed too.
 func (s *Store[T]) Take(key []byte) (value T, err error) {
-	bytes, err := s.db.Take(key)
+	bytes, err := s.db.TakeAs(key, s.tag)
 	if err != nil {
 		return value, err
 	}
@@ -161,7 +165,7 @@ func (s *Store[T]) Delete(key []byte) (bool, error) { return s.db.Delete(key) }
 func (s *Store[T]) GetOrLoad(
 	ctx context.Context, key []byte, expiry Expiry, load func(ctx context.Context, key []byte) (T, error),
 ) (value T, err error) {
-	bytes, err := s.db.GetOrLoad(ctx, key, expiry, s.encoding(load))
+	bytes, err := s.db.getOrLoad(ctx, key, expiry, s.tag, s.encoding(load))
 	if err != nil {
 		return value, err
 	}
@@ -172,6 +176,7 @@ func (s *Store[T]) GetOrLoad(
 func (s *Store[T]) GetOrLoadWith(
 	ctx context.Context, key []byte, options LoadOptions, load func(ctx context.Context, key []byte) (T, error),
 ) (value T, err error) {
+	options.Codec = s.tag
 	bytes, err := s.db.GetOrLoadWith(ctx, key, options, s.encoding(load))
 	if err != nil {
 		return value, err
@@ -199,12 +204,23 @@ type TypedEntry[T any] struct {
 	ExpiresAt time.Time
 }
 
+// wrongCodec is as the library says it.
+func wrongCodec(key []byte, expected, found Tag) error {
+	written := fmt.Sprintf("written by codec %d", found)
+	if found == TagRaw {
+		written = "written as raw bytes"
+	}
+	return newError(ErrWrongCodec, fmt.Sprintf("the value of a key of %d bytes was %s, not by codec %d", len(key), written, expected))
+}
+
 // Scan walks over entries as [Db.Scan] does. A value that cannot be decoded comes as an error with its key, and the walk goes on.
 func (s *Store[T]) Scan(options ScanOptions) iter.Seq2[TypedEntry[T], error] {
 	return func(yield func(TypedEntry[T], error) bool) {
 		for entry, err := range s.db.Scan(options) {
 			typed := TypedEntry[T]{Key: entry.Key, Version: entry.Version, ExpiresAt: entry.ExpiresAt}
-			if err == nil {
+			if err == nil && s.tag != TagRaw && entry.Codec != s.tag {
+				err = wrongCodec(entry.Key, s.tag, entry.Codec)
+			} else if err == nil {
 				typed.Value, err = s.decode(entry.Key, entry.Value)
 			}
 			if !yield(typed, err) {

@@ -86,11 +86,16 @@ func TestTypedStoresKeepValuesInEveryCodec(t *testing.T) {
 
 func TestWhatACodecCannotTakeIsAnErrorWithTheKey(t *testing.T) {
 	db := inMemory(t)
-	ok(t, db.Set([]byte("k"), []byte("\xff no value")))
+	set := func(key string, codec kv.Tag) []byte {
+		_, err := db.SetWith([]byte(key), []byte("\xff no value"), kv.SetOptions{Codec: codec})
+		ok(t, err)
+		return []byte(key)
+	}
+	set("k", kv.TagJSON)
 	for _, err := range []error{
 		second(kv.NewStore(db, kv.JSON[user]()).Get([]byte("k"))),
-		second(kv.NewStore(db, kv.Gob[user]()).Get([]byte("k"))),
-		second(kv.NewStore(db, protobuf.Codec[*wrapperspb.StringValue]()).Get([]byte("k"))),
+		second(kv.NewStore(db, kv.Gob[user]()).Get(set("gob", kv.TagGob))),
+		second(kv.NewStore(db, protobuf.Codec[*wrapperspb.StringValue]()).Get(set("pb", kv.TagProtobuf))),
 		second(kv.NewStore(db, kv.JSON[user]()).GetMany([][]byte{[]byte("k")})),
 		kv.NewStore(db, kv.JSON[chan int]()).Set([]byte("k"), nil),
 	} {
@@ -101,7 +106,7 @@ func TestWhatACodecCannotTakeIsAnErrorWithTheKey(t *testing.T) {
 			t.Fatal(text)
 		}
 	}
-	for entry, err := range kv.NewStore(db, kv.JSON[user]()).Scan(kv.ScanOptions{}) {
+	for entry, err := range kv.NewStore(db, kv.JSON[user]()).Scan(kv.ScanOptions{Prefix: []byte("k")}) {
 		if err == nil || string(entry.Key) != "k" {
 			t.Fatalf("%v, %v", entry, err)
 		}

@@ -43,6 +43,8 @@ func IfVersion(version uint64) Condition {
 type SetOptions struct {
 	Condition Condition
 	Expiry    Expiry
+	// Codec is the one that wrote the value.
+	Codec Tag
 }
 
 // Set sets a key to a value, with the store's default expiry. It is visible to every goroutine when it returns, and as durable
@@ -61,7 +63,7 @@ func (db *Db) SetWith(key, value []byte, options SetOptions) (version uint64, er
 	defer db.leave(call)
 	condition, expiry := options.Condition, options.Expiry
 	answer := C.kvgo_set_with(native, data(key), size(key), data(value), size(value),
-		condition.kind, condition.version, expiry.kind, expiry.ms)
+		condition.kind, condition.version, expiry.kind, expiry.ms, C.uint32_t(options.Codec))
 	return uint64(answer.number), check(answer)
 }
 
@@ -90,9 +92,15 @@ func (db *Db) CompareAndSwap(key []byte, version uint64, value []byte) (newVersi
 
 // Increment adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum.
 func (db *Db) Increment(key []byte, delta int64) (sum int64, err error) {
+	return db.IncrementAs(key, delta, TagRaw)
+}
+
+// IncrementAs is [Db.Increment] of a number that a codec wrote, or writes where there is none: [TagJSON] and [TagText] have whole numbers
+// in decimal too. [ErrWrongCodec] when another wrote it; [TagRaw] takes any, and leaves it its codec.
+func (db *Db) IncrementAs(key []byte, delta int64, codec Tag) (sum int64, err error) {
 	call, native := db.enter()
 	defer db.leave(call)
-	answer := C.kvgo_increment(native, data(key), size(key), C.int64_t(delta))
+	answer := C.kvgo_increment(native, data(key), size(key), C.int64_t(delta), C.uint32_t(codec))
 	return int64(answer.number), check(answer)
 }
 
@@ -104,8 +112,11 @@ func (db *Db) Delete(key []byte) (bool, error) {
 }
 
 // Take removes a key and gives its value; [ErrNotFound] when it had none. It works on a full disk.
-func (db *Db) Take(key []byte) ([]byte, error) {
+func (db *Db) Take(key []byte) ([]byte, error) { return db.TakeAs(key, TagRaw) }
+
+// TakeAs is [Db.Take] of what a codec wrote, as [Db.GetAs]: any other value stays.
+func (db *Db) TakeAs(key []byte, codec Tag) ([]byte, error) {
 	call, native := db.enter()
 	defer db.leave(call)
-	return owned(C.kvgo_take(native, data(key), size(key)))
+	return owned(C.kvgo_take(native, data(key), size(key), C.uint32_t(codec)))
 }

@@ -11,6 +11,8 @@ func Codec[T proto.Message]() kv.Codec[T] { return codec[T]{} }
 
 type codec[T proto.Message] struct{}
 
+func (codec[T]) Tag() kv.Tag { return kv.TagProtobuf }
+
 func (codec[T]) Append(dst []byte, message T) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(dst, message)
 }
