@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
-FEATURES := cli,ffi,testing
+FEATURES := cli,ffi,testing,msgpack,postcard,prost
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint test-rust test-loom test-protocol test-shuttle test-sanitizers test-c test-go test-python test-hosts test-tier test-fuzz test-bugs bench bench-traces bench-tier bench-core bench-dictionary bench-instructions bench-c bench-go bench-python campaign install \

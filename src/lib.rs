@@ -116,4 +116,10 @@ pub use tier::TierStats;
 #[cfg(feature = "redis")]
 pub use tier_options::{encoders, Encoder, EncoderError, Hashes, Numbers, TierOptions, WhenDeaf, Writes};
 pub use transfer::{Format, TransferOptions, Transferred};
+#[cfg(feature = "msgpack")]
+pub use typed::MessagePack;
+#[cfg(feature = "postcard")]
+pub use typed::Postcard;
+#[cfg(feature = "prost")]
+pub use typed::Protobuf;
 pub use typed::{Codec, CodecError, Json, Store, Text};

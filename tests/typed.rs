@@ -313,3 +313,56 @@ fn an_import_refuses_a_codec_that_nobody_knows() {
     }
     assert!(db.is_empty());
 }
+
+/// What every codec promises, of two values.
+#[cfg(any(feature = "msgpack", feature = "postcard", feature = "prost"))]
+fn keeps<T, C>(one: T, two: T)
+where
+    T: Clone + PartialEq + std::fmt::Debug,
+    C: Codec<T> + Default,
+{
+    let db = Db::in_memory().unwrap();
+    let store = db.typed::<T, C>();
+    for value in [&one, &two] {
+        store.set(b"k", value).unwrap();
+        assert_eq!(store.get(b"k").unwrap().as_ref(), Some(value));
+    }
+    assert_eq!(db.codec(b"k").unwrap(), Some(C::TAG));
+    is_wrong(db.typed::<String, Text>().get(b"k"), Tag::TEXT, C::TAG);
+    // Whoever shares the store may have written anything.
+    let whole = db.get(b"k").unwrap().unwrap();
+    for len in 0..whole.len() {
+        db.set_with(b"cut", &whole[..len], SetOptions::new().codec(C::TAG)).unwrap();
+        let _ = store.get(b"cut");
+    }
+    db.set_with(b"more", &[&whole[..], &[0xc1]].concat(), SetOptions::new().codec(C::TAG)).unwrap();
+    is_codec_error(store.get(b"more"));
+}
+
+#[cfg(feature = "msgpack")]
+#[test]
+fn message_pack_keeps_values_with_the_names_of_their_fields() {
+    keeps::<User, kv::MessagePack>(alice(1), User { name: String::new(), age: u32::MAX });
+    let db = Db::in_memory().unwrap();
+    db.typed::<User, kv::MessagePack>().set(b"k", &alice(30)).unwrap();
+    assert_eq!(db.get(b"k").unwrap().as_deref(), Some(&b"\x82\xa4name\xa5Alice\xa3age\x1e"[..]));
+}
+
+#[cfg(feature = "postcard")]
+#[test]
+fn postcard_keeps_values() {
+    keeps::<User, kv::Postcard>(alice(1), User { name: String::new(), age: u32::MAX });
+}
+
+#[cfg(feature = "prost")]
+#[test]
+fn protobuf_keeps_messages() {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Person {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(uint32, tag = "2")]
+        age: u32,
+    }
+    keeps::<Person, kv::Protobuf>(Person::default(), Person { name: "Alice".into(), age: 30 });
+}
