@@ -200,6 +200,11 @@
 #define KV_CAUSE_EVICTED 2
 
 /**
+ * Why a value went: another was set. Told of with the option listener_replaced.
+ */
+#define KV_CAUSE_REPLACED 3
+
+/**
  * What kv_ttl stores for an entry that does not expire.
  */
 #define KV_TTL_NEVER 18446744073709551615ull
@@ -496,7 +501,7 @@ typedef struct {
    */
   uint64_t version;
   /**
-   * KV_CAUSE_DELETED, KV_CAUSE_EXPIRED or KV_CAUSE_EVICTED.
+   * KV_CAUSE_DELETED, KV_CAUSE_EXPIRED, KV_CAUSE_EVICTED or KV_CAUSE_REPLACED.
    */
   uint32_t cause;
 } kv_event;
@@ -950,7 +955,9 @@ kv_status kv_options_free(kv_options *options);
 /**
  * Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
  * segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
- * zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), recover (strict, salvage), listener_queue, background, ordered_index (true, false). With tier_url the store
+ * zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), recover (strict, salvage), listener_queue, listener_replaced,
+ * background, ordered_index (true, false), ttl_jitter_percent (0 to 100); and of caches, docs/cache.md: max_entries, max_bytes (none, a number),
+ * time_to_idle (none, or a time). With tier_url the store
  * shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
  * redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
  * tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,
@@ -1103,7 +1110,8 @@ kv_status kv_clock_advance(kv_clock *clock, uint64_t by_ms);
 kv_status kv_clock_free(kv_clock *clock);
 
 /**
- * Lets a function hear of each entry that is deleted, expires or is evicted.
+ * Lets a function hear of each entry that is deleted, expires or is evicted, and with the option listener_replaced
+ * of each value that another replaces.
  *
  * Parameters: `options`; `listener`, not NULL; `userdata`: passed to it as it is.
  * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.

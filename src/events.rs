@@ -12,13 +12,15 @@ use std::thread::JoinHandle;
 pub enum Cause {
     /// Deleted, taken or cleared.
     Deleted,
-    /// Its time was over.
+    /// Its time was over, or nobody had used it for too long.
     Expired,
     /// The store had to make room.
     Evicted,
+    /// Another value was set; told of where [`Options::listener_replaced`](crate::Options::listener_replaced) says so.
+    Replaced,
 }
 
-/// An entry that went. Each removal is told at most once; none is told that happened while the store was closed.
+/// An entry that went, or a value. Each removal is told at most once; none is told that happened while the store was closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {

@@ -175,7 +175,7 @@ fn delete_each(store: &Store) -> Result<u64> {
 
 impl Maintenance {
     pub(crate) fn new(store: Arc<Store>, inbox: Arc<Inbox>, sealed: &[Arc<Segment>]) -> Maintenance {
-        let sweeper = Sweeper::new(store.clock.now_ms());
+        let sweeper = Sweeper::new(store.clock.now_ms(), store.idle);
         let waker = Arc::clone(&inbox);
         store.index.on_move(move || waker.wake());
         Maintenance {

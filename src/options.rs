@@ -123,6 +123,8 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) value_bytes_max: u32,
     pub(crate) default_ttl: Option<Duration>,
+    pub(crate) ttl_jitter_percent: u8,
+    pub(crate) time_to_idle: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) compression: Compression,
     pub(crate) recover: Recover,
@@ -130,6 +132,7 @@ pub struct Options {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) listener: Option<Listener>,
     pub(crate) listener_queue: usize,
+    pub(crate) listener_replaced: bool,
     pub(crate) logger: Option<Logger>,
     pub(crate) background: bool,
     pub(crate) ordered_index: bool,
@@ -171,6 +174,8 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             value_bytes_max: VALUE_BYTES_MAX_DEFAULT,
             default_ttl: None,
+            ttl_jitter_percent: 0,
+            time_to_idle: None,
             limits: Limits::default(),
             compression: Compression::Off,
             recover: Recover::Strict,
@@ -178,6 +183,7 @@ impl Options {
             disk: Arc::new(OsDisk),
             listener: None,
             listener_queue: 65_536,
+            listener_replaced: false,
             logger: None,
             background: true,
             ordered_index: false,
@@ -218,6 +224,24 @@ impl Options {
     /// Expiry of entries that are set without one of their own; `None`: they stay.
     pub fn default_ttl(mut self, ttl: Option<Duration>) -> Self {
         self.default_ttl = ttl;
+        self
+    }
+
+    /// By how many percent a time to live may be shorter than asked for, 0 to 100 (default 0): each by a share of its own, drawn at
+    /// random, so that entries that were set together do not expire together. For the default and for times that are given with an
+    /// entry; not for points in time.
+    pub fn ttl_jitter_percent(mut self, percent: u8) -> Self {
+        self.ttl_jitter_percent = percent;
+        self
+    }
+
+    /// How long an entry may be without being read or written before it expires; `None`: for ever (default). A read of its value
+    /// counts, a scan, [`Db::contains`] and [`Db::ttl`] do not. It is gone for readers between that time and 0.3 s later,
+    /// and removed by the background about a second after that, whatever its time to live. The times stand in memory, four
+    /// bytes for each 32 of the log, and begin anew with each open: what was idle, and was not removed yet when the process died,
+    /// may be there again. Each read also looks at the clock. What a tier was not told of yet is not idle.
+    pub fn time_to_idle(mut self, time: Option<Duration>) -> Self {
+        self.time_to_idle = time;
         self
     }
 
@@ -267,6 +291,13 @@ impl Options {
     /// Events that may wait for the listener (default 65,536).
     pub fn listener_queue(mut self, events: usize) -> Self {
         self.listener_queue = events;
+        self
+    }
+
+    /// Whether the listener also hears of each value that another replaces, as [`Cause::Replaced`](crate::Cause::Replaced) (default
+    /// no). Each costs the write a copy of the value. A change of the deadline alone replaces no value.
+    pub fn listener_replaced(mut self, is_told: bool) -> Self {
+        self.listener_replaced = is_told;
         self
     }
 
@@ -403,6 +434,13 @@ impl Options {
         }
         if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return refuse("default_ttl", "a time to live of zero: entries would never be seen".into());
+        }
+        if self.time_to_idle.is_some_and(|time| time.is_zero()) {
+            return refuse("time_to_idle", "a time of zero: entries would never be seen".into());
+        }
+        if self.ttl_jitter_percent > 100 {
+            let found = self.ttl_jitter_percent;
+            return refuse("ttl_jitter_percent", format!("{found} percent: must be 0 to 100"));
         }
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.tier {

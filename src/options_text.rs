@@ -13,17 +13,20 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Names that [`Options::set`] takes, each with the values it accepts. Those that begin with `tier_` need the feature `redis`.
-pub const OPTIONS: [(&str, &str); 35] = [
+pub const OPTIONS: [(&str, &str); 38] = [
     ("mode", "create, must_exist or read_only"),
     ("sync", "always, never, or a period such as 100ms, 2s, 1m"),
     ("segment_bytes", "a number of bytes"),
     ("value_bytes_max", "a number of bytes"),
     ("default_ttl", "none, or a time such as 500ms, 30s, 5m, 1h"),
+    ("ttl_jitter_percent", "a number of percent, 0 to 100"),
+    ("time_to_idle", "none, or a time such as 500ms, 30s, 5m, 1h"),
     ("max_entries", "none, or a number of entries"),
     ("max_bytes", "none, or a number of bytes"),
     ("compression", "off, zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary or zstd-dictionary:LEVEL"),
     ("recover", "strict or salvage"),
     ("listener_queue", "a number of events"),
+    ("listener_replaced", "true or false"),
     ("background", "true or false"),
     ("ordered_index", "true or false"),
     ("json_mirror", "a path"),
@@ -128,6 +131,11 @@ impl Options {
                 "none" => None,
                 ttl => Some(duration(ttl)?),
             }),
+            "ttl_jitter_percent" => self.ttl_jitter_percent(parse(value)?),
+            "time_to_idle" => self.time_to_idle(match value {
+                "none" => None,
+                time => Some(duration(time)?),
+            }),
             "max_entries" => self.max_entries(limit(value)?),
             "max_bytes" => self.max_bytes(limit(value)?),
             "compression" => self.compression(compression(value)?),
@@ -137,6 +145,7 @@ impl Options {
                 _ => return None,
             }),
             "listener_queue" => self.listener_queue(parse(value)?),
+            "listener_replaced" => self.listener_replaced(parse(value)?),
             "background" => self.background(parse(value)?),
             "ordered_index" => self.ordered_index(parse(value)?),
             "json_mirror" => self.json_mirror(Some(value).filter(|path| !path.is_empty())?),
@@ -285,11 +294,14 @@ mod tests {
             ("segment_bytes", "65536"),
             ("value_bytes_max", "1000"),
             ("default_ttl", "2h"),
+            ("ttl_jitter_percent", "20"),
+            ("time_to_idle", "5m"),
             ("max_entries", "500"),
             ("max_bytes", "70000"),
             ("compression", "zstd:-3:100"),
             ("recover", "salvage"),
             ("listener_queue", "7"),
+            ("listener_replaced", "true"),
             ("background", "false"),
             ("ordered_index", "true"),
             ("json_mirror", "/people.json"),
@@ -304,6 +316,8 @@ mod tests {
         assert_eq!(set.sync, Sync::Every(Duration::from_millis(250)));
         assert_eq!((set.segment_bytes, set.value_bytes_max), (65_536, 1_000));
         assert_eq!(set.default_ttl, Some(Duration::from_secs(7200)));
+        assert_eq!((set.ttl_jitter_percent, set.time_to_idle), (20, Some(Duration::from_secs(300))));
+        assert!(set.listener_replaced);
         assert_eq!((set.limits.entries, set.limits.bytes), (Some(500), Some(70_000)));
         assert_eq!(set.compression, Compression::Zstd { level: -3, threshold_bytes: 100 });
         let dictionary = |text| Options::new().set("compression", text).map(|set| set.compression);

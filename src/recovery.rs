@@ -12,7 +12,7 @@ use crate::log::{
     Segment, SegmentHeader, SegmentKind, Sighting, Table, FIRST_RECORD_AT,
 };
 use crate::options::{OpenMode, Options, Recover};
-use crate::store::Store;
+use crate::store::{notes_for, Store};
 use crate::testing::Fault;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ fn store_with(
     boot_id: [u8; 16],
 ) -> Result<Store> {
     let files = Files::new(directory, manifest.store_uuid, boot_id, reserve_bytes(&options));
-    let table = Table::new(options.limits.are_set() && options.mode != OpenMode::ReadOnly)?;
+    let table = Table::new(notes_for(&options))?;
     let number = table.reserve()?;
     let header = SegmentHeader {
         kind: SegmentKind::Tail,

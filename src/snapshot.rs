@@ -287,6 +287,11 @@ impl Finding {
         let Snapshot { shares, spots } = &mut self.snapshot;
         let guard = crossbeam_epoch::pin();
         let mut latest_ms = 0;
+        let is_idle = |shares: &[Arc<Segment>], spot: &Spot, view: View<'_>| {
+            shares
+                .get(spot.share as usize)
+                .is_some_and(|segment| store.is_idle(spot.offset(), (segment, view)))
+        };
         spots.retain(|spot| {
             let view = shares.get(spot.share as usize).and_then(|segment| segment.view(spot.offset()));
             let Some(view) = view.filter(|view| view.lsn > cleared_lsn) else { return false };
@@ -294,7 +299,7 @@ impl Finding {
             if is_past {
                 latest_ms = latest_ms.max(view.expire_at_ms);
             }
-            !is_past
+            !is_past && !is_idle(shares, spot, view)
         });
         store.is_past(latest_ms, &guard);
         self.snapshot

@@ -1,6 +1,7 @@
 //! The store's core: how a record is found, published, tagged and forgotten. Everything that reads or changes the
 //! index goes through here: the operations in `db`, the sweeper, the compactor, and recovery.
 
+mod idle;
 mod keys;
 mod numbers;
 #[cfg(feature = "redis")]
@@ -34,6 +35,7 @@ use crossbeam_epoch::Guard;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use idle::{notes_for, Idle};
 #[cfg(feature = "redis")]
 use outbox::Outbox;
 
@@ -62,6 +64,8 @@ pub(crate) struct Store {
     pub(crate) keys: Option<KeyList>,
     /// What it may hold, if the options set a limit.
     pub(crate) capacity: Option<Capacity>,
+    /// How long its entries may be idle, if the options say so.
+    pub(crate) idle: Option<Idle>,
     /// LSN of the last clear of this open (I14).
     pub(crate) cleared_lsn: AtomicU64,
     /// What the tier has and has not.
@@ -111,6 +115,8 @@ enum Judged {
     Alive,
     /// Its time is over, and nobody has tagged it yet (I5).
     Due,
+    /// The same, since nobody has used it for too long.
+    Idle,
 }
 
 /// The outcome of a write that decided on what it saw.
@@ -163,6 +169,7 @@ impl Store {
     ) -> Store {
         #[cfg(feature = "redis")]
         let shards = options.tier.as_ref().map_or(1, |tier| tier.shards);
+        let idle = options.time_to_idle.map(|time| Idle::new(time, clock.now_ms()));
         Store {
             log,
             index,
@@ -177,6 +184,7 @@ impl Store {
             read_only: None,
             keys: None,
             capacity: None,
+            idle,
             cleared_lsn: AtomicU64::new(0),
             #[cfg(feature = "redis")]
             outbox: Outbox::new(shards),
@@ -226,6 +234,9 @@ impl Store {
         }
         if self.is_due(view.expire_at_ms) {
             return Judged::Due;
+        }
+        if self.is_idle(address.offset_bytes(), record) {
+            return Judged::Idle;
         }
         Judged::Alive
     }
@@ -303,9 +314,9 @@ impl Store {
             match self.judge(address, record) {
                 Judged::Gone => return None,
                 Judged::Alive => return Some((address, record)),
-                Judged::Due if self.look(key, protected).live.is_none() => return None,
+                Judged::Due | Judged::Idle if self.look(key, protected).live.is_none() => return None,
                 // Somebody wrote meanwhile.
-                Judged::Due => {}
+                Judged::Due | Judged::Idle => {}
             }
         }
     }
@@ -323,6 +334,7 @@ impl Store {
                 Judged::Gone => return gone,
                 Judged::Alive => return Seen { live: Some(view), ..gone },
                 Judged::Due => self.store_time(view.expire_at_ms, protected),
+                Judged::Idle => {}
             }
             if self.options.faults.has(Fault::ExpiredNotTagged) || self.read_only.is_some() {
                 return gone;
@@ -365,9 +377,10 @@ impl Store {
     pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
         let Some(new) = address_of(place) else { return false };
         let map = self.map(guard);
+        self.note_use(place.segment, place.offset);
         self.note_key(draft, place.lsn, || map.find(draft.key).is_some_and(|slot| is_put(&slot)));
         let old = map.publish_over_older(draft.key, new, place.lsn);
-        old.map(|old| self.settle(draft, place, old)).is_ok()
+        old.map(|old| self.settle(draft, place, old, Some(Cause::Replaced))).is_ok()
     }
 
     /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
@@ -377,6 +390,7 @@ impl Store {
         place: &Place<'_>,
         seen: &Seen<'g>,
         guard: &'g Guard,
+        replaced: Option<Cause>,
     ) -> bool {
         let Some(new) = address_of(place) else { return false };
         let is_moved = |slot: &Slot<'_>| {
@@ -386,16 +400,17 @@ impl Store {
                 && view.lsn == seen.lsn
                 && view.word.kind() == Some(Kind::Put)
         };
+        self.note_use(place.segment, place.offset);
         let is_noted = self.note_key(draft, place.lsn, || seen.live.is_some());
         let old = self.map(guard).publish_over_seen(draft.key, new, seen.slot.as_ref(), is_moved);
         if is_noted && old.is_err() {
             self.stray_key(draft.key);
         }
-        old.map(|old| self.settle(draft, place, old)).is_ok()
+        old.map(|old| self.settle(draft, place, old, replaced)).is_ok()
     }
 
-    /// Counts a publication: what came and what went.
-    fn settle(&self, draft: &Draft<'_>, place: &Place<'_>, old: Option<Slot<'_>>) {
+    /// Counts a publication: what came and what went; `replaced` is what a put does to a value that was there.
+    fn settle(&self, draft: &Draft<'_>, place: &Place<'_>, old: Option<Slot<'_>>, replaced: Option<Cause>) {
         let mut change = Change::default();
         let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len());
         let ended = change.count(draft.kind, bytes, old);
@@ -404,7 +419,10 @@ impl Store {
             self.settle_room(capacity, draft, place, ended.as_ref());
         }
         let cause = match draft.flags & (flags::EVICTED | flags::FROM_TIER) {
-            _ if draft.kind == Kind::Put => return,
+            _ if draft.kind == Kind::Put => match replaced.filter(|_| self.options.listener_replaced) {
+                Some(cause) => cause,
+                None => return,
+            },
             0 => Cause::Deleted,
             // A copy of the tier's that is dropped is not gone.
             flags::FROM_TIER => return,
@@ -528,6 +546,8 @@ impl Store {
                     NewValue::Made(bytes) => bytes,
                 };
                 value_bytes = value.len();
+                // Another deadline is no other value.
+                let replaced = (!matches!(new.value, NewValue::Kept)).then_some(Cause::Replaced);
                 let draft = Draft {
                     kind: new.kind,
                     flags: new.flags,
@@ -552,7 +572,7 @@ impl Store {
                     }
                     Ok(place) => {
                         self.options.hooks.at(Point::Reserved);
-                        if self.publish_over(&draft, &place, &seen, &guard) {
+                        if self.publish_over(&draft, &place, &seen, &guard, replaced) {
                             self.options.hooks.at(Point::Published);
                             place.resolve(State::Committed);
                             (Ok((place.lsn, draft.kind)), outcome)

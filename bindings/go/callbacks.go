@@ -21,6 +21,8 @@ const (
 	CauseExpired Cause = C.KV_CAUSE_EXPIRED
 	// CauseEvicted: the store had to make room.
 	CauseEvicted Cause = C.KV_CAUSE_EVICTED
+	// CauseReplaced: another value was set; told of with the option listener_replaced.
+	CauseReplaced Cause = C.KV_CAUSE_REPLACED
 )
 
 func (c Cause) String() string {
@@ -31,6 +33,8 @@ func (c Cause) String() string {
 		return "expired"
 	case CauseEvicted:
 		return "evicted"
+	case CauseReplaced:
+		return "replaced"
 	}
 	return fmt.Sprintf("cause %d", uint32(c))
 }

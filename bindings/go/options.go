@@ -6,6 +6,7 @@ package kv
 import "C"
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 )
@@ -91,6 +92,26 @@ func WithValueBytesMax(bytes uint32) Option {
 func WithDefaultTTL(ttl time.Duration) Option {
 	return setter(func(o *C.kv_options) C.kv_status { return C.kv_options_set_default_ttl(o, milliseconds(ttl)) })
 }
+
+// WithTimeToIdle is how long an entry may be without being read or written before it expires; 0, the default: for ever. The times
+// begin anew with each open.
+func WithTimeToIdle(d time.Duration) Option {
+	if d == 0 {
+		return WithOption("time_to_idle", "none")
+	}
+	return WithOption("time_to_idle", fmt.Sprintf("%dms", int64(milliseconds(d))))
+}
+
+// WithTTLJitter is by how many percent, 0 to 100, times to live may be shorter than asked for, each by a share of its own.
+func WithTTLJitter(percent uint8) Option {
+	return WithOption("ttl_jitter_percent", fmt.Sprint(percent))
+}
+
+// WithMaxEntries makes the store a cache of at most so many entries; docs/cache.md. 0 is refused.
+func WithMaxEntries(entries uint64) Option { return WithOption("max_entries", fmt.Sprint(entries)) }
+
+// WithMaxBytes makes the store a cache whose keys and stored values are at most so many bytes. 0 is refused.
+func WithMaxBytes(bytes uint64) Option { return WithOption("max_bytes", fmt.Sprint(bytes)) }
 
 // WithCompression stores values of at least thresholdBytes compressed with zstd at a level of -7 to 19, where that makes them
 // smaller. Pinned reads of such values cost a copy.

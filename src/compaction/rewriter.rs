@@ -341,7 +341,7 @@ impl<'s> Rewriter<'s> {
         let Some((victim, view)) = store.at(staged.from, guard) else { return Ok(()) };
         if let (Some(from), Some(to)) = (victim.marks(), output.marks()) {
             // Before it is published: then readers note what they find.
-            to.set_hits(staged.to.offset_bytes(), from.hits(staged.from.offset_bytes()));
+            from.carry(staged.from.offset_bytes(), to, staged.to.offset_bytes());
         }
         if store.map(guard).redirect(view.key, staged.from, staged.to) {
             victim.account.charge(view.bytes());

@@ -3,7 +3,7 @@
 use super::{Db, Entry};
 use crate::error::{Error, Result};
 use crate::fork::Generation;
-use crate::index::PREFETCHED_KEYS;
+use crate::index::{Address, PREFETCHED_KEYS};
 use crate::log::View;
 use crate::options::check_key;
 use crate::reclaim::{self, Protected, ReadGuard};
@@ -487,11 +487,20 @@ impl Db {
 
     /// All that stands for a key in this store.
     pub(super) fn whole(&self, key: &[u8]) -> Result<Option<Whole>> {
+        self.whole_and(key, Store::note_hit)
+    }
+
+    /// The same for who passes by: a scan uses no entry.
+    pub(super) fn whole_unused(&self, key: &[u8]) -> Result<Option<Whole>> {
+        self.whole_and(key, |_, _, _| {})
+    }
+
+    fn whole_and(&self, key: &[u8], note: impl Fn(&Store, Address, Found<'_>)) -> Result<Option<Whole>> {
         check_key(key)?;
         let store = self.open_store()?;
         let guard = reclaim::read();
         let Some((address, record)) = store.read(key, guard.protect()) else { return Ok(None) };
-        store.note_hit(address, record);
+        note(store, address, record);
         whole_of(store, address.offset_bytes(), record).map(Some)
     }
 

@@ -176,7 +176,7 @@ impl Scan {
             }
         };
         let Some(key) = key else { return Ok(Step::Over) };
-        let Some(whole) = self.db.whole(&key)? else { return Ok(Step::Gone) };
+        let Some(whole) = self.db.whole_unused(&key)? else { return Ok(Step::Gone) };
         store.counters.hits.count();
         Ok(Step::Entry(whole.into_entry(key.into_vec())))
     }

@@ -4,6 +4,7 @@ use super::read::check_codec;
 use super::Db;
 use crate::clock::millis;
 use crate::error::{Error, Result};
+use crate::io::random_u64;
 use crate::options::check_key;
 use crate::record::{append_metadata, check_metadata, flags, metadata_bytes, Draft, Kind, Metadata};
 use crate::store::{New, NewValue, Packed, Seen, Step, Store};
@@ -125,10 +126,22 @@ impl<'v> Stored<'v> {
     }
 }
 
+/// A time to live with its random part taken away.
+fn jittered(store: &Store, ttl_ms: u64) -> u64 {
+    let percent = u64::from(store.options.ttl_jitter_percent);
+    if percent == 0 {
+        return ttl_ms;
+    }
+    let most = u128::from(ttl_ms) * u128::from(percent) / 100;
+    let taken = (most * u128::from(random_u64())) >> u64::BITS;
+    // No more than `ttl_ms`.
+    (ttl_ms - taken as u64).max(1)
+}
+
 /// A deadline in Unix milliseconds; 0: never.
 pub(super) fn deadline_ms(store: &Store, expiry: Expiry, replaced_ms: Option<u64>) -> u64 {
     // A deadline of zero would mean that there is none.
-    let after = |ttl| store.clock.now_ms().saturating_add(millis(ttl)).max(1);
+    let after = |ttl| store.clock.now_ms().saturating_add(jittered(store, millis(ttl))).max(1);
     match (expiry, replaced_ms) {
         (Expiry::Keep, Some(at_ms)) => at_ms,
         (Expiry::Default | Expiry::Keep, _) => store.options.default_ttl.map_or(0, after),

@@ -4,11 +4,13 @@ use super::{Hint, Spot, Wheel};
 use crate::index::{Address, PREFETCHED_KEYS};
 use crate::log::{Segment, Sighting, View};
 use crate::record::Kind;
-use crate::store::Store;
+use crate::store::{Idle, Store};
 use crossbeam_epoch::Guard;
 
 /// Hints looked at under one guard: bounds how long it delays a grace period.
 const UNDER_ONE_GUARD: usize = 256;
+/// What could not be removed is looked at again after this.
+const AGAIN_MS: u64 = 1_000;
 
 pub(crate) struct Sweeper {
     wheel: Wheel,
@@ -18,6 +20,7 @@ pub(crate) struct Sweeper {
     masks: Vec<Spot>,
     /// Masks that stay until the tier was told of them, of each of its shards.
     unsent: Vec<Unsent>,
+    idle: Option<Idle>,
 }
 
 #[derive(Default)]
@@ -28,8 +31,8 @@ struct Unsent {
 }
 
 impl Sweeper {
-    pub(crate) fn new(now_ms: u64) -> Sweeper {
-        Sweeper { wheel: Wheel::new(now_ms), due: Vec::new(), masks: Vec::new(), unsent: Vec::new() }
+    pub(crate) fn new(now_ms: u64, idle: Option<Idle>) -> Sweeper {
+        Sweeper { wheel: Wheel::new(now_ms), due: Vec::new(), masks: Vec::new(), unsent: Vec::new(), idle }
     }
 
     /// Takes over records that need a second look.
@@ -39,7 +42,12 @@ impl Sweeper {
             let place = Spot { segment_id: sighting.segment_id, offset_bytes, segment: sighting.segment };
             match sighting.kind {
                 Kind::Tombstone => self.masks.push(place),
-                _ => self.place(Hint { deadline_ms: sighting.expire_at_ms, place }, now_ms),
+                _ => {
+                    let expires = (sighting.expire_at_ms != 0).then_some(sighting.expire_at_ms);
+                    let idles = self.idle.map(|idle| idle.ends_ms(sighting.used));
+                    let first = expires.into_iter().chain(idles).min();
+                    first.into_iter().for_each(|deadline_ms| self.place(Hint { deadline_ms, place }, now_ms));
+                }
             }
         }
     }
@@ -76,14 +84,28 @@ impl Sweeper {
     }
 
     fn tag(&mut self, store: &Store, due: &[Hint]) {
+        let mut idle = Vec::new();
         for portion in due.chunks(UNDER_ONE_GUARD) {
             let guard = crossbeam_epoch::pin();
             for group in portion.chunks(PREFETCHED_KEYS) {
                 prefetch(store, group.iter().map(|hint| hint.place), &guard);
                 for hint in group {
-                    if expire_one(store, hint.place, &guard) {
-                        self.masks.push(hint.place);
+                    match expire_one(store, hint.place, &guard) {
+                        Fate::Mask => self.masks.push(hint.place),
+                        Fate::Idle(key, lsn) => idle.push((key, lsn, hint.place)),
+                        Fate::Later(deadline_ms) => {
+                            self.wheel.insert(Hint { deadline_ms, place: hint.place })
+                        }
+                        Fate::Nothing => {}
                     }
+                }
+            }
+            drop(guard);
+            for (key, lsn, place) in idle.drain(..) {
+                if let Err(error) = store.forget_idle(&key, lsn) {
+                    store.say(&format!("expiry: {error}"));
+                    let deadline_ms = store.clock.now_ms().saturating_add(AGAIN_MS);
+                    self.wheel.insert(Hint { deadline_ms, place });
                 }
             }
         }
@@ -147,12 +169,45 @@ fn prefetch(store: &Store, spots: impl Iterator<Item = Spot>, guard: &Guard) {
     store.map(guard).prefetch(keys);
 }
 
-/// Tags the record if it is its key's newest and its time is over; true if it is a mask now.
-fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> bool {
-    let Some((segment, view, address)) = find(store, spot, guard) else { return false };
+/// What becomes of a record whose hint fired.
+enum Fate {
+    /// It is a mask now.
+    Mask,
+    /// The same, and it needs a tombstone: its key, and its LSN.
+    Idle(Vec<u8>, u64),
+    /// Its time comes at this one.
+    Later(u64),
+    /// It is not its key's newest, or it has no end.
+    Nothing,
+}
+
+/// Tags the record if it is its key's newest and its time is over.
+fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> Fate {
+    let Some((segment, view, address)) = find(store, spot, guard) else { return Fate::Nothing };
     let map = store.map(guard);
-    store.is_past(view.expire_at_ms, guard) && store.tag_expired(&map, address, (segment, view))
-        || map.find(view.key).is_some_and(|slot| slot.address() == address.expired())
+    let is_mask = || map.find(view.key).is_some_and(|slot| slot.address() == address.expired());
+    if store.is_past(view.expire_at_ms, guard) {
+        let is_tagged = store.tag_expired(&map, address, (segment, view)) || is_mask();
+        return if is_tagged { Fate::Mask } else { Fate::Nothing };
+    }
+    if view.word.kind() != Some(Kind::Put) || segment.marks().is_none() {
+        return if is_mask() { Fate::Mask } else { Fate::Nothing };
+    }
+    let stands = map.find(view.key).is_some_and(|slot| slot.address() == address);
+    let now_ms = store.clock.now_ms();
+    match store.idle_until_ms(segment, address.offset_bytes(), &view) {
+        _ if is_mask() => Fate::Idle(view.key.to_vec(), view.lsn),
+        _ if !stands => Fate::Nothing,
+        Some(until_ms) if now_ms < until_ms => {
+            let ends_ms = if view.expire_at_ms == 0 { u64::MAX } else { view.expire_at_ms };
+            Fate::Later(until_ms.min(ends_ms))
+        }
+        Some(_) if store.tag_expired(&map, address, (segment, view)) => {
+            Fate::Idle(view.key.to_vec(), view.lsn)
+        }
+        // A tier has to be told of it first, or somebody else was faster.
+        _ => Fate::Later(now_ms.saturating_add(AGAIN_MS)),
+    }
 }
 
 /// The shard that a mask has to stay for: as long as the tier holds what it hides, nothing else says that the key is gone.

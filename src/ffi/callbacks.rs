@@ -14,6 +14,8 @@ pub const KV_CAUSE_DELETED: u32 = 0;
 pub const KV_CAUSE_EXPIRED: u32 = 1;
 /// Why an entry went: the store had to make room.
 pub const KV_CAUSE_EVICTED: u32 = 2;
+/// Why a value went: another was set. Told of with the option listener_replaced.
+pub const KV_CAUSE_REPLACED: u32 = 3;
 
 /// An entry that went.
 #[repr(C)]
@@ -24,7 +26,7 @@ pub struct kv_event {
     pub value: kv_slice,
     /// Its version.
     pub version: u64,
-    /// KV_CAUSE_DELETED, KV_CAUSE_EXPIRED or KV_CAUSE_EVICTED.
+    /// KV_CAUSE_DELETED, KV_CAUSE_EXPIRED, KV_CAUSE_EVICTED or KV_CAUSE_REPLACED.
     pub cause: u32,
 }
 
@@ -102,6 +104,7 @@ fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
         Cause::Deleted => KV_CAUSE_DELETED,
         Cause::Expired => KV_CAUSE_EXPIRED,
         Cause::Evicted => KV_CAUSE_EVICTED,
+        Cause::Replaced => KV_CAUSE_REPLACED,
     };
     let (key, value) = (slice(&event.key), slice(&event.value));
     let event = kv_event { key, value, version: event.version, cause };
@@ -115,7 +118,8 @@ fn say(logger: LoggerFn, userdata: Userdata, line: &str) {
     within(Within::Barred, || unsafe { logger(userdata.0, line.as_ptr(), line.as_bytes().len()) });
 }
 
-/// Lets a function hear of each entry that is deleted, expires or is evicted.
+/// Lets a function hear of each entry that is deleted, expires or is evicted, and with the option listener_replaced
+/// of each value that another replaces.
 ///
 /// Parameters: `options`; `listener`, not NULL; `userdata`: passed to it as it is.
 /// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.

@@ -103,7 +103,9 @@ pub unsafe extern "C" fn kv_options_free(options: *mut kv_options) -> kv_status 
 
 /// Sets an option by its name, from text: mode (create, must_exist, read_only), sync (always, never, 100ms, 2s, 1m),
 /// segment_bytes, value_bytes_max, default_ttl (none, 500ms, 30s, 5m, 1h), compression (off, zstd, zstd:LEVEL,
-/// zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), recover (strict, salvage), listener_queue, background, ordered_index (true, false). With tier_url the store
+/// zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), recover (strict, salvage), listener_queue, listener_replaced,
+/// background, ordered_index (true, false), ttl_jitter_percent (0 to 100); and of caches, docs/cache.md: max_entries, max_bytes (none, a number),
+/// time_to_idle (none, or a time). With tier_url the store
 /// shares its entries through Redis, as docs/tier.md says: tier_url (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE],
 /// redis+unix:///PATH, redis+sentinel://…, redis-cluster://…), tier_username, tier_password, tier_database, tier_prefix, tier_writes (behind, through, refused),
 /// tier_reads (true, false), tier_fresh (none, drop, keep), tier_unreachable_is_miss (true, false), tier_timeout,

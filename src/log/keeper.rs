@@ -49,6 +49,8 @@ pub(crate) struct Sighting {
     pub(crate) segment: u16,
     pub(crate) segment_id: u64,
     pub(crate) offset: u64,
+    /// When it was used last, in ticks (`store/idle.rs`).
+    pub(crate) used: u32,
     pub(crate) expire_at_ms: u64,
     pub(crate) kind: Kind,
 }
@@ -57,11 +59,17 @@ impl Sighting {
     /// `None` for records that never need a second look.
     pub(crate) fn of(segment: &Segment, offset: u64, view: &View<'_>) -> Option<Sighting> {
         let kind = view.word.kind()?;
-        let is_wanted = kind == Kind::Tombstone || (kind == Kind::Put && view.expire_at_ms != 0);
+        let used = segment.marks().filter(|marks| marks.notes_uses()).map(|marks| marks.used(offset));
+        let is_wanted = match kind {
+            Kind::Tombstone => true,
+            Kind::Put => view.expire_at_ms != 0 || used.is_some(),
+            _ => false,
+        };
         is_wanted.then(|| Sighting {
             segment: segment.number(),
             segment_id: segment.header().id,
             offset,
+            used: used.unwrap_or(0),
             expire_at_ms: view.expire_at_ms,
             kind,
         })

@@ -1,6 +1,6 @@
-//! What is noted of records while a store runs, and stands nowhere on disk: how often a value was found lately. A byte for each
-//! place where a record may begin, since no two begin in the same 32 bytes; memory that nobody has touched costs nothing.
-//! What is noted belongs to a place, so whoever moves a record takes it along (`carry`).
+//! What is noted of records while a store runs, and stands nowhere on disk: how often a value was found lately, and when it was
+//! used last. There is a place for each 32 bytes of a segment, since no two records begin in the same; memory that nobody has
+//! touched costs nothing. What is noted belongs to a place, so whoever moves a record takes it along (`carry`).
 
 use crate::io::Map;
 use crate::record::HEADER_BYTES;
@@ -8,34 +8,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const WORD_BYTES: usize = 8;
 
+/// What a store notes of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notes {
+    Nothing,
+    Hits,
+    HitsAndUses,
+}
+
 /// Of a segment's records.
-pub(crate) struct Marks(Map);
+pub(crate) struct Marks {
+    hits: Cells<{ u8::BITS }>,
+    used: Option<Cells<{ u32::BITS }>>,
+}
 
-impl Marks {
-    /// For a segment of so many bytes.
-    pub(super) fn new(segment_bytes: usize) -> std::io::Result<Marks> {
-        let bytes = segment_bytes.div_ceil(HEADER_BYTES).next_multiple_of(WORD_BYTES);
-        Map::anonymous(bytes).map(Marks)
+/// A number of so many bits for each place.
+struct Cells<const BITS: u32>(Map);
+
+impl<const BITS: u32> Cells<BITS> {
+    const A_WORD: usize = (u64::BITS / BITS) as usize;
+
+    fn new(segment_bytes: usize) -> std::io::Result<Self> {
+        let words = segment_bytes.div_ceil(HEADER_BYTES).div_ceil(Self::A_WORD);
+        Map::anonymous(words.max(1) * WORD_BYTES).map(Cells)
     }
 
-    /// The word that holds a record's byte, and where in it.
-    fn byte(&self, offset: u64) -> Option<(&AtomicU64, u32)> {
+    /// The word that holds a record's cell, and where in it.
+    fn place(&self, offset: u64) -> Option<(&AtomicU64, u32)> {
         let number = usize::try_from(offset).ok()? / HEADER_BYTES;
-        let word = self.0.word(number / WORD_BYTES * WORD_BYTES)?;
-        Some((word, (number % WORD_BYTES) as u32 * u8::BITS))
+        let word = self.0.word(number / Self::A_WORD * WORD_BYTES)?;
+        Some((word, (number % Self::A_WORD) as u32 * BITS))
     }
 
-    /// Hits of the record at an offset.
-    pub(crate) fn hits(&self, offset: u64) -> u8 {
-        // Relaxed: a hint to the policy, here and below.
-        self.byte(offset).map_or(0, |(word, shift)| (word.load(Ordering::Relaxed) >> shift) as u8)
+    fn get(&self, offset: u64) -> u64 {
+        // Relaxed: what is noted orders nothing, here and below.
+        self.place(offset)
+            .map_or(0, |(word, shift)| word.load(Ordering::Relaxed) >> shift & ((1 << BITS) - 1))
     }
 
-    pub(crate) fn set_hits(&self, offset: u64, hits: u8) {
-        let Some((word, shift)) = self.byte(offset) else { return };
+    fn set(&self, offset: u64, number: u64) {
+        let Some((word, shift)) = self.place(offset) else { return };
         let mut seen = word.load(Ordering::Relaxed);
         loop {
-            let new = seen & !(0xff << shift) | u64::from(hits) << shift;
+            let new = seen & !(((1 << BITS) - 1) << shift) | number << shift;
             match word.compare_exchange_weak(seen, new, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => seen = found,
@@ -44,20 +59,69 @@ impl Marks {
     }
 }
 
+impl Marks {
+    /// For a segment of so many bytes; `None` if nothing is to be noted, or there is no memory for it.
+    pub(super) fn new(segment_bytes: usize, notes: Notes) -> Option<Marks> {
+        let used = match notes {
+            Notes::Nothing => return None,
+            Notes::Hits => None,
+            Notes::HitsAndUses => Some(Cells::new(segment_bytes).ok()?),
+        };
+        Some(Marks { hits: Cells::new(segment_bytes).ok()?, used })
+    }
+
+    /// Hits of the record at an offset.
+    pub(crate) fn hits(&self, offset: u64) -> u8 {
+        self.hits.get(offset) as u8
+    }
+
+    pub(crate) fn set_hits(&self, offset: u64, hits: u8) {
+        self.hits.set(offset, hits.into());
+    }
+
+    pub(crate) fn notes_uses(&self) -> bool {
+        self.used.is_some()
+    }
+
+    /// When the record at an offset was used last, in ticks since the store was opened; 0 if not since then.
+    pub(crate) fn used(&self, offset: u64) -> u32 {
+        self.used.as_ref().map_or(0, |cells| cells.get(offset) as u32)
+    }
+
+    pub(crate) fn set_used(&self, offset: u64, tick: u32) {
+        if let Some(cells) = self.used.as_ref().filter(|cells| cells.get(offset) != u64::from(tick)) {
+            cells.set(offset, tick.into());
+        }
+    }
+
+    /// Takes what is noted of a record along to where it is copied to, before it is found there.
+    pub(crate) fn carry(&self, offset: u64, to: &Marks, to_offset: u64) {
+        to.set_hits(to_offset, self.hits(offset));
+        to.set_used(to_offset, self.used(offset));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn records_side_by_side_are_counted_apart() {
-        let marks = Marks::new(8192).unwrap();
-        for (n, offset) in (4096..8192).step_by(HEADER_BYTES).enumerate() {
-            marks.set_hits(offset as u64, (n % 4) as u8);
+    fn records_side_by_side_are_noted_apart() {
+        let marks = Marks::new(8192, Notes::HitsAndUses).unwrap();
+        let offsets = || (4096..8192u64).step_by(HEADER_BYTES).enumerate();
+        for (n, offset) in offsets() {
+            marks.set_hits(offset, (n % 4) as u8);
+            marks.set_used(offset, u32::MAX - n as u32);
         }
-        for (n, offset) in (4096..8192).step_by(HEADER_BYTES).enumerate() {
-            assert_eq!(marks.hits(offset as u64), (n % 4) as u8, "offset {offset}");
+        for (n, offset) in offsets() {
+            let noted = (marks.hits(offset), marks.used(offset));
+            assert_eq!(noted, ((n % 4) as u8, u32::MAX - n as u32), "offset {offset}");
         }
         marks.set_hits(1 << 40, 3);
-        assert_eq!(marks.hits(1 << 40), 0, "outside");
+        marks.set_used(1 << 40, 3);
+        assert_eq!((marks.hits(1 << 40), marks.used(1 << 40)), (0, 0), "outside");
+        let copy = Marks::new(8192, Notes::HitsAndUses).unwrap();
+        marks.carry(4096 + 32, &copy, 4096);
+        assert_eq!((copy.hits(4096), copy.used(4096)), (1, u32::MAX - 1));
     }
 }

@@ -37,6 +37,7 @@ pub(crate) use header::{SegmentHeader, SegmentKind, FIRST_RECORD_AT};
 pub(crate) use keeper::{sealed_listing, Ending, Extent, Keeper, Request, Sighting, Start};
 pub(crate) use listing::{parts_from, resolved_lsn, Part};
 pub(crate) use manifest::{Listed, Manifest, Seal};
+pub(crate) use marks::Notes;
 pub(crate) use scan::{members, scan, Condition, Reads, Scanned};
 pub(crate) use segment::{Segment, View};
 #[cfg(feature = "redis")]

@@ -7,7 +7,7 @@
 use super::cell::Cell;
 use super::chain::{Link, Next};
 use super::header::{SegmentHeader, FIRST_RECORD_AT};
-use super::marks::Marks;
+use super::marks::{Marks, Notes};
 use super::tail::{Reserved, TailOffset};
 use crate::error::{Error, Result};
 use crate::io::{prefetch, File, Map};
@@ -454,9 +454,9 @@ impl Segment {
         self.more.load(Ordering::Relaxed) == 0
     }
 
-    /// Lets hits be noted. Without memory for that they are not, and the policy does without.
-    pub(super) fn keep_marks(&self) {
-        if let Ok(marks) = Marks::new(self.map.bytes()) {
+    /// Lets reads be noted. Without memory for that they are not: the policy does without, and nothing is idle.
+    pub(super) fn keep_marks(&self, notes: Notes) {
+        if let Some(marks) = Marks::new(self.map.bytes(), notes) {
             let _ = self.marks.set(marks);
             // Relaxed: the segment is not shared yet.
             self.more.fetch_or(MARKED, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! - **T1** A number leads to one segment as long as any guard that was held while it did is held: `remove` takes the
 //!   segment out, and a grace period must pass before the number is released and the segment dropped (I8).
 
+use super::marks::Notes;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::Map;
@@ -19,7 +20,7 @@ pub(crate) struct Table {
     /// Each word is what `Arc::into_raw` gave, or zero.
     words: Map,
     numbers: Mutex<Numbers>,
-    keeps_marks: bool,
+    notes: Notes,
 }
 
 #[derive(Default)]
@@ -30,11 +31,11 @@ struct Numbers {
 }
 
 impl Table {
-    /// `keeps_marks`: segments have a place for marks.
-    pub(crate) fn new(keeps_marks: bool) -> Result<Table> {
+    /// `notes`: for what its segments have a place.
+    pub(crate) fn new(notes: Notes) -> Result<Table> {
         let words = Map::anonymous(SEGMENTS_MAX * WORD_BYTES)
             .map_err(|e| Error::io("map memory for", Path::new("the segment table"), e))?;
-        Ok(Table { words, numbers: Mutex::default(), keeps_marks })
+        Ok(Table { words, numbers: Mutex::default(), notes })
     }
 
     /// Takes a number that leads to no segment.
@@ -59,8 +60,8 @@ impl Table {
 
     /// Lets the segment's number lead to it.
     pub(crate) fn insert(&self, segment: &Arc<Segment>) {
-        if self.keeps_marks {
-            segment.keep_marks();
+        if self.notes != Notes::Nothing {
+            segment.keep_marks(self.notes);
         }
         if let Some(word) = self.words.word(usize::from(segment.number()) * WORD_BYTES) {
             // Release: publishes the segment; pairs with the Acquire in `get`.

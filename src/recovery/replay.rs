@@ -306,7 +306,7 @@ impl<'s> ReplayOne<'s> {
         match address.map(|address| map.publish_over_older(record.key, address, record.lsn)) {
             Some(Ok(old)) => {
                 change.count(record.kind, record.bytes, old);
-                if is_mask {
+                if is_mask || self.segment.marks().is_some() {
                     let view = self.segment.view(at);
                     self.sightings.extend(view.and_then(|view| Sighting::of(self.segment, at, &view)));
                 }

@@ -1,10 +1,9 @@
 //! Room for what comes, where the options set a limit (`capacity/`). An entry that has to go gets a tombstone like any that is
 //! deleted, written over exactly the record that was chosen: so what is newer stays, and what went stays gone (I3, I5).
 
-use super::{Found, Map, New, Seen, Slot, Step, Store};
+use super::{Map, New, Seen, Slot, Step, Store};
 use crate::capacity::{one_more, Capacity, Load};
 use crate::error::Result;
-use crate::index::Address;
 use crate::log::{Place, View};
 use crate::record::{flags, Draft, Kind};
 
@@ -54,16 +53,6 @@ impl Store {
         found.sort_unstable();
         found.iter().for_each(|(_, hash)| capacity.put_back(*hash));
         self.capacity = Some(capacity);
-    }
-
-    /// Lets a read count for what it found.
-    #[inline]
-    pub(crate) fn note_hit(&self, address: Address, record: Found<'_>) {
-        let Some(marks) = record.0.marks() else { return };
-        let offset = address.offset_bytes();
-        if let Some(hits) = one_more(marks.hits(offset)) {
-            marks.set_hits(offset, hits);
-        }
     }
 
     /// Counts a publication: what came at `place`, and what it `ended` that was alive.

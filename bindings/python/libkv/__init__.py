@@ -127,7 +127,9 @@ def open(path: Path, **options: Any) -> Db[Any]:
 
     Other options by name: `mode` (create, must_exist, read_only), `sync` (always, never, 100ms, 2s, 1m), `segment_bytes`,
     `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
-    zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), `recover` (strict, salvage), `listener_queue`, `background` (True, False).
+    zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), `recover` (strict, salvage), `listener_queue`,
+    `listener_replaced`, `background`, `ordered_index` (True, False), `ttl_jitter_percent` (0 to 100); and of caches, docs/cache.md: `max_entries`,
+    `max_bytes`, `time_to_idle` (a time as for `default_ttl`).
 
     With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis+unix:///PATH,
     redis+sentinel://…, redis-cluster://…) the store shares its entries through

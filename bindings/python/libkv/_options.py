@@ -13,8 +13,13 @@ from ._errors import check, failure
 
 lib = _abi.lib
 
-#: Deleted, taken or cleared; its time was over; the store had to make room.
-CAUSES = {_abi.CAUSE_DELETED: "deleted", _abi.CAUSE_EXPIRED: "expired", _abi.CAUSE_EVICTED: "evicted"}
+#: Deleted, taken or cleared; its time was over; the store had to make room; another value was set.
+CAUSES = {
+    _abi.CAUSE_DELETED: "deleted",
+    _abi.CAUSE_EXPIRED: "expired",
+    _abi.CAUSE_EVICTED: "evicted",
+    _abi.CAUSE_REPLACED: "replaced",
+}
 
 OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", Encoder, None]
 
@@ -26,7 +31,7 @@ class Event(NamedTuple):
     #: Its last value, as the store holds it: no codec was applied.
     value: bytes
     version: int
-    #: "deleted", "expired" or "evicted".
+    #: "deleted", "expired", "evicted", or with the option `listener_replaced` "replaced".
     cause: str
 
 
