@@ -69,6 +69,8 @@ pub(crate) struct Trainer {
     /// What new values took at best, of a thousand bytes, since the newest dictionary.
     best_permille: u64,
     is_first: bool,
+    /// Of the last attempt: values that were counted then may not have been in the log yet.
+    lacked_samples: bool,
 }
 
 impl Default for Trainer {
@@ -79,6 +81,7 @@ impl Default for Trainer {
             next_after_bytes: FIRST_AFTER_BYTES,
             best_permille: u64::MAX,
             is_first: true,
+            lacked_samples: false,
         }
     }
 }
@@ -118,7 +121,7 @@ impl Trainer {
 
     /// Trains before everything is rewritten, unless nothing was written since the last attempt.
     pub(crate) fn train_anew(&mut self, store: &Store) {
-        if self.is_first || Written::by(store).since(self.tried).plain > 0 {
+        if self.is_first || self.lacked_samples || Written::by(store).since(self.tried).plain > 0 {
             self.train(store);
         }
     }
@@ -131,10 +134,14 @@ impl Trainer {
         self.is_first = false;
         self.tried = Written::by(store);
         self.looked = self.tried;
-        self.next_after_bytes = (self.next_after_bytes * NEXT_AFTER).min(NEXT_AFTER_BYTES_MAX);
-        match try_training(store) {
-            Ok(true) => self.best_permille = u64::MAX,
-            Ok(false) => {}
+        let outcome = try_training(store);
+        self.lacked_samples = matches!(outcome, Ok(Outcome::TooFew));
+        if !self.lacked_samples {
+            self.next_after_bytes = (self.next_after_bytes * NEXT_AFTER).min(NEXT_AFTER_BYTES_MAX);
+        }
+        match outcome {
+            Ok(Outcome::Taken) => self.best_permille = u64::MAX,
+            Ok(Outcome::TooFew | Outcome::NoGain) => {}
             Err(error) => {
                 store.say(&format!("dictionary: {error}"));
                 // As with any failed sync, what the disk holds is not known (P7).
@@ -146,12 +153,21 @@ impl Trainer {
     }
 }
 
-/// Whether there is a new dictionary.
-fn try_training(store: &Store) -> Result<bool> {
+/// What came of an attempt.
+enum Outcome {
+    /// There is a new dictionary.
+    Taken,
+    /// There are too few samples yet.
+    TooFew,
+    /// It would have gained too little.
+    NoGain,
+}
+
+fn try_training(store: &Store) -> Result<Outcome> {
     let samples = sample(store)?;
     let bytes: usize = samples.iter().map(Vec::len).sum();
     if bytes < SAMPLES_BYTES_MIN {
-        return Ok(false);
+        return Ok(Outcome::TooFew);
     }
     let is_held_back = |n: &usize| n % HELD_BACK == 0;
     let chosen = |held_back: bool| {
@@ -159,10 +175,10 @@ fn try_training(store: &Store) -> Result<bool> {
         numbered.filter(move |(n, _)| is_held_back(n) == held_back).map(|(_, sample)| sample)
     };
     let Some(bytes) = train(&chosen(false).collect::<Vec<_>>(), DICTIONARY_BYTES_MAX) else {
-        return Ok(false);
+        return Ok(Outcome::NoGain);
     };
     let level = store.dictionaries.level();
-    let Some(new) = Dictionary::new(u16::MAX, bytes, level) else { return Ok(false) };
+    let Some(new) = Dictionary::new(u16::MAX, bytes, level) else { return Ok(Outcome::NoGain) };
     let taken = |compressed: Option<Vec<u8>>, sample: &[u8]| compressed.map_or(sample.len(), |c| c.len());
     let stored: usize = chosen(true).map(|sample| taken(new.compress(sample), sample)).sum();
     let now: usize = match store.dictionaries.newest() {
@@ -170,11 +186,11 @@ fn try_training(store: &Store) -> Result<bool> {
         None => chosen(true).map(|sample| taken(compress(sample, level.unwrap_or(0)), sample)).sum(),
     };
     if stored >= now - now / 20 {
-        return Ok(false);
+        return Ok(Outcome::NoGain);
     }
     let files = &store.log.files;
     store.dictionaries.publish(files.directory.as_ref(), files.store_uuid, new.into_bytes())?;
-    Ok(true)
+    Ok(Outcome::Taken)
 }
 
 /// Values of the newest part of the log, spread over it.

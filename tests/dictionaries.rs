@@ -3,14 +3,18 @@
 
 #![cfg(feature = "zstd")]
 
-use kv::{Compression, CreateOptions, Db, Error, OpenMode, Options, Wait};
+use kv::testing::{on, Call, Choice, Moment, SimDisk};
+use kv::{Compression, CreateOptions, Db, Error, OpenMode, Options, Sync, Wait};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const LEVEL: i32 = 3;
 
+/// Dictionaries are trained by a compaction that is asked for, and not whenever there is time.
 fn options() -> Options {
-    Options::new().compression(Compression::ZstdDictionary { level: LEVEL })
+    Options::new().background(false).compression(Compression::ZstdDictionary { level: LEVEL })
 }
 
 fn key(n: u32) -> Vec<u8> {
@@ -310,4 +314,161 @@ fn in_memory_dictionaries_work_without_files() {
     fill(&db, 0, 0);
     holds(&db, 0, 0);
     assert!(db.stats().unwrap().live_bytes < before);
+}
+
+/// What is acknowledged as synced can be read whenever power is lost: the dictionary that it names came to the disk before it (I18).
+#[test]
+fn what_power_loss_leaves_of_a_record_it_leaves_of_the_dictionary_that_the_record_names() {
+    const DIR: &str = "store";
+    const AFTER: u32 = 12;
+    let disk = SimDisk::new();
+    let open = |disk: &Arc<SimDisk>| {
+        on(options().sync(Sync::Always).segment_bytes(128 << 10), disk).open(DIR).unwrap()
+    };
+    let db = open(&disk);
+    let entries: Vec<_> = (0..ENTRIES).map(|n| (key(n), value(0, n))).collect();
+    db.set_many(&entries).unwrap();
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let written = Arc::new(AtomicU32::new(0));
+    let take = {
+        let (disk, images, written) = (Arc::downgrade(&disk), Arc::clone(&images), Arc::clone(&written));
+        move |call: Call, _: Moment| {
+            let Some(disk) = disk.upgrade() else { return };
+            if [Call::Create, Call::Write, Call::Sync, Call::Rename, Call::SyncDir].contains(&call) {
+                let mut images = images.lock().unwrap();
+                // The number of acknowledged writes is read first: more than those may be there.
+                let acknowledged = written.load(Ordering::SeqCst);
+                let choice = Choice::ALL[images.len() % Choice::ALL.len()];
+                let image = disk.lose_power(choice, images.len() as u64);
+                images.push((acknowledged, choice, image));
+            }
+        }
+    };
+    disk.watch(take);
+    db.compact().unwrap();
+    for n in ENTRIES..ENTRIES + AFTER {
+        db.set(&key(n), &value(0, n)).unwrap();
+        written.fetch_add(1, Ordering::SeqCst);
+        // At rest too, with each choice: nothing but what was promised need be there.
+        let mut images = images.lock().unwrap();
+        let choice = Choice::ALL[n as usize % Choice::ALL.len()];
+        images.push((n + 1 - ENTRIES, choice, disk.lose_power(choice, u64::from(n))));
+    }
+    disk.unwatch();
+    db.close().unwrap();
+    let images = std::mem::take(&mut *images.lock().unwrap());
+    assert!(images.len() > 2 * AFTER as usize, "{} images", images.len());
+    let mut with_dictionary = 0;
+    for (acknowledged, choice, image) in images {
+        let disk = image.start();
+        let db = open(&disk);
+        with_dictionary += u32::from(db.stats().unwrap().dictionaries > 0);
+        for n in (0..ENTRIES).step_by(50).chain(ENTRIES..ENTRIES + acknowledged) {
+            assert_eq!(db.get(&key(n)).unwrap(), Some(value(0, n)), "{n} of {acknowledged}, {choice:?}");
+        }
+        for n in ENTRIES + acknowledged..ENTRIES + AFTER {
+            assert!(db.get(&key(n)).unwrap().is_none_or(|found| found == value(0, n)), "{n}, {choice:?}");
+        }
+        db.abandon();
+    }
+    assert!(with_dictionary >= AFTER);
+}
+
+/// The process dies at any call of an open that removes dictionaries, or of a compaction: what is found is readable.
+#[test]
+fn a_process_that_dies_at_any_call_leaves_every_value_readable() {
+    const DIR: &str = "store";
+    let disk = SimDisk::new();
+    let open = |disk: &Arc<SimDisk>| {
+        on(options().sync(Sync::Never).segment_bytes(256 << 10), disk).open(DIR).unwrap()
+    };
+    let db = open(&disk);
+    fill(&db, 0, 0);
+    db.compact().unwrap();
+    fill(&db, 1, ENTRIES);
+    fill(&db, 1, 2 * ENTRIES);
+    let (deaths, calls) = (Arc::new(Mutex::new(Vec::new())), AtomicU32::new(0));
+    let watch = {
+        let (disk, deaths) = (Arc::downgrade(&disk), Arc::clone(&deaths));
+        move |call: Call, _: Moment| {
+            let Some(disk) = disk.upgrade() else { return };
+            if [Call::Create, Call::Rename, Call::Remove, Call::Sync].contains(&call) {
+                // One in three: each is a whole disk.
+                if calls.fetch_add(1, Ordering::SeqCst) % 3 == 0 {
+                    deaths.lock().unwrap().push(disk.copy());
+                }
+            }
+        }
+    };
+    disk.watch(watch);
+    db.compact().unwrap();
+    db.close().unwrap();
+    let db = open(&disk);
+    db.compact().unwrap();
+    db.close().unwrap();
+    disk.unwatch();
+    let deaths = std::mem::take(&mut *deaths.lock().unwrap());
+    assert!(deaths.len() > 10, "{} deaths", deaths.len());
+    for disk in deaths {
+        let db = open(&disk);
+        for n in (0..3 * ENTRIES).step_by(97) {
+            assert_eq!(db.get(&key(n)).unwrap(), Some(value(u32::from(n >= ENTRIES), n)), "{n}");
+        }
+        db.abandon();
+    }
+}
+
+#[test]
+fn a_full_disk_or_a_failed_write_leaves_no_dictionary_and_a_failed_sync_ends_writing() {
+    const DIR: &str = "store";
+    for (call, errno) in [(Call::Create, 28), (Call::Write, 28), (Call::Sync, 5)] {
+        let disk = SimDisk::new();
+        let db = on(options().sync(Sync::Never), &disk).open(DIR).unwrap();
+        fill(&db, 0, 0);
+        db.sync().unwrap();
+        // The file of a dictionary is the first that a compaction makes.
+        disk.fail(call, errno, 0, 1);
+        let _ = db.compact();
+        assert_eq!(disk.failed(), 1, "{call:?}");
+        disk.heal();
+        holds(&db, 0, 0);
+        let name = Path::new("DICT-1");
+        assert!(!disk.names(Path::new(DIR)).iter().any(|found| found == name), "{call:?}");
+        match call {
+            Call::Sync => assert!(matches!(db.set(b"k", b"v"), Err(Error::SyncFailed { .. }))),
+            _ => {
+                // Another attempt, as soon as there is something new.
+                fill(&db, 0, ENTRIES);
+                db.compact().unwrap();
+                assert!(db.stats().unwrap().dictionaries > 0, "{call:?}");
+                fill(&db, 0, 2 * ENTRIES);
+                holds(&db, 0, 2 * ENTRIES);
+            }
+        }
+        let _ = db.close();
+        drop(db);
+        holds(&on(options(), &disk).open(DIR).unwrap(), 0, 0);
+    }
+}
+
+#[test]
+fn dictionaries_are_trained_without_being_asked_for_and_anew_when_values_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = options().background(true).open(dir.path()).unwrap();
+    let began = Instant::now();
+    let write_until = |kind: u32, dictionaries: u64| {
+        for from in (0..).step_by(ENTRIES as usize) {
+            fill(&db, kind, from);
+            let stats = db.stats().unwrap();
+            if stats.dictionaries >= dictionaries {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{stats:?}");
+        }
+        holds(&db, kind, 0);
+    };
+    write_until(0, 1);
+    write_until(1, 2);
+    let stats = db.stats().unwrap();
+    assert!(stats.compressed_to_bytes < stats.compressed_from_bytes, "{stats:?}");
 }

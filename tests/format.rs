@@ -57,7 +57,7 @@ mod reader {
             if bytes.get(..8)? != b"libkvman" {
                 return None;
             }
-            assert_eq!(u32_at(&bytes, 8), 1, "version");
+            assert!([1, 2].contains(&u32_at(&bytes, 8)), "version");
             let n = u32_at(&bytes, 12) as usize;
             let end = 56 + 80 * n;
             if u32_at(&bytes, end) != crc(&[&bytes[..end]]) {
@@ -91,6 +91,7 @@ mod reader {
     pub(super) struct Record<'s> {
         kind: u8,
         flags: u8,
+        dictionary: u16,
         state: u8,
         lsn: u64,
         expire_at_ms: u64,
@@ -235,6 +236,7 @@ mod reader {
         Some(Record {
             kind,
             flags,
+            dictionary: u16::from_le_bytes([header[10], header[11]]),
             state,
             lsn: u64_at(header, 16),
             expire_at_ms: u64_at(header, 24),
@@ -244,8 +246,18 @@ mod reader {
         })
     }
 
+    /// The text of a dictionary.
+    fn dictionary(dir: &Path, number: u16, uuid: &[u8]) -> Vec<u8> {
+        let bytes = std::fs::read(dir.join(format!("DICT-{number}"))).unwrap();
+        assert_eq!((&bytes[..8], u32_at(&bytes, 8)), (&b"libkvdic"[..], 1));
+        assert_eq!((u32_at(&bytes, 12), &bytes[16..32]), (u32::from(number), uuid));
+        let end = 36 + u32_at(&bytes, 32) as usize;
+        assert_eq!(u32_at(&bytes, end), crc(&[&bytes[..end]]));
+        bytes[36..end].to_vec()
+    }
+
     /// Value and metadata.
-    fn content(record: &Record<'_>) -> (Vec<u8>, Metadata) {
+    fn content(record: &Record<'_>, dir: &Path, uuid: &[u8]) -> (Vec<u8>, Metadata) {
         let (mut value, mut metadata) = (record.value, Metadata::new());
         if record.flags & METADATA != 0 {
             let (rest, len) = value.split_at(value.len() - 4);
@@ -263,6 +275,12 @@ mod reader {
         if record.flags & 1 == 0 {
             return (value.to_vec(), metadata);
         }
+        if record.dictionary != 0 {
+            let dictionary = dictionary(dir, record.dictionary, uuid);
+            let frame = [&[0x28, 0xb5, 0x2f, 0xfd], value].concat();
+            let mut reader = zstd::bulk::Decompressor::with_dictionary(&dictionary).unwrap();
+            return (reader.decompress(&frame, 65_536).unwrap(), metadata);
+        }
         let plain = zstd::decode_all(&value[4..]).unwrap();
         assert_eq!(plain.len(), u32_at(value, 0) as usize);
         (plain, metadata)
@@ -274,7 +292,9 @@ mod reader {
         pub(super) unsealed: usize,
         pub(super) unsynced: Vec<(PathBuf, u64)>,
         pub(super) compressed: usize,
-        /// Of these, those with metadata.
+        /// Of these, those with a dictionary.
+        pub(super) with_dictionary: usize,
+        /// Of those compressed, those with metadata.
         pub(super) annotated: usize,
     }
 
@@ -316,10 +336,11 @@ mod reader {
         };
         let live = newest.values().filter(|record| lives(record));
         Found {
-            entries: live.clone().map(|record| (record.key.to_vec(), content(record))).collect(),
+            entries: live.clone().map(|record| (record.key.to_vec(), content(record, dir, &uuid))).collect(),
             unsealed: unsealed.len(),
             unsynced: places,
             compressed: live.clone().filter(|record| record.flags & 1 != 0).count(),
+            with_dictionary: live.clone().filter(|record| record.dictionary != 0).count(),
             annotated: live.filter(|record| record.flags & (1 | METADATA) == 1 | METADATA).count(),
         }
     }
@@ -509,4 +530,31 @@ fn holes_and_pending_records_of_a_dead_process_are_skipped_as_the_page_says() {
 #[test]
 fn where_power_was_lost_the_log_ends_where_the_page_says() {
     unfinished_records(true);
+}
+
+#[test]
+fn values_that_need_a_dictionary_are_found_from_the_page_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Options::new().set("compression", "zstd-dictionary").unwrap().open(dir.path()).unwrap();
+    let entry = |n: u32| {
+        let value = format!(
+            "{{\"name\":\"package-{n}\",\"version\":\"{}.{}\",\"architecture\":\"amd64\"}}",
+            n % 7,
+            n % 11
+        );
+        (format!("key-{n}").into_bytes(), (value.into_bytes(), Metadata::new()))
+    };
+    let expected: Entries = (0..4_000).map(entry).collect();
+    let db = open();
+    expected.iter().for_each(|(key, (value, _))| db.set(key, value).unwrap());
+    db.compact().unwrap();
+    db.close().unwrap();
+    let db = open();
+    db.compact().unwrap();
+    // Some in the tail too.
+    expected.iter().take(100).for_each(|(key, (value, _))| db.set(key, value).unwrap());
+    db.close().unwrap();
+    let found = reader::read(dir.path(), u64::MAX / 2);
+    assert_eq!(found.entries, expected);
+    assert_eq!((found.compressed, found.with_dictionary), (4_000, 4_000));
 }

@@ -114,7 +114,10 @@ fn main() -> Outcome {
         let hot: Vec<_> = (0..20).flat_map(|_| all[..HOT].iter().copied()).collect();
         let get = |order: &[usize]| {
             best_ns(order.len(), || {
-                order.iter().try_for_each(|n| Ok(drop(black_box(db.get(records[*n].0.as_bytes())?))))
+                order.iter().try_for_each(|n| {
+                    black_box(db.get(records[*n].0.as_bytes())?);
+                    Ok(())
+                })
             })
         };
         let (get_all, get_hot) = (get(&all)?, get(&hot)?);
