@@ -255,7 +255,7 @@
 #define KV_FORMAT_NDJSON 0
 
 /**
- * Format: one JSON object of keys and values, for people: text only, without expiries.
+ * Format: one JSON object of keys and values, for people: text and JSON, without expiries.
  */
 #define KV_FORMAT_JSON 1
 
@@ -839,10 +839,71 @@ typedef struct {
    */
   uint64_t expired;
   /**
-   * Bytes of their keys and values.
+   * Keys that commands of an import have deleted.
+   */
+  uint64_t deleted;
+  /**
+   * Commands that an import has skipped.
+   */
+  uint64_t skipped;
+  /**
+   * Bytes of keys and values of the entries.
    */
   uint64_t bytes;
+  /**
+   * Bytes of text written or read.
+   */
+  uint64_t text_bytes;
+  /**
+   * Bytes of text that an import will read; 0: not known.
+   */
+  uint64_t total_bytes;
 } kv_transferred;
+
+/**
+ * Hears after each batch how far an export or import has come, and once at its end; `done` is valid during the call, and so are
+ * `skipped`, `skipped_len`: one JSON object of what was skipped, and how often. Returns anything but 0 to go on, 0 to end it with
+ * KV_CANCELLED. Called in the thread that called the export or import; it may call the store, but for kv_close and kv_db_free, which
+ * give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_transfer_progress)(void *userdata,
+                                        const kv_transferred *done,
+                                        const char *skipped,
+                                        size_t skipped_len);
+
+/**
+ * How entries are exported or imported. All zero means: as usual.
+ */
+typedef struct {
+  /**
+   * NULL, or what hears how far it has come.
+   */
+  kv_transfer_progress progress;
+  /**
+   * Passed to `progress` as it is.
+   */
+  void *progress_userdata;
+  /**
+   * The column of the keys in KV_FORMAT_CSV, as UTF-8; empty: key.
+   */
+  kv_slice key_column;
+  /**
+   * The column of the values in KV_FORMAT_CSV, as UTF-8; empty: value.
+   */
+  kv_slice value_column;
+  /**
+   * How long an import's input is, where kv_import_from is to tell it; 0: not known.
+   */
+  uint64_t total_bytes;
+  /**
+   * Which database of Redis is imported from KV_FORMAT_RESP; commands on others are skipped and counted.
+   */
+  uint32_t database;
+  /**
+   * Not 0: an import from KV_FORMAT_RESP skips and counts commands that are not on strings, instead of ending with the first.
+   */
+  uint32_t skip_unknown;
+} kv_transfer_options;
 
 /**
  * Takes bytes of an export; returns 0 when it took all, anything else when it failed. Called in the thread that called
@@ -2384,17 +2445,18 @@ kv_status kv_preload(const kv_db *db,
 /**
  * Writes entries as text into a file; as of one moment only with `snapshot`: see kv_scan_open.
  *
- * Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
- * KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
+ * Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: a KV_FORMAT_;
+ * `options`: NULL, or how; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
  * failure is stored.
  * Ownership: nothing changes hands.
  * Threads: any.
- * Errors: KV_IO, KV_DISK_FULL: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
+ * Errors: KV_IO, KV_DISK_FULL, KV_CANCELLED: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
  * as kv_scan_open.
  */
 kv_status kv_export(const kv_db *db,
                     const char *path,
                     uint32_t format,
+                    const kv_transfer_options *options,
                     const kv_scan_options *entries,
                     kv_transferred *done,
                     kv_error **error);
@@ -2411,6 +2473,7 @@ kv_status kv_export_to(const kv_db *db,
                        kv_writer writer,
                        void *userdata,
                        uint32_t format,
+                       const kv_transfer_options *options,
                        const kv_scan_options *entries,
                        kv_transferred *done,
                        kv_error **error);
@@ -2418,15 +2481,16 @@ kv_status kv_export_to(const kv_db *db,
 /**
  * Sets entries from a file of text, in batches. Entries whose time is over are left out.
  *
- * Parameters: `db`; `path`: the file, ending with NUL; `format`: KV_FORMAT_NDJSON or KV_FORMAT_JSON; `done`: NULL, or where it is
+ * Parameters: `db`; `path`: the file, ending with NUL; `format`: a KV_FORMAT_; `options`: NULL, or how; `done`: NULL, or where it is
  * stored what was done; `error`: NULL, or where a failure is stored.
  * Ownership: nothing changes hands.
  * Threads: any.
- * Errors: KV_BAD_IMPORT with the line, KV_IO; as kv_apply. Batches before that are set.
+ * Errors: KV_BAD_IMPORT with the line, KV_IO, KV_CANCELLED; as kv_apply. Batches before that are set.
  */
 kv_status kv_import(const kv_db *db,
                     const char *path,
                     uint32_t format,
+                    const kv_transfer_options *options,
                     kv_transferred *done,
                     kv_error **error);
 
@@ -2442,6 +2506,7 @@ kv_status kv_import_from(const kv_db *db,
                          kv_reader reader,
                          void *userdata,
                          uint32_t format,
+                         const kv_transfer_options *options,
                          kv_transferred *done,
                          kv_error **error);
 

@@ -8,6 +8,7 @@ import (
 	"runtime/cgo"
 	"runtime/debug"
 	"sync"
+	"unsafe"
 )
 
 // Cause says why an entry went.
@@ -46,7 +47,7 @@ type Event struct {
 	Cause      Cause
 }
 
-// PanicError is what a loader, reader, writer, encoder or the progress of a preload panicked with.
+// PanicError is what a loader, reader, writer, encoder or the progress of a preload or transfer panicked with.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -144,4 +145,9 @@ func kvgoReader(handle C.uintptr_t, bytes *C.uint8_t, length C.size_t, read *C.s
 //export kvgoProgress
 func kvgoProgress(handle C.uintptr_t, done *C.kv_preloaded) C.int32_t {
 	return cgo.Handle(handle).Value().(*preloading).tell(preloaded(*done))
+}
+
+//export kvgoTransferred
+func kvgoTransferred(handle C.uintptr_t, done *C.kv_transferred, skipped *C.uint8_t, length C.size_t) C.int32_t {
+	return cgo.Handle(handle).Value().(*stream).tell(done, view[byte](unsafe.Pointer(skipped), length))
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -169,7 +171,7 @@ func TestEntriesGoThroughWritersAndReaders(t *testing.T) {
 	same(t, done.Entries, 2000)
 	done, err = to.ImportFrom(ctx, iotest.DataErrReader(iotest.HalfReader(&text)), kv.FormatNDJSON)
 	ok(t, err)
-	same(t, done, kv.Transferred{Entries: 2000, Bytes: 2000 * 53})
+	same(t, [3]uint64{done.Entries, done.Bytes, done.Expired}, [3]uint64{2000, 2000 * 53, 0})
 
 	path := t.TempDir() + "/entries"
 	_, err = from.Export(ctx, path, kv.FormatNDJSON, kv.ScanOptions{Prefix: []byte{7}})
@@ -181,6 +183,56 @@ func TestEntriesGoThroughWritersAndReaders(t *testing.T) {
 	fails(t, err, kv.ErrIO)
 	_, err = to.ImportFrom(ctx, strings.NewReader("no json\n"), kv.FormatNDJSON)
 	fails(t, err, kv.ErrBadImport)
+}
+
+func TestTablesAndRedisCommandsComeInAndGoOutWithProgress(t *testing.T) {
+	db := inMemory(t)
+	table := "id,name\r\n7,Alice\r\n8,\"Bob, B\"\r\n"
+	var told []kv.Transferred
+	done, err := db.ImportWith(ctx, strings.NewReader(table), kv.TransferOptions{
+		Format: kv.FormatCSV, KeyColumn: "id", ValueColumn: "name", TotalBytes: uint64(len(table)),
+		Progress: func(so kv.Transferred) bool { told = append(told, so); return true },
+	})
+	ok(t, err)
+	same(t, told[len(told)-1].Entries, 2)
+	same(t, [3]uint64{done.Entries, done.TextBytes, done.TotalBytes}, [3]uint64{2, uint64(len(table)), uint64(len(table))})
+	var text bytes.Buffer
+	_, err = db.ExportTo(ctx, &text, kv.FormatCSV, kv.ScanOptions{Ordered: true})
+	ok(t, err)
+	same(t, text.String(), "key,value,expires_at_ms,base64\r\n7,Alice,,\r\n8,\"Bob, B\",,\r\n")
+
+	commands := "SET a 1\nHSET h f v\nINCR a\nDEL 7\nSELECT 2\nSET a 9\n"
+	_, err = db.ImportFrom(ctx, strings.NewReader(commands), kv.FormatRESP)
+	fails(t, err, kv.ErrBadImport)
+	skipping := kv.TransferOptions{Format: kv.FormatRESP, SkipUnknown: true}
+	done, err = db.ImportWith(ctx, strings.NewReader(commands), skipping)
+	ok(t, err)
+	same(t, done.Deleted, 1)
+	same(t, fmt.Sprint(done.Skipped), "map[HSET:1 database 2:1]")
+	value, err := db.Get([]byte("a"))
+	ok(t, err)
+	same(t, string(value), "2")
+
+	skipping.Progress = func(kv.Transferred) bool { return false }
+	_, err = db.ImportWith(ctx, strings.NewReader(commands), skipping)
+	fails(t, err, kv.ErrCancelled)
+	ended, cancel := context.WithCancel(ctx)
+	skipping.Progress = func(kv.Transferred) bool { cancel(); return true }
+	_, err = db.ExportWith(ended, &text, skipping, kv.ScanOptions{})
+	fails(t, err, context.Canceled)
+}
+
+func TestAStoreIsLoadedFromItsMirrorAndWrittenThere(t *testing.T) {
+	path := t.TempDir() + "/people.json"
+	ok(t, os.WriteFile(path, []byte(`{"name": "Alice", "age": 30}`), 0o600))
+	db, err := kv.OpenInMemory(kv.WithOption("json_mirror", path))
+	ok(t, err)
+	_, err = db.Increment([]byte("age"), 1)
+	ok(t, err)
+	ok(t, db.Close())
+	text, err := os.ReadFile(path)
+	ok(t, err)
+	same(t, string(text), "{\n  \"age\": 31,\n  \"name\": \"Alice\"\n}\n")
 }
 
 type writes func([]byte) (int, error)

@@ -112,16 +112,25 @@ kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len
   return a;
 }
 
-kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_ENTRIES) {
-  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+static int32_t transfer_progress(void *userdata, const kv_transferred *done, const char *skipped, size_t skipped_len) {
+  kvgo_enter();
+  int32_t goes_on = kvgoTransferred((uintptr_t)userdata, (kv_transferred *)done, (uint8_t *)skipped, skipped_len);
+  kvgo_leave();
+  return goes_on;
+}
+
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_HOW, KVGO_ENTRIES) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0, 0, 0, 0, 0}};
   kv_scan_options entries = KVGO_SCAN_OPTIONS;
-  m.status = kv_export_to((const kv_db *)store, writer, (void *)handle, format, &entries, &m.done, &m.error);
+  kv_transfer_options options = KVGO_TRANSFER_OPTIONS;
+  m.status = kv_export_to((const kv_db *)store, writer, (void *)handle, format, &options, &entries, &m.done, &m.error);
   return m;
 }
 
-kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format) {
-  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
-  m.status = kv_import_from((const kv_db *)store, reader, (void *)handle, format, &m.done, &m.error);
+kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_HOW) {
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0, 0, 0, 0, 0}};
+  kv_transfer_options options = KVGO_TRANSFER_OPTIONS;
+  m.status = kv_import_from((const kv_db *)store, reader, (void *)handle, format, &options, &m.done, &m.error);
   return m;
 }
 

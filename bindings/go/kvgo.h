@@ -63,8 +63,15 @@ kvgo_answer kvgo_get_or_load(uintptr_t store, const uint8_t *key, size_t key_len
 #define KVGO_SCAN_OPTIONS \
   {{prefix, prefix_len}, {start, start_len}, {end, end_len}, limit, ordered, reverse, snapshot}
 
-kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_ENTRIES);
-kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format);
+/* How entries are moved, as options of a transfer. */
+#define KVGO_HOW                                                                                                     \
+  const uint8_t *key_column, size_t key_column_len, const uint8_t *value_column, size_t value_column_len,           \
+      uint64_t total_bytes, uint32_t database, uint32_t skip_unknown
+#define KVGO_TRANSFER_OPTIONS \
+  {transfer_progress, (void *)handle, {key_column, key_column_len}, {value_column, value_column_len}, total_bytes, database, skip_unknown}
+
+kvgo_moved kvgo_export_to(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_HOW, KVGO_ENTRIES);
+kvgo_moved kvgo_import_from(uintptr_t store, uintptr_t handle, uint32_t format, KVGO_HOW);
 kvgo_filled kvgo_preload(uintptr_t store, const uint8_t *pattern, size_t pattern_len, uint64_t cursor, uintptr_t handle);
 
 /* kvgo_NAME gives `a`, whose fields `call` fills. */
@@ -206,14 +213,14 @@ KVGO(scan_next, (kv_scan * scan, size_t entries_max),
      kv_scan_next(scan, entries_max, (const kv_entry **)&a.data, &a.len, &a.error))
 
 static inline kvgo_moved kvgo_export(uintptr_t store, const char *path, uint32_t format, KVGO_ENTRIES) {
-  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0, 0, 0, 0, 0}};
   kv_scan_options entries = KVGO_SCAN_OPTIONS;
-  m.status = kv_export((const kv_db *)store, path, format, &entries, &m.done, &m.error);
+  m.status = kv_export((const kv_db *)store, path, format, NULL, &entries, &m.done, &m.error);
   return m;
 }
 static inline kvgo_moved kvgo_import(uintptr_t store, const char *path, uint32_t format) {
-  kvgo_moved m = {KV_OK, NULL, {0, 0, 0}};
-  m.status = kv_import((const kv_db *)store, path, format, &m.done, &m.error);
+  kvgo_moved m = {KV_OK, NULL, {0, 0, 0, 0, 0, 0, 0}};
+  m.status = kv_import((const kv_db *)store, path, format, NULL, &m.done, &m.error);
   return m;
 }
 

@@ -4,9 +4,10 @@ use super::args::{self, Out};
 use super::callbacks::{within, Within};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
-use super::scan::{kv_scan_options, options_of};
+use super::scan::{kv_scan_options, options_of as entries_of};
 use super::status::*;
-use crate::{Error, Format, Transferred};
+use super::types::kv_slice;
+use crate::{Error, Format, TransferOptions, Transferred};
 use std::ffi::{c_char, c_void};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// Format: one JSON object a line: every entry, bytes of all kinds, expiries.
 pub const KV_FORMAT_NDJSON: u32 = 0;
-/// Format: one JSON object of keys and values, for people: text only, without expiries.
+/// Format: one JSON object of keys and values, for people: text and JSON, without expiries.
 pub const KV_FORMAT_JSON: u32 = 1;
 /// Format: a table whose first row names its columns: bytes of all kinds, and expiries.
 pub const KV_FORMAT_CSV: u32 = 2;
@@ -28,8 +29,48 @@ pub struct kv_transferred {
     pub entries: u64,
     /// Entries of an import whose time was over.
     pub expired: u64,
-    /// Bytes of their keys and values.
+    /// Keys that commands of an import have deleted.
+    pub deleted: u64,
+    /// Commands that an import has skipped.
+    pub skipped: u64,
+    /// Bytes of keys and values of the entries.
     pub bytes: u64,
+    /// Bytes of text written or read.
+    pub text_bytes: u64,
+    /// Bytes of text that an import will read; 0: not known.
+    pub total_bytes: u64,
+}
+
+/// Hears after each batch how far an export or import has come, and once at its end; `done` is valid during the call, and so are
+/// `skipped`, `skipped_len`: one JSON object of what was skipped, and how often. Returns anything but 0 to go on, 0 to end it with
+/// KV_CANCELLED. Called in the thread that called the export or import; it may call the store, but for kv_close and kv_db_free, which
+/// give KV_IN_CALLBACK. It must return: not throw, not longjmp.
+pub type kv_transfer_progress = Option<
+    unsafe extern "C-unwind" fn(
+        userdata: *mut c_void,
+        done: *const kv_transferred,
+        skipped: *const c_char,
+        skipped_len: usize,
+    ) -> i32,
+>;
+
+/// How entries are exported or imported. All zero means: as usual.
+#[repr(C)]
+pub struct kv_transfer_options {
+    /// NULL, or what hears how far it has come.
+    pub progress: kv_transfer_progress,
+    /// Passed to `progress` as it is.
+    pub progress_userdata: *mut c_void,
+    /// The column of the keys in KV_FORMAT_CSV, as UTF-8; empty: key.
+    pub key_column: kv_slice,
+    /// The column of the values in KV_FORMAT_CSV, as UTF-8; empty: value.
+    pub value_column: kv_slice,
+    /// How long an import's input is, where kv_import_from is to tell it; 0: not known.
+    pub total_bytes: u64,
+    /// Which database of Redis is imported from KV_FORMAT_RESP; commands on others are skipped and counted.
+    pub database: u32,
+    /// Not 0: an import from KV_FORMAT_RESP skips and counts commands that are not on strings, instead of ending with the first.
+    pub skip_unknown: u32,
 }
 
 /// Takes bytes of an export; returns 0 when it took all, anything else when it failed. Called in the thread that called
@@ -88,8 +129,51 @@ fn format_of(format: u32) -> Result<Format, Failure> {
     }
 }
 
-fn done_of(done: Transferred) -> kv_transferred {
-    kv_transferred { entries: done.entries, expired: done.expired, bytes: done.bytes }
+fn done_of(done: &Transferred) -> kv_transferred {
+    kv_transferred {
+        entries: done.entries,
+        expired: done.expired,
+        deleted: done.deleted,
+        skipped: done.skipped.values().sum(),
+        bytes: done.bytes,
+        text_bytes: done.text_bytes,
+        total_bytes: done.total_bytes.unwrap_or(0),
+    }
+}
+
+/// # Safety
+/// A1; A4 for `progress`.
+unsafe fn options_of<'f>(
+    format: u32,
+    options: *const kv_transfer_options,
+) -> Result<TransferOptions<'f>, Failure> {
+    let how = TransferOptions::new(format_of(format)?);
+    // SAFETY: A1.
+    let Some(given) = (unsafe { args::optional(options, "options")? }) else { return Ok(how) };
+    // SAFETY: A1, for both.
+    let column =
+        |slice: &kv_slice, name: &str, usual: &str| match unsafe { args::value(slice.data, slice.len)? } {
+            b"" => Ok(usual.to_owned()),
+            bytes => String::from_utf8(bytes.to_vec())
+                .map_err(|_| Failure::argument(format!("{name} is not UTF-8"))),
+        };
+    let how = how
+        .key_column(column(&given.key_column, "key_column", "key")?)
+        .value_column(column(&given.value_column, "value_column", "value")?)
+        .database(given.database)
+        .skip_unknown(given.skip_unknown != 0);
+    let how = if given.total_bytes > 0 { how.total_bytes(given.total_bytes) } else { how };
+    let Some(progress) = given.progress else { return Ok(how) };
+    let userdata = given.progress_userdata;
+    Ok(how.progress(move |done| {
+        let skipped = serde_json::to_string(&done.skipped).unwrap_or_default();
+        let done = done_of(done);
+        // A host whose callback is cut off answers 0: then it ends.
+        // SAFETY: A4.
+        within(Within::Callback, || unsafe {
+            progress(userdata, &done, skipped.as_ptr().cast(), skipped.len())
+        }) != 0
+    }))
 }
 
 fn file_error(op: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Failure {
@@ -99,18 +183,19 @@ fn file_error(op: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error
 
 /// Writes entries as text into a file; as of one moment only with `snapshot`: see kv_scan_open.
 ///
-/// Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: KV_FORMAT_NDJSON or
-/// KV_FORMAT_JSON; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
+/// Parameters: `db`; `path`: the file, ending with NUL; one that is there is replaced; `format`: a KV_FORMAT_;
+/// `options`: NULL, or how; `entries`: which; NULL for all; `done`: NULL, or where it is stored what was done; `error`: NULL, or where a
 /// failure is stored.
 /// Ownership: nothing changes hands.
 /// Threads: any.
-/// Errors: KV_IO, KV_DISK_FULL: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
+/// Errors: KV_IO, KV_DISK_FULL, KV_CANCELLED: part of the file may be written; KV_NOT_TEXT for KV_FORMAT_JSON and bytes that are not UTF-8;
 /// as kv_scan_open.
 #[no_mangle]
 pub unsafe extern "C" fn kv_export(
     db: *const kv_db,
     path: *const c_char,
     format: u32,
+    options: *const kv_transfer_options,
     entries: *const kv_scan_options,
     done: *mut kv_transferred,
     error: *mut *mut kv_error,
@@ -118,11 +203,11 @@ pub unsafe extern "C" fn kv_export(
     call!(error, {
         let out = Out::optional(done, "done")?;
         args::distinct([out.range(), place(error).range()])?;
-        let (format, entries) = (format_of(format)?, options_of(entries)?);
+        let (options, entries) = (options_of(format, options)?, entries_of(entries)?);
         let (db, path) = (db_of(db)?, args::path(path)?);
         db.check_open()?;
         let file = File::create(path).map_err(file_error("create", path))?;
-        out.put(done_of(db.export(BufWriter::new(file), format, entries)?));
+        out.put(done_of(&db.export(BufWriter::new(file), options, entries)?));
         Ok(KV_OK)
     })
 }
@@ -139,6 +224,7 @@ pub unsafe extern "C" fn kv_export_to(
     writer: kv_writer,
     userdata: *mut c_void,
     format: u32,
+    options: *const kv_transfer_options,
     entries: *const kv_scan_options,
     done: *mut kv_transferred,
     error: *mut *mut kv_error,
@@ -147,34 +233,37 @@ pub unsafe extern "C" fn kv_export_to(
         let out = Out::optional(done, "done")?;
         args::distinct([out.range(), place(error).range()])?;
         let Some(writer) = writer else { return Err(Failure::argument("writer is NULL")) };
-        let (format, entries) = (format_of(format)?, options_of(entries)?);
+        let (options, entries) = (options_of(format, options)?, entries_of(entries)?);
         let to = Writer(|bytes: &[u8]| writer(userdata, bytes.as_ptr().cast(), bytes.len()));
-        out.put(done_of(db_of(db)?.export(BufWriter::new(to), format, entries)?));
+        out.put(done_of(&db_of(db)?.export(BufWriter::new(to), options, entries)?));
         Ok(KV_OK)
     })
 }
 
 /// Sets entries from a file of text, in batches. Entries whose time is over are left out.
 ///
-/// Parameters: `db`; `path`: the file, ending with NUL; `format`: KV_FORMAT_NDJSON or KV_FORMAT_JSON; `done`: NULL, or where it is
+/// Parameters: `db`; `path`: the file, ending with NUL; `format`: a KV_FORMAT_; `options`: NULL, or how; `done`: NULL, or where it is
 /// stored what was done; `error`: NULL, or where a failure is stored.
 /// Ownership: nothing changes hands.
 /// Threads: any.
-/// Errors: KV_BAD_IMPORT with the line, KV_IO; as kv_apply. Batches before that are set.
+/// Errors: KV_BAD_IMPORT with the line, KV_IO, KV_CANCELLED; as kv_apply. Batches before that are set.
 #[no_mangle]
 pub unsafe extern "C" fn kv_import(
     db: *const kv_db,
     path: *const c_char,
     format: u32,
+    options: *const kv_transfer_options,
     done: *mut kv_transferred,
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
         let out = Out::optional(done, "done")?;
         args::distinct([out.range(), place(error).range()])?;
-        let (db, path, format) = (db_of(db)?, args::path(path)?, format_of(format)?);
+        let (db, path, options) = (db_of(db)?, args::path(path)?, options_of(format, options)?);
         let file = File::open(path).map_err(file_error("open", path))?;
-        out.put(done_of(db.import(BufReader::new(file), format)?));
+        let bytes = file.metadata().map_or(0, |meta| meta.len());
+        let options = if bytes > 0 { options.total_bytes(bytes) } else { options };
+        out.put(done_of(&db.import(BufReader::new(file), options)?));
         Ok(KV_OK)
     })
 }
@@ -191,6 +280,7 @@ pub unsafe extern "C" fn kv_import_from(
     reader: kv_reader,
     userdata: *mut c_void,
     format: u32,
+    options: *const kv_transfer_options,
     done: *mut kv_transferred,
     error: *mut *mut kv_error,
 ) -> kv_status {
@@ -198,11 +288,11 @@ pub unsafe extern "C" fn kv_import_from(
         let out = Out::optional(done, "done")?;
         args::distinct([out.range(), place(error).range()])?;
         let Some(reader) = reader else { return Err(Failure::argument("reader is NULL")) };
-        let (db, format) = (db_of(db)?, format_of(format)?);
+        let (db, options) = (db_of(db)?, options_of(format, options)?);
         let from = Reader(|to: &mut [u8], read: &mut usize| {
             reader(userdata, to.as_mut_ptr().cast(), to.len(), read)
         });
-        out.put(done_of(db.import(BufReader::new(from), format)?));
+        out.put(done_of(&db.import(BufReader::new(from), options)?));
         Ok(KV_OK)
     })
 }

@@ -26,7 +26,7 @@ KEY_TOO_LONG, VALUE_TOO_LONG, BATCH_TOO_LARGE = 13, 14, 15
 NOT_AN_INTEGER, OVERFLOW, NOT_TEXT, BAD_IMPORT = 16, 17, 18, 19
 # It cannot be carried out now.
 CLOSED, FORKED, READ_ONLY, PINNED = 20, 21, 22, 23
-WRONG_THREAD, IN_CALLBACK, LOADER_FAILED, BUSY = 24, 25, 26, 27
+WRONG_THREAD, IN_CALLBACK, LOADER_FAILED, BUSY, CANCELLED = 24, 25, 26, 27, 28
 # The system.
 IO, DISK_FULL, SYNC_FAILED, CORRUPT = 30, 31, 32, 33
 UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
@@ -42,7 +42,7 @@ ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION = 0, 1, 2, 3
 EXPIRE_DEFAULT, EXPIRE_NEVER, EXPIRE_AFTER, EXPIRE_AT, EXPIRE_KEEP = 0, 1, 2, 3, 4
 CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED, CAUSE_REPLACED = 0, 1, 2, 3
 CHANGE_SET, CHANGE_DELETE = 0, 1
-FORMAT_NDJSON, FORMAT_JSON = 0, 1
+FORMAT_NDJSON, FORMAT_JSON, FORMAT_CSV, FORMAT_RESP = 0, 1, 2, 3
 NUMBERS_DECIMAL, NUMBERS_MSGPACK = 0, 1
 TTL_NEVER = 2**64 - 1
 WAIT_FOREVER = 2**64 - 1
@@ -141,7 +141,30 @@ class Entry(ctypes.Structure):
 
 
 class Transferred(ctypes.Structure):
-    _fields_ = [("entries", c_uint64), ("expired", c_uint64), ("bytes", c_uint64)]
+    _fields_ = [
+        ("entries", c_uint64),
+        ("expired", c_uint64),
+        ("deleted", c_uint64),
+        ("skipped", c_uint64),
+        ("bytes", c_uint64),
+        ("text_bytes", c_uint64),
+        ("total_bytes", c_uint64),
+    ]
+
+
+TransferProgress = ctypes.CFUNCTYPE(c_int32, c_void_p, ctypes.POINTER(Transferred), c_void_p, c_size_t)
+
+
+class TransferOptions(ctypes.Structure):
+    _fields_ = [
+        ("progress", TransferProgress),
+        ("progress_userdata", c_void_p),
+        ("key_column", Slice),
+        ("value_column", Slice),
+        ("total_bytes", c_uint64),
+        ("database", c_uint32),
+        ("skip_unknown", c_uint32),
+    ]
 
 
 class Preloaded(ctypes.Structure):
@@ -280,10 +303,10 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_add_shared": [c_int32, *_WRITE, _AT, _AT],
     "kv_compare_and_swap_shared": [c_int32, *_KEY, _AT, _BYTES, c_size_t, _AT],
     "kv_preload": [c_int32, *_KEY, c_uint64, Progress, _AT, _AT, _AT],
-    "kv_export": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT, _AT],
-    "kv_export_to": [c_int32, _AT, Writer, _AT, c_uint32, _AT, _AT, _AT],
-    "kv_import": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT],
-    "kv_import_from": [c_int32, _AT, Reader, _AT, c_uint32, _AT, _AT],
+    "kv_export": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT, _AT, _AT],
+    "kv_export_to": [c_int32, _AT, Writer, _AT, c_uint32, _AT, _AT, _AT, _AT],
+    "kv_import": [c_int32, _AT, _TEXT, c_uint32, _AT, _AT, _AT],
+    "kv_import_from": [c_int32, _AT, Reader, _AT, c_uint32, _AT, _AT, _AT],
     "kv_verify": [c_int32, _TEXT, _AT, _AT, _AT],
     "kv_salvage": [c_int32, _TEXT, _TEXT, _AT, _AT, _AT],
 }

@@ -135,6 +135,12 @@ class BusyError(StateError):
     status = _abi.BUSY
 
 
+class CancelledError(StateError):
+    """A progress function ended its export or import."""
+
+    status = _abi.CANCELLED
+
+
 class KeyLockedError(StateError):
     """Another session has the key, and the time for which this call would wait for it is over."""
 

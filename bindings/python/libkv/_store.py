@@ -14,7 +14,7 @@ from ._handle import Handle, Path, path_bytes
 from ._options import milliseconds
 from ._preload import Preloaded
 from ._scan import Selection
-from ._transfer import Transferred, take_text
+from ._transfer import How, Progress, Transferred, take_text
 
 lib = _abi.lib
 
@@ -100,22 +100,40 @@ class Store:
         ordered: bool = False,
         reverse: bool = False,
         snapshot: bool = False,
+        key_column: str = "key",
+        value_column: str = "value",
+        progress: Optional[Progress] = None,
     ) -> Transferred:
-        """Writes entries, selected as `scan` does, as text into a file, or a file object that is open for bytes: "ndjson", or
-        "json" for one object (text only, without expiries). Values as the store holds them: no codec is applied. As of one moment
-        only with `snapshot`."""
+        """Writes entries, selected as `scan` does, as text into a file, or a file object that is open for bytes: "ndjson",
+        "json" for one object (text and JSON, without expiries), "csv" or "resp" (Redis commands). Values as the store holds them: no
+        codec is applied. As of one moment only with `snapshot`. `progress` hears how far it has come; False ends it with
+        CancelledError."""
         if limit is not None and limit < 1:
             raise ValueError(f"a limit of {limit}")
         keys = key_bytes(prefix), key_bytes(start), key_bytes(end)
         selection = Selection(*keys, limit, ordered, reverse, snapshot)
-        return _transfer.export(self._at, to, format, selection)
+        how = How(progress, key_column, value_column)
+        return _transfer.export(self._at, to, format, selection, how)
 
-    def import_(self, source: Union[Path, IO[bytes]], format: str = "ndjson") -> Transferred:
-        """Sets entries from text, in batches. Entries whose time is over are left out.
+    def import_(
+        self,
+        source: Union[Path, IO[bytes]],
+        format: str = "ndjson",
+        *,
+        key_column: str = "key",
+        value_column: str = "value",
+        database: int = 0,
+        skip_unknown: bool = False,
+        progress: Optional[Progress] = None,
+    ) -> Transferred:
+        """Sets entries from text, in batches, of the formats of `export`. Entries whose time is over are left out. Of "resp" one
+        `database` is taken, and commands that are not on strings end it, unless `skip_unknown` has them counted. `progress` hears
+        after each batch, and at the end, how far it has come; False ends it with CancelledError.
 
         Raises BadImportError with the line; batches before that are set.
         """
-        return _transfer.import_(self._at, source, format)
+        how = How(progress, key_column, value_column, database, skip_unknown)
+        return _transfer.import_(self._at, source, format, how)
 
     def stats(self) -> Dict[str, int]:
         """All figures of the store, by name."""

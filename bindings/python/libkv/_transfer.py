@@ -13,7 +13,12 @@ from ._handle import Path, path_bytes
 from ._scan import Selection, options_of
 
 lib = _abi.lib
-FORMATS = {"ndjson": _abi.FORMAT_NDJSON, "json": _abi.FORMAT_JSON}
+FORMATS = {
+    "ndjson": _abi.FORMAT_NDJSON,
+    "json": _abi.FORMAT_JSON,
+    "csv": _abi.FORMAT_CSV,
+    "resp": _abi.FORMAT_RESP,
+}
 #: What a callback answers that raised.
 _FAILED = -1
 
@@ -25,8 +30,30 @@ class Transferred(NamedTuple):
     entries: int
     #: Entries of an import whose time was over.
     expired: int
-    #: Bytes of their keys and values.
+    #: Keys that commands of an import have deleted.
+    deleted: int
+    #: Bytes of keys and values of the entries.
     bytes: int
+    #: Bytes of text written or read.
+    text_bytes: int
+    #: Bytes of text that an import will read; None where that is not known.
+    total_bytes: Optional[int]
+    #: What an import has skipped, and how often: commands by their names, and those on "database N".
+    skipped: Dict[str, int]
+
+
+#: Hears how far an export or import has come; False ends it.
+Progress = Callable[[Transferred], Optional[bool]]
+
+
+class How(NamedTuple):
+    """How entries are exported or imported."""
+
+    progress: Optional[Progress] = None
+    key_column: str = "key"
+    value_column: str = "value"
+    database: int = 0
+    skip_unknown: bool = False
 
 
 class Report(NamedTuple):
@@ -47,54 +74,96 @@ def format_of(name: str) -> int:
         raise ValueError(f"no format {name!r}; known are {', '.join(FORMATS)}") from None
 
 
-def _done(done: _abi.Transferred) -> Transferred:
-    return Transferred(done.entries, done.expired, done.bytes)
+class _Telling:
+    """Options for one call, which keep what the last progress told."""
+
+    def __init__(self, how: How, raised: List[BaseException]) -> None:
+        self._progress, self._raised = how.progress, raised
+        self._is_ended = False
+        self._skipped: Dict[str, int] = {}
+        self._callback = _abi.TransferProgress(self._tell)
+        if not 0 <= how.database < 2**32:
+            raise ValueError(f"a database of {how.database}")
+        columns = how.key_column.encode(), how.value_column.encode()
+        self._keep = [ctypes.c_char_p(column) for column in columns]
+        key, value = (
+            _abi.Slice(c_void_p.from_buffer(kept).value, len(column))
+            for kept, column in zip(self._keep, columns)
+        )
+        self.options = _abi.TransferOptions(
+            self._callback, None, key, value, 0, how.database, how.skip_unknown
+        )
+
+    def _tell(self, _: int, done: Any, skipped: int, length: int) -> int:
+        try:
+            if done[0].skipped:
+                self._skipped = json.loads(_abi.bytes_at(skipped, length))
+            self._is_ended = self._progress is not None and self._progress(self.done(done[0])) is False
+            return not self._is_ended
+        except BaseException as error:
+            self._raised.append(error)
+            return 0
+
+    def check(self, status: int, error: c_void_p) -> None:
+        # Ctrl-C can strike at the first step of `_tell`, before its `try`: ctypes then prints it and answers 0, "end it".
+        if status == _abi.CANCELLED and not self._is_ended and not self._raised:
+            self._raised.append(InterruptedError("the transfer was interrupted"))
+        finish(status, error, self._raised)
+
+    def done(self, done: _abi.Transferred) -> Transferred:
+        return Transferred(
+            done.entries,
+            done.expired,
+            done.deleted,
+            done.bytes,
+            done.text_bytes,
+            done.total_bytes or None,
+            self._skipped,
+        )
 
 
-def export(handle: Any, to: Union[Path, IO[bytes]], format: str, selection: Selection) -> Transferred:
+def export(handle: Any, to: Union[Path, IO[bytes]], format: str, selection: Selection, how: How) -> Transferred:
     kind = format_of(format)
-    options, keep = options_of(selection)
-    done, error = _abi.Transferred(), c_void_p()
-    if not hasattr(to, "write"):
-        status = lib.kv_export(handle, path_bytes(to), kind, byref(options), byref(done), byref(error))
-        check(status, error)
-        return _done(done)
+    entries, keep = options_of(selection)
     raised: List[BaseException] = []
-    lines = 0
+    telling = _Telling(how, raised)
+    done, error = _abi.Transferred(), c_void_p()
+    last = byref(telling.options), byref(entries), byref(done), byref(error)
+    if not hasattr(to, "write"):
+        telling.check(lib.kv_export(handle, path_bytes(to), kind, *last), error)
+        return telling.done(done)
+    taken = 0
 
     def write(_: int, data: int, length: int) -> int:
-        nonlocal lines
+        nonlocal taken
         try:
-            text = _abi.bytes_at(data, length)
-            written = to.write(text)
+            written = to.write(_abi.bytes_at(data, length))
             if written is not None and written != length:
                 raise BlockingIOError(f"{to!r} took {written} of {length} bytes")
-            lines += text.count(b"\n")
+            taken += length
         except BaseException as error:
             raised.append(error)
             return _FAILED
         return 0
 
-    callback = _abi.Writer(write)
-    status = lib.kv_export_to(handle, callback, None, kind, byref(options), byref(done), byref(error))
+    status = lib.kv_export_to(handle, _abi.Writer(write), None, kind, *last)
     del keep
-    finish(status, error, raised)
+    telling.check(status, error)
     # Ctrl-C can strike at the first step of `write`, before its `try`: ctypes then prints it and may answer 0, "taken".
-    # In both formats each entry ends a line; an object has two lines more.
-    expected = done.entries if kind == _abi.FORMAT_NDJSON else done.entries + 2 if done.entries else 1
-    if lines != expected:
-        raise InterruptedError(f"the export was interrupted: {lines} of {expected} lines were written")
-    return _done(done)
+    if taken != done.text_bytes:
+        raise InterruptedError(f"the export was interrupted: {taken} of {done.text_bytes} bytes were written")
+    return telling.done(done)
 
 
-def import_(handle: Any, source: Union[Path, IO[bytes]], format: str) -> Transferred:
+def import_(handle: Any, source: Union[Path, IO[bytes]], format: str, how: How) -> Transferred:
     kind = format_of(format)
-    done, error = _abi.Transferred(), c_void_p()
-    if not hasattr(source, "read"):
-        status = lib.kv_import(handle, path_bytes(source), kind, byref(done), byref(error))
-        check(status, error)
-        return _done(done)
     raised: List[BaseException] = []
+    telling = _Telling(how, raised)
+    done, error = _abi.Transferred(), c_void_p()
+    last = byref(telling.options), byref(done), byref(error)
+    if not hasattr(source, "read"):
+        telling.check(lib.kv_import(handle, path_bytes(source), kind, *last), error)
+        return telling.done(done)
 
     def read(_: int, data: int, length: int, count: int) -> int:
         try:
@@ -110,9 +179,8 @@ def import_(handle: Any, source: Union[Path, IO[bytes]], format: str) -> Transfe
             return _FAILED
         return 0
 
-    status = lib.kv_import_from(handle, _abi.Reader(read), None, kind, byref(done), byref(error))
-    finish(status, error, raised)
-    return _done(done)
+    telling.check(lib.kv_import_from(handle, _abi.Reader(read), None, kind, *last), error)
+    return telling.done(done)
 
 
 def finish(status: int, error: c_void_p, raised: List[BaseException]) -> None:

@@ -34,6 +34,7 @@ from typing import (
 )
 
 from . import Db, Preloaded, Transferred
+from ._transfer import Progress
 from ._async_session import AsyncSession as AsyncSession
 from ._async_session import AsyncSessions
 from ._batch import Change, Key, key_bytes
@@ -280,13 +281,55 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
         format: str = "ndjson",
         *,
         prefix: Key = b"",
+        start: Key = b"",
+        end: Key = b"",
         limit: Optional[int] = None,
         ordered: bool = False,
+        reverse: bool = False,
+        snapshot: bool = False,
+        key_column: str = "key",
+        value_column: str = "value",
+        progress: Optional[Progress] = None,
     ) -> Transferred:
-        return await self._run(self.db.export, to, format, prefix=prefix, limit=limit, ordered=ordered)
+        """As `Db.export`; `progress` is called in another thread."""
+        return await self._run(
+            self.db.export,
+            to,
+            format,
+            prefix=prefix,
+            start=start,
+            end=end,
+            limit=limit,
+            ordered=ordered,
+            reverse=reverse,
+            snapshot=snapshot,
+            key_column=key_column,
+            value_column=value_column,
+            progress=progress,
+        )
 
-    async def import_(self, source: Union[Path, IO[bytes]], format: str = "ndjson") -> Transferred:
-        return await self._run(self.db.import_, source, format)
+    async def import_(
+        self,
+        source: Union[Path, IO[bytes]],
+        format: str = "ndjson",
+        *,
+        key_column: str = "key",
+        value_column: str = "value",
+        database: int = 0,
+        skip_unknown: bool = False,
+        progress: Optional[Progress] = None,
+    ) -> Transferred:
+        """As `Db.import_`; `progress` is called in another thread."""
+        return await self._run(
+            self.db.import_,
+            source,
+            format,
+            key_column=key_column,
+            value_column=value_column,
+            database=database,
+            skip_unknown=skip_unknown,
+            progress=progress,
+        )
 
     async def stats(self) -> Dict[str, int]:
         return await self._run(self.db.stats)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import signal
 import sys
 import threading
@@ -106,7 +108,7 @@ def test_a_loader_may_use_the_store_but_not_wait_for_itself_or_close_it(db: libk
     assert db.get_or_load("k", load) == b"inner value" and db["other"] == b"1"
 
 
-@pytest.mark.parametrize("callback", ["Loader", "Writer", "Reader"])
+@pytest.mark.parametrize("callback", ["Loader", "Writer", "Reader", "TransferProgress"])
 def test_a_callback_that_is_cut_off_before_its_first_step_is_an_error(
     db: libkv.Db[bytes], callback: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_callback_that_is_cut_off_before_its_first_step_is_an_error(
         "Loader": (libkv.LoaderFailedError, lambda: db.get_or_load("k", lambda key: b"v")),
         "Writer": (InterruptedError, lambda: db.export(io.BytesIO())),
         "Reader": (libkv.IoError, lambda: db.import_(text)),
+        "TransferProgress": (InterruptedError, lambda: db.export(io.BytesIO())),
     }
     error, call = calls[callback]
     with pytest.raises(error):
@@ -197,7 +200,7 @@ def test_a_logger_takes_lines_and_may_not_use_a_store(tmp_path: Path, unraisable
     assert "ahead of the clock" in lines[0] and str(unraisable[0]) == "on purpose"
 
 
-@pytest.mark.parametrize("format", ["ndjson", "json"])
+@pytest.mark.parametrize("format", ["ndjson", "json", "csv", "resp"])
 def test_entries_are_exported_and_imported(db: libkv.Db[bytes], tmp_path: Path, format: str) -> None:
     # Of many pieces.
     db.set_many([(b"%05d" % at, b"line\n" * 10) for at in range(2000)])
@@ -218,6 +221,50 @@ def test_entries_are_exported_and_imported(db: libkv.Db[bytes], tmp_path: Path, 
         db.import_(io.BytesIO(b"nonsense"), format)
     with pytest.raises(libkv.IoError):
         db.import_(tmp_path / "not there", format)
+
+
+def test_tables_and_redis_commands_come_in_and_go_out_with_progress(db: libkv.Db[bytes], tmp_path: Path) -> None:
+    rows = [[str(at), f'a "{at}", b\n'] for at in range(1000)]
+    with open(tmp_path / "table.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "name"], *rows])
+    told: List[libkv.Transferred] = []
+    done = db.import_(
+        tmp_path / "table.csv", "csv", key_column="id", value_column="name", progress=lambda so: told.append(so)
+    )
+    assert done == told[-1] and len(told) > 1
+    assert done.entries == 1000 and done.text_bytes == done.total_bytes == (tmp_path / "table.csv").stat().st_size
+    text = io.BytesIO()
+    db.export(text, "csv")
+    back = list(csv.reader(io.StringIO(text.getvalue().decode(), newline="")))
+    assert sorted(row[:2] for row in back[1:]) == sorted(rows)
+
+    commands = b"SET a 1\nHSET h f v\nINCR a\nDEL 7\nSELECT 2\nSET a 9\n"
+    with pytest.raises(libkv.BadImportError):
+        db.import_(io.BytesIO(commands), "resp")
+    done = db.import_(io.BytesIO(commands), "resp", skip_unknown=True)
+    assert (done.deleted, done.skipped, db["a"]) == (1, {"HSET": 1, "database 2": 1}, b"2")
+    assert db.import_(io.BytesIO(commands), "resp", database=2).entries == 1 and db["a"] == b"9"
+    with pytest.raises(libkv.CancelledError):
+        db.export(io.BytesIO(), "resp", progress=lambda so: False)
+
+    def fail(done: libkv.Transferred) -> bool:
+        raise KeyError("on purpose")
+
+    with pytest.raises(KeyError):
+        db.import_(io.BytesIO(commands), "resp", skip_unknown=True, progress=fail)
+
+
+def test_a_store_is_loaded_from_its_mirror_and_written_there(tmp_path: Path) -> None:
+    path = tmp_path / "people.json"
+    path.write_text('{"name": "Alice", "age": 30}')
+    with libkv.open_in_memory(json_mirror=str(path), json_mirror_every="1h") as db:
+        assert db.increment("age") == 31
+        db.sync()
+        assert json.loads(path.read_text()) == {"name": "Alice", "age": 31}
+    path.write_text('{"name": ')
+    with pytest.raises(libkv.CorruptError):
+        libkv.open_in_memory(json_mirror=str(path))
+    assert path.read_text() == '{"name": '
 
 
 def test_what_a_file_object_raises_is_raised_to_the_caller(db: libkv.Db[bytes]) -> None:

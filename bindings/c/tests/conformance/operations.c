@@ -262,7 +262,7 @@ static int32_t write_text(void *userdata, const void *data, size_t len) {
 static kv_status export(text *answer, const kv_db *db, const char *format, kv_slice prefix) {
   kv_scan_options options = {.prefix = prefix, .ordered = 1};
   text lines = {NULL, 0};
-  kv_status status = kv_export_to(db, write_text, &lines, format_of(format), &options, NULL, NULL);
+  kv_status status = kv_export_to(db, write_text, &lines, format_of(format), NULL, &options, NULL, NULL);
   if (status != KV_OK || lines.len == 0) return status;
   for (char *line = strtok(lines.data, "\n"); line != NULL; line = strtok(NULL, "\n")) {
     if (answer->len > 0) text_add(answer, " ");
@@ -398,7 +398,7 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
   } else if (strcmp(words[0], "import") == 0 && count > 1) {
     lines_left lines = {words + 2, count - 2, 0};
     kv_transferred done = {0, 0, 0};
-    status = kv_import_from(db, read_line, &lines, format_of(words[1]), &done, NULL);
+    status = kv_import_from(db, read_line, &lines, format_of(words[1]), NULL, &done, NULL);
     answer_number(answer, status, done.entries);
   } else if (IS_OPERATION("close", 0)) {
     answer_status(answer, kv_close(db, NULL));

@@ -218,9 +218,9 @@ static void entries_are_exported_and_imported_by_function_and_file(void) {
   OK(kv_set(db, S("b\377"), S("\0\1"), NULL));
   static pipe_end text;
   kv_transferred done = {0};
-  OK(kv_export_to(db, write_text, &text, KV_FORMAT_NDJSON, NULL, &done, NULL));
+  OK(kv_export_to(db, write_text, &text, KV_FORMAT_NDJSON, NULL, NULL, &done, NULL));
   CHECK(done.entries == 2 && done.bytes == 6 && text.len > 0);
-  OK(kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, &done, NULL));
+  OK(kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, &done, NULL));
   CHECK(done.entries == 2);
   char buffer[8];
   size_t len;
@@ -229,26 +229,66 @@ static void entries_are_exported_and_imported_by_function_and_file(void) {
   char path[140];
   snprintf(path, sizeof path, "%s.ndjson", fresh_dir());
   kv_scan_options only_a = {.prefix = SLICE("a")};
-  OK(kv_export(db, path, KV_FORMAT_JSON, &only_a, &done, NULL));
+  OK(kv_export(db, path, KV_FORMAT_JSON, NULL, &only_a, &done, NULL));
   CHECK(done.entries == 1);
   OK(kv_clear(other, NULL));
-  OK(kv_import(other, path, KV_FORMAT_JSON, &done, NULL));
+  OK(kv_import(other, path, KV_FORMAT_JSON, NULL, &done, NULL));
   CHECK(done.entries == 1);
-  IS(KV_NOT_TEXT, kv_export(db, path, KV_FORMAT_JSON, NULL, NULL, NULL));
-  IS(KV_BAD_IMPORT, kv_import(other, path, KV_FORMAT_NDJSON, NULL, NULL));
-  IS(KV_IO, kv_import(other, fresh_dir(), KV_FORMAT_NDJSON, NULL, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_import(other, path, 5, NULL, NULL));
+  IS(KV_NOT_TEXT, kv_export(db, path, KV_FORMAT_JSON, NULL, NULL, NULL, NULL));
+  IS(KV_BAD_IMPORT, kv_import(other, path, KV_FORMAT_NDJSON, NULL, NULL, NULL));
+  IS(KV_IO, kv_import(other, fresh_dir(), KV_FORMAT_NDJSON, NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_import(other, path, 5, NULL, NULL, NULL));
   text.at = 0;
   text.lies = 1;
-  IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL));
-  IS(KV_IO, kv_import_from(other, read_nothing, NULL, KV_FORMAT_NDJSON, NULL, NULL));
+  IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));
+  IS(KV_IO, kv_import_from(other, read_nothing, NULL, KV_FORMAT_NDJSON, NULL, NULL, NULL));
   text.fails = 1;
-  IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL));
-  IS(KV_IO, kv_export_to(db, write_text, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_export_to(db, NULL, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_import_from(db, NULL, &text, KV_FORMAT_NDJSON, NULL, NULL));
+  IS(KV_IO, kv_import_from(other, read_text, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));
+  IS(KV_IO, kv_export_to(db, write_text, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_export_to(db, NULL, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_import_from(db, NULL, &text, KV_FORMAT_NDJSON, NULL, NULL, NULL));
   OK(kv_db_free(db));
   OK(kv_db_free(other));
+}
+
+typedef struct {
+  uint64_t calls, entries;
+  int goes_on;
+  char skipped[64];
+} told;
+
+static int32_t hear(void *userdata, const kv_transferred *done, const char *skipped, size_t skipped_len) {
+  told *to = userdata;
+  to->calls++;
+  to->entries = done->entries;
+  CHECK(skipped_len < sizeof to->skipped);
+  memcpy(to->skipped, skipped, skipped_len);
+  to->skipped[skipped_len] = 0;
+  return to->goes_on;
+}
+
+static void a_transfer_takes_options_and_tells_its_progress(void) {
+  kv_db *db = memory_store();
+  told heard = {.goes_on = 1};
+  kv_transfer_options how = {.progress = hear, .progress_userdata = &heard, .skip_unknown = 1};
+  pipe_end text = {.text = "SET a 1\nHSET h f v\nSELECT 1\nSET b 2\n"};
+  text.len = strlen(text.text);
+  kv_transferred done = {0};
+  OK(kv_import_from(db, read_text, &text, KV_FORMAT_RESP, &how, &done, NULL));
+  CHECK(done.entries == 1 && done.skipped == 2 && done.text_bytes == text.len);
+  CHECK(heard.calls == 1 && heard.entries == 1 && strcmp(heard.skipped, "{\"HSET\":1,\"database 1\":1}") == 0);
+  text.at = 0;
+  how.database = 1;
+  heard.goes_on = 0;
+  IS(KV_CANCELLED, kv_import_from(db, read_text, &text, KV_FORMAT_RESP, &how, NULL, NULL));
+  kv_transfer_options columns = {.key_column = SLICE("id"), .value_column = SLICE("name")};
+  pipe_end table = {.text = "id,name\n7,Alice\n"};
+  table.len = strlen(table.text);
+  OK(kv_import_from(db, read_text, &table, KV_FORMAT_CSV, &columns, &done, NULL));
+  CHECK(done.entries == 1);
+  columns.key_column = (kv_slice){"\377", 1};
+  IS(KV_INVALID_ARGUMENT, kv_import_from(db, read_text, &table, KV_FORMAT_CSV, &columns, NULL, NULL));
+  OK(kv_db_free(db));
 }
 
 const test callbacks_tests[] = {
@@ -258,5 +298,6 @@ const test callbacks_tests[] = {
     {"a_loader_runs_in_the_callers_thread_once_a_key", a_loader_runs_in_the_callers_thread_once_a_key},
     {"entries_are_exported_and_imported_by_function_and_file",
      entries_are_exported_and_imported_by_function_and_file},
+    {"a_transfer_takes_options_and_tells_its_progress", a_transfer_takes_options_and_tells_its_progress},
     {NULL, NULL},
 };

@@ -126,7 +126,7 @@ static void a_second_close_does_nothing_and_every_call_after_it_is_refused(void)
   IS(KV_CLOSED, kv_damage_json(db, &text, NULL));
   IS(KV_CLOSED, kv_scan_open(db, NULL, &other_scan, NULL));
   IS(KV_CLOSED, kv_pin_open(db, &other_pin, NULL));
-  IS(KV_CLOSED, kv_export(db, fresh_dir(), 0, NULL, NULL, NULL));
+  IS(KV_CLOSED, kv_export(db, fresh_dir(), 0, NULL, NULL, NULL, NULL));
   IS(KV_CLOSED, kv_scan_next(scan, 10, &entries, &len, NULL));
   OK(kv_db_free(db));
   /* What was pinned is there, also without the handle. */

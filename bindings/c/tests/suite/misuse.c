@@ -46,8 +46,8 @@ static void null_is_refused_everywhere_and_nothing_is_written(void) {
   IS(KV_INVALID_ARGUMENT, kv_stats_get(db, NULL, (uint64_t *)&len, NULL));
   IS(KV_INVALID_ARGUMENT, kv_stats_get(db, "entries", NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_stats_json(db, NULL, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_export(db, NULL, 0, NULL, NULL, NULL));
-  IS(KV_INVALID_ARGUMENT, kv_import(db, NULL, 0, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_export(db, NULL, 0, NULL, NULL, NULL, NULL));
+  IS(KV_INVALID_ARGUMENT, kv_import(db, NULL, 0, NULL, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_verify(NULL, (uint64_t *)&len, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_verify("x", NULL, NULL, NULL));
   IS(KV_INVALID_ARGUMENT, kv_salvage(NULL, "x", NULL, NULL, NULL));

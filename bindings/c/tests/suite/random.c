@@ -327,12 +327,12 @@ static kv_status call(kv_error **error) {
       if (kind_of(db) != DB) db = NULL;
       status = kv_get_or_load(db, key.data, key.len, below(2) ? &how : NULL, load, db, out(&owned), out(&len), error);
       break;
-    case 36: return kv_export_to(db, write_some, NULL, below(3), &which, NULL, error);
+    case 36: return kv_export_to(db, write_some, NULL, below(3), NULL, &which, NULL, error);
     case 38:
       if (below(20)) return KV_OK;
       status = kv_verify(below(10) ? path : NULL, out(&number), out(&text), error);
       break;
-    case 37: return kv_import_from(db, read_some, NULL, below(3), NULL, error);
+    case 37: return kv_import_from(db, read_some, NULL, below(3), NULL, NULL, error);
     case 39: {
       kv_preloaded done;
       switch (below(4)) {
