@@ -85,6 +85,9 @@ const (
 	ErrConflict Status = C.KV_CONFLICT
 	// ErrSessionEnded: the session was committed or closed.
 	ErrSessionEnded Status = C.KV_SESSION_ENDED
+	// ErrLagged: a watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands
+	// follows.
+	ErrLagged Status = C.KV_LAGGED
 	// ErrInternal: a defect of the library.
 	ErrInternal Status = C.KV_INTERNAL
 )

@@ -97,12 +97,16 @@ pub(super) fn slice(bytes: &[u8]) -> kv_slice {
 type ListenerFn = unsafe extern "C-unwind" fn(*mut c_void, *const kv_event);
 type LoggerFn = unsafe extern "C-unwind" fn(*mut c_void, *const c_char, usize);
 
-fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
-    let cause = match event.cause {
+pub(super) fn cause_of(cause: Cause) -> u32 {
+    match cause {
         Cause::Deleted => KV_CAUSE_DELETED,
         Cause::Expired => KV_CAUSE_EXPIRED,
         Cause::Evicted => KV_CAUSE_EVICTED,
-    };
+    }
+}
+
+fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
+    let cause = cause_of(event.cause);
     let (key, value) = (slice(&event.key), slice(&event.value));
     let event = kv_event { key, value, version: event.version, cause };
     // SAFETY: A4.

@@ -38,6 +38,7 @@ from ._errors import (
     IoError,
     KeyLockedError,
     KeyTooLongError,
+    LaggedError,
     LoaderFailedError,
     LockedError,
     NoMemoryError,
@@ -65,6 +66,7 @@ from ._preload import Preloaded
 from ._scan import Entry, Scan
 from ._session import Metadata, Session
 from ._transfer import Report, Transferred, salvage, verify
+from ._watch import Watch, WatchChange
 
 V = TypeVar("V")
 
@@ -215,6 +217,7 @@ __all__ = [
     "Key",
     "KeyLockedError",
     "KeyTooLongError",
+    "LaggedError",
     "LoaderFailedError",
     "LockedError",
     "Memoized",
@@ -243,6 +246,8 @@ __all__ = [
     "UnsupportedVersionError",
     "UsageError",
     "ValueTooLongError",
+    "Watch",
+    "WatchChange",
     "WrongThreadError",
     "library_path",
     "open",

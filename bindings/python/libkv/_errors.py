@@ -153,6 +153,12 @@ class SessionEndedError(StateError):
     status = _abi.SESSION_ENDED
 
 
+class LaggedError(StateError):
+    """A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows."""
+
+    status = _abi.LAGGED
+
+
 class IoError(StorageError, OSError):
     """The operating system refused a file operation."""
 
