@@ -45,6 +45,7 @@ extern const test lifetime_tests[];
 extern const test misuse_tests[];
 extern const test random_tests[];
 extern const test sessions_tests[];
+extern const test watching_tests[];
 extern const test tier_tests[];
 extern const test loads_tests[];
 extern const test processes_tests[];
