@@ -5,8 +5,7 @@
  * higher), a kv_error is stored there, which the caller frees with kv_error_free. What stood there before is not freed.
  *
  * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_session, kv_watch, kv_clock, kv_error) are valid until their _free or _release. A handle
- * of
- * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
+ * of another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
  *
  * In a forked child every call with a store of the parent gives KV_FORKED.
  *
@@ -2020,6 +2019,7 @@ kv_status kv_watch_next(kv_watch *watch,
  * The version up to which a watch has told all: what a later one goes on behind.
  *
  * Parameters: `watch`; `position`: where it is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
  * Threads: any, one at a time.
  * Errors: KV_BUSY when another thread is using the watch; KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
  */
@@ -2031,6 +2031,7 @@ kv_status kv_watch_position(const kv_watch *watch,
  * Ends the wait of a kv_watch_next, or of the next one if none waits: it gives KV_NOT_FOUND.
  *
  * Parameters: `watch`.
+ * Ownership: nothing changes hands.
  * Threads: any, also while another is in kv_watch_next.
  * Errors: KV_INVALID_HANDLE.
  */
