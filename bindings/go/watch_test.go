@@ -151,6 +151,7 @@ func TestARangeOverChangesSaysOnceThatItComesTooLate(t *testing.T) {
 		isLate = errors.Is(err, kv.ErrLagged)
 	}
 	ranged, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var words []string
 	lags := 0
 	for change, err := range watch.Changes(ranged) {

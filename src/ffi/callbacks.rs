@@ -91,7 +91,9 @@ pub(super) fn refuse_in_callback() -> Result<(), Failure> {
 }
 
 pub(super) fn slice(bytes: &[u8]) -> kv_slice {
-    kv_slice { data: bytes.as_ptr().cast(), len: bytes.len() }
+    // Go takes what lies nowhere for a stray pointer, and NULL for none.
+    let data = if bytes.is_empty() { std::ptr::null() } else { bytes.as_ptr().cast() };
+    kv_slice { data, len: bytes.len() }
 }
 
 type ListenerFn = unsafe extern "C-unwind" fn(*mut c_void, *const kv_event);

@@ -178,7 +178,9 @@ impl State {
             self.pairs.extend(entry.metadata.iter().map(pair));
             told.value = slice(&entry.value);
             told.expires_at_ms = entry.expires_at_ms.unwrap_or(0);
-            (told.metadata, told.metadata_count) = (self.pairs.as_ptr(), self.pairs.len());
+            if !self.pairs.is_empty() {
+                (told.metadata, told.metadata_count) = (self.pairs.as_ptr(), self.pairs.len());
+            }
             told.codec = u32::from(entry.codec.number());
         }
         told
