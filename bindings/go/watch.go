@@ -190,7 +190,7 @@ func (w *Watch) Changes(ctx context.Context) iter.Seq2[Change, error] {
 func (w *Watch) Position() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.native == nil {
+	if w.native == nil || w.isClosed.Load() {
 		return 0
 	}
 	return uint64(C.kvgo_watch_position(w.native).number)
