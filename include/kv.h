@@ -4,8 +4,8 @@
  * written only when a call succeeds. `error` may be NULL; when it is not and the call fails (KV_INVALID_ARGUMENT or
  * higher), a kv_error is stored there, which the caller frees with kv_error_free. What stood there before is not freed.
  *
- * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_session, kv_clock, kv_error) are valid until their _free or _release. A handle of
- * another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
+ * Handles (kv_db, kv_options, kv_pin, kv_scan, kv_session, kv_watch, kv_clock, kv_error) are valid until their _free or _release. A handle
+ * of another kind is refused with KV_INVALID_HANDLE; memory that is no handle at all cannot be told from one.
  *
  * In a forked child every call with a store of the parent gives KV_FORKED.
  *
@@ -250,6 +250,26 @@
 #define KV_NUMBERS_MSGPACK 1
 
 /**
+ * Where a watch begins: with what is written from now on.
+ */
+#define KV_WATCH_FROM_NOW 18446744073709551615ull
+
+/**
+ * A change that a watch tells: the key has this value now.
+ */
+#define KV_WATCH_PUT 0
+
+/**
+ * A change that a watch tells: the key has no value any more.
+ */
+#define KV_WATCH_REMOVED 1
+
+/**
+ * A change that a watch tells: no key has a value any more that was set below this version.
+ */
+#define KV_WATCH_CLEARED 2
+
+/**
  * Format: one JSON object a line: every entry, bytes of all kinds, expiries.
  */
 #define KV_FORMAT_NDJSON 0
@@ -469,6 +489,11 @@ typedef struct kv_session kv_session;
  * Where a loader or an encoder puts what it brings. Opaque; valid during its call.
  */
 typedef struct kv_sink kv_sink;
+
+/**
+ * Tells what changes. Opaque; made by kv_watch_open.
+ */
+typedef struct kv_watch kv_watch;
 
 /**
  * Bytes at an address. `data` may be NULL when `len` is 0.
@@ -792,6 +817,49 @@ typedef struct {
    */
   uint32_t codec;
 } kv_entry;
+
+/**
+ * A change of the store.
+ */
+typedef struct {
+  /**
+   * KV_WATCH_PUT, KV_WATCH_REMOVED or KV_WATCH_CLEARED.
+   */
+  uint32_t kind;
+  /**
+   * Of KV_WATCH_REMOVED: KV_CAUSE_DELETED, KV_CAUSE_EXPIRED or KV_CAUSE_EVICTED, which is said also of a copy of what the tier holds that
+   * this store has dropped.
+   */
+  uint32_t cause;
+  /**
+   * The key; empty for KV_WATCH_CLEARED.
+   */
+  kv_slice key;
+  /**
+   * Of KV_WATCH_PUT: the value.
+   */
+  kv_slice value;
+  /**
+   * Version of the change; of an entry that has expired its own. A watch behind it goes on with the next change.
+   */
+  uint64_t version;
+  /**
+   * Of KV_WATCH_PUT: when it expires, in milliseconds since 1970; 0: never.
+   */
+  uint64_t expires_at_ms;
+  /**
+   * Of KV_WATCH_PUT: names and values of its metadata, and how many.
+   */
+  const kv_pair *metadata;
+  /**
+   * See `metadata`.
+   */
+  size_t metadata_count;
+  /**
+   * Of KV_WATCH_PUT: which codec wrote the value; 0: raw bytes.
+   */
+  uint32_t codec;
+} kv_watch_change;
 
 /**
  * How far a preload has come.
@@ -2187,6 +2255,75 @@ kv_status kv_scan_next(kv_scan *scan,
  * Errors: KV_INVALID_HANDLE.
  */
 kv_status kv_scan_free(kv_scan *scan);
+
+/**
+ * Begins to tell what changes, in the order of versions, which is that of the writes. For each key the newest change behind `after` is told,
+ * and older ones as far as they are still in the log; each once. The log is the queue: nothing is kept for who watches, and no writer waits. See
+ * docs/watching.md for what holds.
+ *
+ * Parameters: `db`; `prefix`, `prefix_len`: only keys that begin with this; a clear is told to all; `after`: the version up to which an earlier
+ * watch has told all (kv_watch_position), also of an earlier run; 0: all that stands, and what follows; KV_WATCH_FROM_NOW; `watch`: where the
+ * handle is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: the caller owns `*watch` and frees it with kv_watch_free. It holds nothing back and keeps no store open.
+ * Threads: any. A watch belongs to no thread.
+ * Errors: KV_INVALID_OPTION for a version that the store has not reached; KV_KEY_TOO_LONG; KV_READ_ONLY, KV_CLOSED, KV_FORKED,
+ * KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_watch_open(const kv_db *db,
+                        const void *prefix,
+                        size_t prefix_len,
+                        uint64_t after,
+                        kv_watch **watch,
+                        kv_error **error);
+
+/**
+ * The next change.
+ *
+ * Parameters: `watch`; `wait_ms`: for how long one is waited for, at most; 0: not at all; KV_WAIT_FOREVER; `change`: where it is stored; `error`:
+ * NULL, or where a failure is stored.
+ * Ownership: what `*change` leads to belongs to the watch, and is valid until the next kv_watch_next with it.
+ * Threads: any, one at a time. kv_watch_wake and kv_close end the wait.
+ * Errors: KV_NOT_FOUND: there was none within that time, or kv_watch_wake was called; KV_LAGGED: removals that were not told are not in the log
+ * any more; whoever keeps what was told forgets that, for all that stands is told next; KV_CORRUPT for a damaged value: the next call goes on
+ * behind it; KV_BUSY when another thread is using the watch; KV_CLOSED: what was not told will be by a watch of the next open, behind this
+ * one's position; KV_FORKED, KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_watch_next(kv_watch *watch,
+                        uint64_t wait_ms,
+                        kv_watch_change *change,
+                        kv_error **error);
+
+/**
+ * The version up to which a watch has told all: what a later one goes on behind.
+ *
+ * Parameters: `watch`; `position`: where it is stored; `error`: NULL, or where a failure is stored.
+ * Ownership: nothing changes hands.
+ * Threads: any, one at a time.
+ * Errors: KV_BUSY when another thread is using the watch; KV_INVALID_ARGUMENT, KV_INVALID_HANDLE, KV_IN_CALLBACK in a logger.
+ */
+kv_status kv_watch_position(const kv_watch *watch,
+                            uint64_t *position,
+                            kv_error **error);
+
+/**
+ * Ends the wait of a kv_watch_next, or of the next one if none waits: it gives KV_NOT_FOUND.
+ *
+ * Parameters: `watch`.
+ * Ownership: nothing changes hands.
+ * Threads: any, also while another is in kv_watch_next.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_watch_wake(const kv_watch *watch);
+
+/**
+ * Ends a watch.
+ *
+ * Parameters: `watch`, or NULL: then nothing happens.
+ * Ownership: `watch`, and what it told last, are gone afterwards.
+ * Threads: any, but no other may be using `watch`.
+ * Errors: KV_INVALID_HANDLE.
+ */
+kv_status kv_watch_free(kv_watch *watch);
 
 /**
  * Removes every entry. Entries written while this runs may go or stay.

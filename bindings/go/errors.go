@@ -87,6 +87,9 @@ const (
 	ErrSessionEnded Status = C.KV_SESSION_ENDED
 	// ErrWrongCodec: the value was written by another codec than the one that is to read it.
 	ErrWrongCodec Status = C.KV_WRONG_CODEC
+	// ErrLagged: a watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands
+	// follows.
+	ErrLagged Status = C.KV_LAGGED
 	// ErrInternal: a defect of the library.
 	ErrInternal Status = C.KV_INTERNAL
 )

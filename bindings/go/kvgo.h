@@ -34,6 +34,12 @@ typedef struct {
   kv_preloaded done;
 } kvgo_filled;
 
+typedef struct {
+  kv_status status;
+  kv_error *error;
+  kv_watch_change change;
+} kvgo_watched;
+
 /* kvgo.c: threads that are in a callback or hold a pin. */
 void kvgo_enter(void);
 void kvgo_leave(void);
@@ -307,6 +313,14 @@ static inline kvgo_answer kvgo_session_codec(const kv_session *session) {
   a.status = kv_session_codec(session, &codec, &a.error);
   a.number = codec;
   return a;
+}
+KVGO_DB(watch_open, (uintptr_t store, const uint8_t *prefix, size_t prefix_len, uint64_t after),
+     kv_watch_open(db, prefix, prefix_len, after, (kv_watch **)&a.data, &a.error))
+KVGO(watch_position, (const kv_watch *watch), kv_watch_position(watch, &a.number, &a.error))
+static inline kvgo_watched kvgo_watch_next(kv_watch *watch, uint64_t wait_ms) {
+  kvgo_watched w = {KV_OK, NULL, {0}};
+  w.status = kv_watch_next(watch, wait_ms, &w.change, &w.error);
+  return w;
 }
 KVGO(session_reload, (kv_session * session), kv_session_reload(session, &a.error))
 /* `count` slices, a name and what it holds in turn. The session stays; who called ends it. */

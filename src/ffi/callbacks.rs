@@ -93,19 +93,25 @@ pub(super) fn refuse_in_callback() -> Result<(), Failure> {
 }
 
 pub(super) fn slice(bytes: &[u8]) -> kv_slice {
-    kv_slice { data: bytes.as_ptr().cast(), len: bytes.len() }
+    // Go takes what lies nowhere for a stray pointer, and NULL for none.
+    let data = if bytes.is_empty() { std::ptr::null() } else { bytes.as_ptr().cast() };
+    kv_slice { data, len: bytes.len() }
 }
 
 type ListenerFn = unsafe extern "C-unwind" fn(*mut c_void, *const kv_event);
 type LoggerFn = unsafe extern "C-unwind" fn(*mut c_void, *const c_char, usize);
 
-fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
-    let cause = match event.cause {
+pub(super) fn cause_of(cause: Cause) -> u32 {
+    match cause {
         Cause::Deleted => KV_CAUSE_DELETED,
         Cause::Expired => KV_CAUSE_EXPIRED,
         Cause::Evicted => KV_CAUSE_EVICTED,
         Cause::Replaced => KV_CAUSE_REPLACED,
-    };
+    }
+}
+
+fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
+    let cause = cause_of(event.cause);
     let (key, value) = (slice(&event.key), slice(&event.value));
     let event = kv_event { key, value, version: event.version, cause };
     // SAFETY: A4.

@@ -71,6 +71,8 @@ pub mod encoder;
 
 pub mod scan;
 
+pub mod watch;
+
 pub mod maintain;
 
 pub mod stats;

@@ -45,7 +45,7 @@ pub struct kv_create_options {
     pub initial: kv_slice,
 }
 
-fn wait_of(wait_ms: u64) -> Wait {
+pub(super) fn wait_of(wait_ms: u64) -> Wait {
     match wait_ms {
         0 => Wait::No,
         KV_WAIT_FOREVER => Wait::Forever,

@@ -292,6 +292,28 @@ fn a_watched_store_loses_what_expires_without_a_read() {
 }
 
 #[test]
+fn changes_are_told_behind_a_version_and_their_last_line_is_where_to_go_on() {
+    let place = Place::filled(3);
+    let told = |options: &[&str]| -> Vec<Value> {
+        let ran =
+            place.kv("watch", &[&["--changes", "--json", "--until-idle", "1ms"], options].concat()).ok();
+        ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = told(&["--after", "0", "--prefix", "key 000"]);
+    let kinds: Vec<&str> = all.iter().map(|line| line["change"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["put", "put", "put", "position"]);
+    assert!(all[0]["value"].is_string() && all[0]["version"].as_u64() < all[1]["version"].as_u64());
+    let position = all[3]["version"].as_u64().unwrap().to_string();
+    place.kv("del", &["key 0001"]).ok();
+    let rest = told(&["--after", &position]);
+    assert_eq!((&rest[0]["change"], &rest[0]["key"], rest.len()), (&json!("deleted"), &json!("key 0001"), 2));
+    assert_eq!(told(&[]).len(), 1, "from now on");
+    let text = place.kv("watch", &["--changes", "--after", &position, "--for", "0s"]).ok();
+    assert!(text.text().contains("\tdeleted\tkey 0001\n"), "{text:?}");
+    place.kv("watch", &["--after", "0"]).failed(2, &["--changes"]);
+}
+
+#[test]
 fn a_compaction_leaves_little_but_what_lives() {
     let place = Place::filled(3000);
     let keys: String = (0..2990).map(|n| format!("key {n:04}\n")).collect();

@@ -39,6 +39,7 @@ from ._errors import (
     IoError,
     KeyLockedError,
     KeyTooLongError,
+    LaggedError,
     LoaderFailedError,
     LockedError,
     NoMemoryError,
@@ -67,6 +68,7 @@ from ._preload import Preloaded
 from ._scan import Entry, Scan
 from ._session import Metadata, Session
 from ._transfer import Report, Transferred, salvage, verify
+from ._watch import Watch, WatchChange
 
 V = TypeVar("V")
 
@@ -223,6 +225,7 @@ __all__ = [
     "Key",
     "KeyLockedError",
     "KeyTooLongError",
+    "LaggedError",
     "LoaderFailedError",
     "LockedError",
     "Memoized",
@@ -253,6 +256,8 @@ __all__ = [
     "UnsupportedVersionError",
     "UsageError",
     "ValueTooLongError",
+    "Watch",
+    "WatchChange",
     "WrongCodecError",
     "WrongThreadError",
     "library_path",

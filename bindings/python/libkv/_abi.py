@@ -33,6 +33,7 @@ UNSUPPORTED_VERSION, NOT_A_STORE, LOCKED, NO_MEMORY = 34, 35, 36, 37
 TIER = 38
 # Sessions.
 KEY_LOCKED, CONFLICT, SESSION_ENDED = 41, 42, 43
+LAGGED = 47
 # Typed stores.
 WRONG_CODEC = 50
 INTERNAL = 99
@@ -46,6 +47,8 @@ FORMAT_NDJSON, FORMAT_JSON, FORMAT_CSV, FORMAT_RESP = 0, 1, 2, 3
 NUMBERS_DECIMAL, NUMBERS_MSGPACK = 0, 1
 TTL_NEVER = 2**64 - 1
 WAIT_FOREVER = 2**64 - 1
+WATCH_PUT, WATCH_REMOVED, WATCH_CLEARED = 0, 1, 2
+WATCH_FROM_NOW = 2**64 - 1
 COMMIT_KEEP, COMMIT_KEEP_ON_FAILURE, COMMIT_DELETE = 1, 2, 4
 CODEC_RAW, CODEC_JSON, CODEC_MSGPACK, CODEC_PROTOBUF = 0, 1, 2, 3
 CODEC_POSTCARD, CODEC_TEXT, CODEC_GOB, CODEC_PICKLE = 4, 5, 6, 7
@@ -94,6 +97,20 @@ class Change(ctypes.Structure):
 
 class Pair(ctypes.Structure):
     _fields_ = [("key", Slice), ("value", Slice)]
+
+
+class WatchChange(ctypes.Structure):
+    _fields_ = [
+        ("kind", c_uint32),
+        ("cause", c_uint32),
+        ("key", Slice),
+        ("value", Slice),
+        ("version", c_uint64),
+        ("expires_at_ms", c_uint64),
+        ("metadata", c_void_p),
+        ("metadata_count", c_size_t),
+        ("codec", c_uint32),
+    ]
 
 
 class CreateOptions(ctypes.Structure):
@@ -284,6 +301,11 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_scan_open": [c_int32, _AT, _AT, _AT, _AT],
     "kv_scan_next": [c_int32, _AT, c_size_t, _AT, _AT, _AT],
     "kv_scan_free": [c_int32, _AT],
+    "kv_watch_open": [c_int32, *_KEY, c_uint64, _AT, _AT],
+    "kv_watch_next": [c_int32, _AT, c_uint64, _AT, _AT],
+    "kv_watch_position": [c_int32, _AT, _AT, _AT],
+    "kv_watch_wake": [c_int32, _AT],
+    "kv_watch_free": [c_int32, _AT],
     "kv_clear": [c_int32, _AT, _AT],
     "kv_sync": [c_int32, _AT, _AT],
     "kv_compact": [c_int32, _AT, _AT],

@@ -35,6 +35,7 @@ from ._pin import Pin
 from ._scan import Entry, Scan, Selection
 from ._session import Sessions
 from ._store import Store
+from ._watch import Watch
 
 lib = _abi.lib
 V = TypeVar("V")
@@ -467,6 +468,20 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
 
         keys = key_bytes(prefix), key_bytes(start), key_bytes(end)
         return self._scan(make, Selection(*keys, limit, ordered, reverse, snapshot))
+
+    def watch(self, prefix: Key = b"", *, after: Optional[int] = None) -> Watch:
+        """Tells what changes of the keys that begin with `prefix`, in the order of versions, which is that of the writes.
+
+        `after`: behind this version, which is an earlier watch's `position` or a change's `version`, also of an earlier run; 0: all that
+        stands, as puts, and what follows; without it: from now on. For each key the newest change is told, and older ones as far as they
+        are still in the log; each once. No writer waits, and nothing is lost for want of room; but a watch that comes too late for
+        removals that compaction has dropped raises LaggedError once, and then tells all that stands.
+
+            with db.watch("user:", after=position) as watch:
+                for change in watch:
+                    print(change.kind, change.key, change.value)
+        """
+        return Watch(self._handle, self._at, key_bytes(prefix), after, self._decode)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._scan(lambda key, value, version, at, codec: key)

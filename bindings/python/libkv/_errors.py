@@ -165,6 +165,12 @@ class WrongCodecError(UsageError, ValueError):
     status = _abi.WRONG_CODEC
 
 
+class LaggedError(StateError):
+    """A watch comes too late for what it has missed: whoever keeps what it was told has to forget that, since what stands follows."""
+
+    status = _abi.LAGGED
+
+
 class IoError(StorageError, OSError):
     """The operating system refused a file operation."""
 

@@ -44,6 +44,7 @@ from ._handle import Path
 from ._load import Awaited, How, Loading, Time
 from ._memoize import key_of
 from ._scan import Entry
+from ._watch import AsyncWatch as AsyncWatch
 
 V = TypeVar("V")
 R = TypeVar("R")
@@ -231,6 +232,10 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
                 raise
             if not portion:
                 return
+
+    async def watch(self, prefix: Key = b"", *, after: Optional[int] = None) -> AsyncWatch:
+        """As `Db.watch`: `async with await db.watch("user:") as watch: async for change in watch: ...`"""
+        return AsyncWatch(await self._run(self.db.watch, prefix, after=after))
 
     async def clear(self) -> None:
         await self._run(self.db.clear)

@@ -49,6 +49,7 @@ def test_every_status_and_constant_has_the_value_of_the_header() -> None:
         (_abi.Host, "kv_host"),
         (_abi.ScanOptions, "kv_scan_options"),
         (_abi.Entry, "kv_entry"),
+        (_abi.WatchChange, "kv_watch_change"),
         (_abi.Transferred, "kv_transferred"),
         (_abi.Preloaded, "kv_preloaded"),
     ],

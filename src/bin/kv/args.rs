@@ -528,6 +528,15 @@ pub struct Watch {
     /// End once neither entries nor log have changed for this long
     #[arg(long, value_name = "DURATION", value_parser = parse::period)]
     pub until_idle: Option<Duration>,
+    /// Print what changes, in place of the figures
+    #[arg(long)]
+    pub changes: bool,
+    /// Only changes of keys that begin with this
+    #[arg(long, requires = "changes", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Changes behind this version, also of an earlier run; 0: all that stands, and what follows. Without it: from now on
+    #[arg(long, value_name = "VERSION", requires = "changes")]
+    pub after: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -3,13 +3,19 @@
 use crate::args::Watch;
 use crate::failure::{Failure, Outcome};
 use crate::{show, store, tier};
-use kv::{Db, OpenMode, Stats};
+use kv::{Cause, Change, Db, Error, OpenMode, Stats, Wait, WatchOptions};
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
     let open_ms = millis(began.elapsed());
+    if args.changes {
+        tell(&db, args)?;
+        store::close(&db, &args.store, &args.tier)?;
+        return Ok(Outcome::Done);
+    }
     let mut last: Option<Stats> = None;
     let mut changed = Instant::now();
     loop {
@@ -27,6 +33,77 @@ pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
     }
     store::close(&db, &args.store, &args.tier)?;
     Ok(Outcome::Done)
+}
+
+/// Prints changes as they come, and at the end how far that is.
+fn tell(db: &Db, args: &Watch) -> Result<(), Failure> {
+    let at = |error| Failure::at(&args.store, error);
+    let options = WatchOptions::new().prefix(args.prefix.as_bytes());
+    let options = args.after.map_or(options.clone(), |version| options.after(version));
+    let mut watch = db.watch(options).map_err(at)?;
+    let end = args.length.and_then(|length| Instant::now().checked_add(length));
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let wait = left.into_iter().chain(args.until_idle).min().map_or(Wait::Forever, Wait::AtMost);
+        match watch.next_change(wait) {
+            Ok(Some(change)) => tell_one(&change, args.json)?,
+            Err(error @ Error::Lagged { .. }) if args.json => {
+                eprintln!("kv: {}: {error}", args.store.display());
+                show::json(&Told { change: "lagged", ..Told::default() })?;
+            }
+            Err(error @ Error::Lagged { .. }) => eprintln!("kv: {}: {error}", args.store.display()),
+            Err(error) => return Err(at(error)),
+            Ok(None) => break,
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            break;
+        }
+    }
+    let position = watch.position();
+    match args.json {
+        true => show::json(&Told { change: "position", version: Some(position), ..Told::default() }),
+        false => show::line(&format!("{position}\tposition")),
+    }
+}
+
+/// A change as a line of JSON.
+#[derive(Default, Serialize)]
+struct Told<'c> {
+    change: &'static str,
+    #[serde(flatten)]
+    key: Option<show::Key<'c>>,
+    #[serde(flatten)]
+    value: Option<show::Value<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
+    #[serde(flatten)]
+    metadata: show::Metadata<'c>,
+}
+
+fn tell_one(change: &Change, as_json: bool) -> Result<(), Failure> {
+    let name = match change {
+        Change::Put(_) => "put",
+        Change::Removed { cause: Cause::Expired, .. } => "expired",
+        Change::Removed { cause: Cause::Evicted, .. } => "evicted",
+        Change::Removed { .. } => "deleted",
+        _ => "cleared",
+    };
+    let entry = if let Change::Put(entry) = change { Some(entry) } else { None };
+    if as_json {
+        return show::json(&Told {
+            change: name,
+            key: change.key().map(Into::into),
+            value: entry.map(|entry| entry.value.as_slice().into()),
+            version: Some(change.version()),
+            expires_at_ms: entry.and_then(|entry| entry.expires_at_ms),
+            metadata: entry.map_or_else(Default::default, |entry| (&entry.metadata).into()),
+        });
+    }
+    let key = show::safe(change.key().unwrap_or_default(), false);
+    let value = entry.map_or_else(String::new, |entry| format!("\t{}", show::preview(&entry.value)));
+    show::line(&format!("{}\t{name}\t{key}{value}", change.version()))
 }
 
 /// What changes while there is something to do.

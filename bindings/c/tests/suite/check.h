@@ -46,6 +46,7 @@ extern const test misuse_tests[];
 extern const test random_tests[];
 extern const test sessions_tests[];
 extern const test typed_tests[];
+extern const test watching_tests[];
 extern const test tier_tests[];
 extern const test loads_tests[];
 extern const test processes_tests[];
