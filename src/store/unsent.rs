@@ -1,5 +1,7 @@
-//! What the tier has not been told of yet, each of its shards for itself: a number for all of them would let a mask go, or a copy come, on
-//! what another shard was told.
+//! What the tier has not been told of yet.
+//!
+//! - **H1** Whether a change is unsent says the number of its key's shard alone. By a higher one a mask would leave whose delete was not
+//!   sent, and the key come back; by a lower one what others change there would be taken for older than what stands here.
 
 use super::{Seen, Store};
 use crate::log::View;

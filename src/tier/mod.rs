@@ -6,6 +6,9 @@
 //!
 //! A tier has one or more parts, which share out the keys of the store (`tier_options::Shard`): each a tier of its own with its mark,
 //! threads and connections, so what holds for one (C, D, K, O) holds for the keys of each.
+//!
+//! - **H2** A part sends, hears of, compares, copies and drops keys of its shard alone, whatever stands in Redis under its prefix (H1:
+//!   `store::unsent`).
 
 mod backoff;
 mod codec;

@@ -5,7 +5,7 @@
 //!
 //! - **C1** A connection is used only if its server said, on it, that it is a master (Sentinel) or has the slot (cluster). One that
 //!   says so wrongly, as one that others have given up already, is found out by the mark when the right one is met (K3).
-//! - **C2** In a cluster all keys of a store and its mark are in one slot, as the prefix has a hash tag. So K1 to K3 hold, as a
+//! - **C2** In a cluster all keys of a part and its mark are in one slot, as its prefix has a hash tag. So K1 to K3 hold, as a
 //!   transaction does: the mark moves with the slot, and what an earlier connection had under way at the node before is refused
 //!   there, or, should the slot come back, ended by its WATCH, which the move has touched.
 //! - **C3** Copies are kept of what was said by the server whose changes are heard, as only there something is said when they grow
