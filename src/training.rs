@@ -131,7 +131,10 @@ impl Trainer {
         self.is_first = false;
         self.tried = Written::by(store);
         self.looked = self.tried;
-        self.next_after_bytes = (self.next_after_bytes * NEXT_AFTER).min(NEXT_AFTER_BYTES_MAX);
+        // What was there at open says nothing of how much comes.
+        if self.tried.plain > 0 {
+            self.next_after_bytes = (self.next_after_bytes * NEXT_AFTER).min(NEXT_AFTER_BYTES_MAX);
+        }
         match try_training(store) {
             Ok(true) => self.best_permille = u64::MAX,
             Ok(false) => {}
