@@ -44,13 +44,15 @@ pub(crate) fn backup(store: &Store, to: &Path) -> Result<()> {
     {
         segments.push(copy(store, tail, to)?);
     }
+    let next_base_lsn = extents.iter().map(|extent| extent.segment.end_lsn()).max().unwrap_or(0);
     let manifest = Manifest {
         store_uuid: store.log.files.store_uuid,
         generation: 1,
         next_segment_id: segments.iter().map(|listed| listed.id + 1).max().unwrap_or(1),
         has_dictionaries: store.dictionaries.is_used(),
-        history_lsn: store.log.history.lsn(),
-        next_base_lsn: extents.iter().map(|extent| extent.segment.end_lsn()).max().unwrap_or(0),
+        // Watches of the original may have been told of what comes behind the cut, at LSNs that this store skips.
+        history_lsn: next_base_lsn,
+        next_base_lsn,
         segments,
     };
     // After the cut: whatever a record below it names is there (I18).

@@ -8,7 +8,8 @@
 //! - **W3** A mask of LSN *m* whose key has no newer record is left out only if every segment that stays was born behind *m* (I6). Then
 //!   *m* counts into `history_lsn`, in the manifest that drops the victim and, before the listing does, in memory. So who has read
 //!   up to an LSN of at least that is told of every removal. An open frees no mask of the segments that it rewrites, only those of
-//!   victims that it compacts besides; one that may have lost a part of the log, after a loss of power or damage, calls all that is past freed.
+//!   victims that it compacts besides; one that may have lost a part of the log, after a loss of power or damage, calls all
+//!   that is past freed; so does a backup, of which the original goes on.
 //! - **W4** Who begins at 0 has nothing that a mask which was left out before could hide: I6 says that nothing of the kind was in the
 //!   log any more. Only what is freed from then on counts.
 //! - **W5** What is given was published: a record is committed after it was, and a batch's members once the writers of the time at

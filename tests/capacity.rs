@@ -293,3 +293,27 @@ fn limits_under_which_nothing_can_be_held_are_refused() {
     (0..20).for_each(|n| db.set(&key(n), b"").unwrap());
     assert_eq!(db.len(), 7);
 }
+
+#[test]
+fn a_conditional_write_that_needs_room_lets_another_entry_go_and_not_its_own() {
+    let db = options().max_bytes(Some(20)).in_memory().unwrap();
+    // The first to go, by age: two entries of 11 and 6 bytes.
+    db.set(b"a", b"0123456789").unwrap();
+    db.set(b"b", b"01234").unwrap();
+    assert!(db.replace(b"a", b"0123456789abcd").unwrap(), "its own entry went");
+    assert_eq!(db.get(b"a").unwrap().as_deref(), Some(&b"0123456789abcd"[..]));
+    assert_eq!(held(&db), BTreeSet::from([b"a".to_vec()]));
+}
+
+#[test]
+fn where_bytes_are_what_there_is_no_room_for_a_scan_passes_however_many_entries_there_may_be() {
+    let db = options().max_entries(Some(u64::MAX)).max_bytes(Some(100 * 108)).in_memory().unwrap();
+    let set = |n: u64| db.set(&key(n), &[0; 100]).unwrap();
+    (0..80).for_each(set);
+    for _ in 0..3 {
+        (0..80).for_each(|n| assert!(db.get(&key(n)).unwrap().is_some()));
+    }
+    (1000..5000).for_each(set);
+    let kept = (0..80).filter(|n| db.contains(&key(*n)).unwrap()).count();
+    assert!(kept >= 70, "{kept} of 80");
+}

@@ -562,6 +562,29 @@ fn where_part_of_the_log_may_be_lost_a_watch_begins_anew() {
 }
 
 #[test]
+fn a_backup_lets_a_watch_of_the_original_begin_anew() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = options().open(dir.path()).unwrap();
+    db.set(b"kept", b"1").unwrap();
+    db.backup(copy.path().join("store")).unwrap();
+    // Told, and not in the backup.
+    db.set(b"later", b"2").unwrap();
+    let mut original = watch(&db, 0);
+    assert_eq!(all_told(&mut original), ["kept=1", "later=2"]);
+    let restored = options().open(copy.path().join("store")).unwrap();
+    let mut again = watch(&restored, original.position());
+    let next = again.next_change(Wait::No);
+    assert!(matches!(next, Err(Error::Lagged { .. })), "{next:?}");
+    assert_eq!(all_told(&mut again), ["kept=1"]);
+    // From then on the copy tells its own changes.
+    let position = again.position();
+    restored.set(b"new", b"3").unwrap();
+    restored.close().unwrap();
+    let restored = options().open(copy.path().join("store")).unwrap();
+    assert_eq!(all_told(&mut watch(&restored, position)), ["new=3"]);
+}
+
+#[test]
 fn a_watch_of_what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let db = options().open(dir.path()).unwrap();

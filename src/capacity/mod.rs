@@ -53,8 +53,11 @@ pub(crate) struct Capacity {
     bytes: CachePadded<AtomicI64>,
     /// The tickets, by hash. Only writers take these locks, and under none of them does anybody wait.
     shards: Box<[CachePadded<Mutex<Policy>>]>,
-    /// Entries that a shard has room for: its part of `max_entries`, or what it had when there was no room the last time.
+    /// Entries that a shard has room for: its part of `max_entries`, or what it had when there was no room the last time, if bytes are
+    /// what it lacks room for.
     rooms: Box<[AtomicUsize]>,
+    /// A shard's part of `max_entries`.
+    room_max: usize,
 }
 
 impl Capacity {
@@ -62,14 +65,17 @@ impl Capacity {
         let of_entries = limits.entries.map_or(SHARDS_MAX, |max| max / ENTRIES_A_SHARD);
         let of_bytes = limits.bytes.map_or(SHARDS_MAX, |max| max / BYTES_A_SHARD);
         let shards = of_entries.min(of_bytes).clamp(1, SHARDS_MAX);
-        let room =
-            limits.entries.map_or(usize::MAX, |max| usize::try_from(max / shards).unwrap_or(usize::MAX));
+        let room_max = limits
+            .entries
+            .map_or(usize::MAX, |max| usize::try_from(max / shards).unwrap_or(usize::MAX))
+            .max(1);
         Capacity {
             limits: limits.clone(),
             entries: CachePadded::default(),
             bytes: CachePadded::default(),
             shards: std::iter::repeat_with(CachePadded::default).take(shards as usize).collect(),
-            rooms: std::iter::repeat_with(|| AtomicUsize::new(room.max(1))).take(shards as usize).collect(),
+            rooms: std::iter::repeat_with(|| AtomicUsize::new(room_max)).take(shards as usize).collect(),
+            room_max,
         }
     }
 
@@ -151,9 +157,9 @@ impl Capacity {
         let (first, count) = (self.number_of(near), self.shards.len());
         (first..first + count).find_map(|number| {
             let (mut policy, room) = self.shard(number % count)?;
-            if self.limits.entries.is_none() {
+            if self.limits.bytes.is_some() {
                 // Relaxed: written under the shard's lock, and a matter of taste.
-                room.store(policy.len().max(1), Ordering::Relaxed);
+                room.store(policy.len().clamp(1, self.room_max), Ordering::Relaxed);
             }
             let standing = |hash| look(hash).map_or(Standing::Unknown, Standing::Hits);
             policy.choose(room.load(Ordering::Relaxed), standing, &lower)

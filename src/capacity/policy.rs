@@ -177,7 +177,7 @@ impl Policy {
                 }
                 Standing::Hits(_) => {
                     if is_small {
-                        self.remembered.push(hash, room * REMEMBERED_AN_ENTRY);
+                        self.remembered.push(hash, room.saturating_mul(REMEMBERED_AN_ENTRY));
                     }
                     return Some(hash);
                 }

@@ -414,7 +414,7 @@ impl Log {
         self.closing.store(true, Ordering::Release);
         self.room_changed_now();
         self.sync_waiters.wake_all();
-        self.followers.wake();
+        self.followers.wake_for_good();
         self.signal.wake();
     }
 

@@ -37,4 +37,9 @@ impl Followers {
             self.asleep.wake_all();
         }
     }
+
+    /// The same, also of who joins meanwhile: nothing else will wake it.
+    pub(super) fn wake_for_good(&self) {
+        self.asleep.wake_all();
+    }
 }

@@ -19,7 +19,7 @@ enum Outcome {
     Evicted(u64),
     /// Somebody was faster, with a new value or by removing it; or its time was over.
     Lost,
-    /// All are about to go, or the tier was not told of them yet.
+    /// All are about to go or spared, or the tier was not told of them yet.
     NoneToGo,
 }
 
@@ -126,14 +126,15 @@ impl Store {
             };
             puts().map(one).fold(Load::default(), sum)
         };
-        let near = puts().next().map_or(&[][..], |draft| draft.key);
-        let _ = self.evict_while(capacity, near, || capacity.lacks_room_for(more));
+        let spared = puts().next().map(|draft| draft.key);
+        let _ = self.evict_while(capacity, spared, || capacity.lacks_room_for(more));
     }
 
-    /// Makes room for a put of this key, as far as that goes.
+    /// Makes room for a put of this key, as far as that goes, and not of what stands for it: what the put is to be may rest on that.
     pub(super) fn make_room_near(&self, key: &[u8]) {
         if let Some(capacity) = &self.capacity {
-            let _ = self.evict_one(capacity, self.index.hash(key));
+            let hash = self.index.hash(key);
+            let _ = self.evict_one(capacity, hash, Some(hash));
         }
     }
 
@@ -160,7 +161,7 @@ impl Store {
             }
         }
         // The put stands all the same; the next one tries again.
-        let evicted = self.evict_while(capacity, key, || capacity.lacks_room_for(Load::default()));
+        let evicted = self.evict_while(capacity, Some(key), || capacity.lacks_room_for(Load::default()));
         last = last.max(evicted.ok().flatten());
         if let Some(last) = last {
             // Of a failed sync the put itself is told.
@@ -171,15 +172,22 @@ impl Store {
     /// Makes the store keep to its limits; it may have been opened with lower ones than before.
     pub(crate) fn keep_to_limits(&self) -> Result<()> {
         let Some(capacity) = &self.capacity else { return Ok(()) };
-        self.evict_while(capacity, &[], || capacity.lacks_room_for(Load::default())).map(drop)
+        self.evict_while(capacity, None, || capacity.lacks_room_for(Load::default())).map(drop)
     }
 
-    /// Lets entries go as long as `lacks` says so and some can go. Returns the last tombstone's LSN.
-    fn evict_while(&self, capacity: &Capacity, near: &[u8], lacks: impl Fn() -> bool) -> Result<Option<u64>> {
+    /// Lets entries go as long as `lacks` says so and some can go, but not that of a key that is `spared`. Returns the last tombstone's
+    /// LSN.
+    fn evict_while(
+        &self,
+        capacity: &Capacity,
+        spared: Option<&[u8]>,
+        lacks: impl Fn() -> bool,
+    ) -> Result<Option<u64>> {
         let (mut last, mut lost) = (None, 0);
-        let mut near = self.index.hash(near);
+        let spared = spared.map(|key| self.index.hash(key));
+        let mut near = spared.unwrap_or_default();
         while lost < LOST_CHOICES_MAX && lacks() {
-            match self.evict_one(capacity, near)? {
+            match self.evict_one(capacity, near, spared)? {
                 Outcome::Evicted(tombstone) => (last, lost) = (Some(tombstone), 0),
                 Outcome::Lost => lost += 1,
                 Outcome::NoneToGo => break,
@@ -189,12 +197,12 @@ impl Store {
         Ok(last)
     }
 
-    /// Lets one entry go: of those whose hashes are near.
-    fn evict_one(&self, capacity: &Capacity, near: u64) -> Result<Outcome> {
+    /// Lets one entry go: of those whose hashes are near, and not of the one that is `spared`.
+    fn evict_one(&self, capacity: &Capacity, near: u64, spared: Option<u64>) -> Result<Outcome> {
         let (hash, found) = {
             let guard = crossbeam_epoch::pin();
             let map = self.map(&guard);
-            let look = |hash| self.hits_of(&map, hash);
+            let look = |hash| self.hits_of(&map, hash).filter(|_| Some(hash) != spared);
             let lower = |hash, hits| self.set_hits(&map, hash, hits);
             let Some(hash) = capacity.choose(near, look, lower) else { return Ok(Outcome::NoneToGo) };
             (hash, map.find_hash(hash).map(|(_, (_, view))| (view.key.to_vec(), view.lsn)))
