@@ -23,3 +23,6 @@ pub const SEGMENTS_MAX: usize = 1 << 16;
 pub const TIER_SHARDS_MAX: usize = 64;
 /// How far ahead of the wall clock a stored time is believed at open, in milliseconds (I15).
 pub const CLOCK_AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// What one deadline may differ by here and in Redis, in milliseconds.
+#[cfg(feature = "redis")]
+pub(crate) const CLOCKS_DIFFER_MS: u64 = 1000;

@@ -338,3 +338,25 @@ fn the_append_only_file_of_a_redis_moves_in() {
     assert_eq!(line, 1);
     assert!(reason.contains("aof-use-rdb-preamble"), "{reason}");
 }
+
+#[test]
+fn a_renamed_entry_keeps_its_codec_and_its_metadata() {
+    let db = Db::in_memory().unwrap();
+    db.set(b"from", b"7").unwrap();
+    let mut session = db.get_and_lock(b"from", kv::Wait::No).unwrap().unwrap();
+    session.set_codec(kv::Tag::JSON);
+    session.metadata_mut().insert("who".into(), b"me".to_vec());
+    session.commit().unwrap();
+    db.import(&b"RENAME from to\r\n"[..], Format::Resp).unwrap();
+    let entry = db.entry(b"to").unwrap().unwrap();
+    assert_eq!((&entry.value[..], entry.codec), (&b"7"[..], kv::Tag::JSON));
+    assert_eq!(entry.metadata.get("who").map(Vec::as_slice), Some(&b"me"[..]));
+    assert!(db.entry(b"from").unwrap().is_none());
+}
+
+#[test]
+fn a_row_of_more_fields_than_any_table_has_is_refused() {
+    let endless = std::io::BufReader::new(std::io::repeat(b','));
+    let error = Db::in_memory().unwrap().import(endless, Format::Csv).unwrap_err().to_string();
+    assert!(error.contains("more than 65536 fields"), "{error}");
+}

@@ -245,6 +245,25 @@ fn an_edited_file_is_refused_taken_or_written_over_as_the_options_say() {
 }
 
 #[test]
+fn who_puts_the_content_of_before_back_has_edited_the_file() {
+    let place = Place::new();
+    let mut before = String::new();
+    for value in [b"1", b"2"] {
+        let db = place.open();
+        db.set(b"a", value).unwrap();
+        before = fs::read_to_string(place.file()).unwrap_or_default();
+        db.close().unwrap();
+    }
+    place.with(&before);
+    let refused = place.try_open(place.options());
+    let is_told = matches!(&refused, Err(Error::InvalidOption { name, .. }) if name == "json_mirror");
+    assert!(is_told, "{refused:?}");
+    assert_eq!(place.text(), before);
+    let db = place.try_open(place.options().json_mirror_edited(WhenEdited::Load)).unwrap();
+    assert_eq!(get(&db, "a").as_deref(), Some("1"));
+}
+
+#[test]
 fn what_was_over_before_the_file_is_read_does_not_come_back() {
     let place = Place::new();
     place.with(r#"{"old": {"$kv": {"value": "1", "expires_at_ms": 1000}}, "new": {"$kv": {"value": "1", "expires_at_ms": 99999999999999}}}"#);

@@ -3,6 +3,8 @@
 use super::write::{Expiry, SetOptions};
 use crate::clock::millis;
 use crate::error::{Error, Result};
+#[cfg(feature = "redis")]
+use crate::limits::CLOCKS_DIFFER_MS;
 use crate::store::Store;
 use crate::tag::Tag;
 use std::time::Duration;
@@ -126,10 +128,6 @@ pub(super) struct Plan {
     #[cfg(feature = "redis")]
     newer_by_ms: u64,
 }
-
-/// What deadlines of one value may differ by here and in a tier.
-#[cfg(feature = "redis")]
-const CLOCKS_DIFFER_MS: u64 = 1000;
 
 impl Plan {
     pub(super) fn set(&self) -> SetOptions {

@@ -3,6 +3,7 @@
 use super::write::Stored;
 use super::Db;
 use crate::error::{Error, Result};
+use crate::limits::CLOCKS_DIFFER_MS;
 use crate::loads::Loads;
 use crate::record::flags;
 use crate::store::{New, Seen, Step, Store};
@@ -11,8 +12,6 @@ use std::ops::ControlFlow;
 
 /// Keys that are asked about at once.
 const PORTION: usize = 256;
-/// What one deadline may differ by there and here.
-const CLOCKS_DIFFER_MS: u64 = 1000;
 /// Cursor of a preload that has seen all keys in Redis: what remains is to remove what Redis does not hold. Redis gives none
 /// like it.
 const REMOVING: u64 = u64::MAX;

@@ -351,6 +351,21 @@ impl Db {
         self.finish_write(key, written).map(|(_, sum)| sum)
     }
 
+    /// Appends to the value of `key`, which keeps its expiry; metadata and codec go, as with any plain write.
+    pub(crate) fn append(&self, key: &[u8], more: &[u8]) -> Result<()> {
+        let store = self.writable_store()?;
+        let written = self.write_on_copy(key, &[], |seen, _| {
+            let value = store.value_seen(seen)?;
+            let value = [seen.live.map_or(&[][..], |_| &value[..]), more].concat();
+            store.options.check_lengths(key, &value)?;
+            let expire_at_ms = deadline_ms(store, Expiry::Keep, seen.live.map(|view| view.expire_at_ms));
+            let value = NewValue::Made(value);
+            let new = New { kind: Kind::Put, flags: 0, codec: 0, dictionary: 0, expire_at_ms, value };
+            Ok(Step::Write(new, ()))
+        })?;
+        self.finish_write(key, written).map(drop)
+    }
+
     /// Removes `key`; whether it had a value.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 //! What the user's encoder fails for, or panics with, is a failure of that value alone. It is never called under a guard: it may
 //! take its time.
 
-use super::conn::{encode, Conn, Failure};
-use super::fetch::{left_of, Fetched, Outcome};
+use super::conn::{Conn, Failure};
+use super::fetch::{ask_each, left_of, Fetched, Outcome};
+use super::mark::Mark;
 use super::{Shared, REDIS_VALUE_BYTES_MAX};
 use crate::options::Options;
 use crate::tier_options::{Encoder, Hashes, TierOptions};
@@ -135,31 +136,15 @@ pub(super) fn ask_hashes(
     conn: &mut Conn,
     shared: &Shared,
     keys: &[(usize, &[u8])],
+    known: Option<Mark>,
     mut take: impl FnMut(usize, Outcome),
 ) -> Result<(), Failure> {
     let Some(hashes) = shared.codec.hashes.filter(|_| !keys.is_empty()) else { return Ok(()) };
-    let mut commands = Vec::new();
-    // Those of MULTI, PTTL, HGETALL and EXEC.
-    let replies = 4 + usize::from(conn.is_asking());
-    for (_, key) in keys {
-        let name = [&shared.options.prefix[..], key].concat();
-        if conn.is_asking() {
-            encode(&mut commands, &[b"ASKING"]);
-        }
-        encode(&mut commands, &[b"MULTI"]);
-        encode(&mut commands, &[b"PTTL", &name]);
-        encode(&mut commands, &[b"HGETALL", &name]);
-        encode(&mut commands, &[b"EXEC"]);
-    }
-    let now_ms = shared.store.clock.now_ms();
-    let mut refused = None;
-    conn.exchange(&commands, keys.len() * replies, shared.codec.string_bytes_max(), |number, reply| {
-        if number % replies != replies - 1 {
-            if matches!(reply, Value::ServerError(_)) {
-                refused.get_or_insert_with(|| Failure::unexpected("HGETALL", &reply));
-            }
-        } else if let Some((number, _)) = keys.get(number / replies) {
-            take(*number, refused.take().map_or_else(|| hash(hashes, reply, now_ms), Err));
+    let names: Vec<&[u8]> = keys.iter().map(|(_, key)| *key).collect();
+    let read = |reply, now_ms| hash(hashes, reply, now_ms);
+    ask_each(conn, shared, ("HGETALL", &names), known, read, |number, outcome| {
+        if let Some((number, _)) = keys.get(number) {
+            take(*number, outcome);
         }
     })
 }

@@ -18,6 +18,7 @@ use super::copies::forget;
 use super::fetch::left_of;
 use super::Shared;
 use crate::error::{Error, Result};
+use crate::limits::CLOCKS_DIFFER_MS;
 use crate::record::{flags, Kind};
 use crate::store::{New, NewValue, Seen, Step, Store};
 use redis::Value;
@@ -417,10 +418,22 @@ impl<'s> Attempt<'s> {
         }
         let decide = |seen: &Seen<'_>| {
             if self.store.has_unsent(seen) {
-                return Ok(Step::Leave(()));
+                return Ok(Step::Leave(false));
+            }
+            let expire_at_ms = held.expire_at_ms;
+            let lasts_no_longer = seen.live.is_some_and(|view| match (view.expire_at_ms, expire_at_ms) {
+                (_, 0) => true,
+                (here, there) => here != 0 && here <= there.saturating_add(CLOCKS_DIFFER_MS),
+            });
+            // Of this store's own the codec and the metadata stand nowhere else.
+            if !held.is_changed
+                && lasts_no_longer
+                && !seen.is_from_tier()
+                && self.store.value_seen(seen)?[..] == value[..]
+            {
+                return Ok(Step::Leave(true));
             }
             let flags = flags::FROM_TIER;
-            let expire_at_ms = held.expire_at_ms;
             let new = New {
                 kind: Kind::Put,
                 flags,
@@ -429,12 +442,12 @@ impl<'s> Attempt<'s> {
                 expire_at_ms,
                 value: NewValue::Given,
             };
-            Ok(Step::Write(new, ()))
+            Ok(Step::Write(new, false))
         };
         // Asked after the LSN is reserved: a change that is noted later has a higher one and wins.
         let is_current = || !self.store.loads.is_answer_overtaken(key);
         let kept = self.store.write_given(key, value, decide, is_current);
-        kept.is_ok_and(|(lsn, ())| lsn.is_some())
+        kept.is_ok_and(|(lsn, stays)| lsn.is_some() || stays)
     }
 
     fn drop_old(&self, key: &[u8]) {

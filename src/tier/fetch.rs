@@ -5,7 +5,7 @@ use super::backoff::Backoff;
 use super::codec::{ask_hashes, may_be_hash, no_value};
 use super::conn::{encode, moment_after, Conn, Failure};
 use super::listener::HEARTBEAT;
-use super::mark::is_own;
+use super::mark::{is_own, Mark};
 use super::servers::ServerId;
 use super::Shared;
 use redis::Value;
@@ -280,7 +280,7 @@ impl Fetcher {
         let is_heard = shared.is_heard(&conn);
         let mut moved = None;
         let mut given_away: Vec<(&Wanted, Failure)> = Vec::new();
-        let asked = ask_all(&mut conn, &shared, &keys, |number, outcome| {
+        let asked = ask_all(&mut conn, &shared, &keys, None, |number, outcome| {
             let Some(place) = open.get_mut(number) else { return };
             match outcome {
                 // It is asked for again, of the node that has it.
@@ -310,7 +310,7 @@ impl Fetcher {
         let asked = shared.connect_taker(from, moved).and_then(|mut conn| {
             let is_heard = shared.is_heard(&conn);
             let keys: Vec<&[u8]> = given_away.iter().map(|(one, _)| one.key.as_slice()).collect();
-            ask_all(&mut conn, &shared, &keys, |number, outcome| {
+            ask_all(&mut conn, &shared, &keys, None, |number, outcome| {
                 if let Some(place) = open.get_mut(number) {
                     shared.answer_open(place, outcome, is_heard);
                 }
@@ -339,16 +339,38 @@ impl Shared {
     }
 }
 
-/// Asks for many keys at once. What comes is as Redis holds it; keys of hashes come last.
+/// Asks for many keys at once. What comes is as Redis holds it; keys of hashes come last. Where a mark is `known`, nothing is taken
+/// from a Redis that has lost it (K3), and that is the failure.
 pub(super) fn ask_all(
     conn: &mut Conn,
     shared: &Shared,
     keys: &[&[u8]],
+    known: Option<Mark>,
+    mut take: impl FnMut(usize, Outcome),
+) -> Result<(), Failure> {
+    let mut hashes = Vec::new();
+    ask_each(conn, shared, ("GET", keys), known, fetched, |number, outcome| {
+        match keys.get(number).filter(|_| may_be_hash(shared, &outcome)) {
+            Some(key) => hashes.push((number, *key)),
+            None => take(number, outcome.map_err(no_value)),
+        }
+    })?;
+    ask_hashes(conn, shared, &hashes, known, take)
+}
+
+/// Asks each of some keys a question. Of what may be long one answer is held at a time, until the mark behind it is seen.
+pub(super) fn ask_each(
+    conn: &mut Conn,
+    shared: &Shared,
+    (question, keys): (&str, &[&[u8]]),
+    known: Option<Mark>,
+    read: impl Fn(Value, u64) -> Outcome,
     mut take: impl FnMut(usize, Outcome),
 ) -> Result<(), Failure> {
     let mut commands = Vec::new();
-    // Those of MULTI, PTTL, GET and EXEC.
-    let replies = 4 + usize::from(conn.is_asking());
+    // That of EXEC comes behind those of MULTI, PTTL and the question.
+    let answer_at = 3 + usize::from(conn.is_asking());
+    let replies = answer_at + 1 + usize::from(known.is_some());
     for key in keys {
         let name = [&shared.options.prefix[..], key].concat();
         if conn.is_asking() {
@@ -357,27 +379,39 @@ pub(super) fn ask_all(
         // One transaction: the time of one value must not be taken for that of another.
         encode(&mut commands, &[b"MULTI"]);
         encode(&mut commands, &[b"PTTL", &name]);
-        encode(&mut commands, &[b"GET", &name]);
+        encode(&mut commands, &[question.as_bytes(), &name]);
         encode(&mut commands, &[b"EXEC"]);
+        if known.is_some() {
+            encode(&mut commands, &[b"GET", &shared.mark_key]);
+        }
     }
     // Before Redis looks at its own clock: so the copy ends no later than what it is a copy of.
     let now_ms = shared.store.clock.now_ms();
-    let value_bytes = shared.codec.string_bytes_max();
-    let mut refused = None;
-    let mut hashes = Vec::new();
-    conn.exchange(&commands, keys.len() * replies, value_bytes, |number, reply| {
-        if number % replies == replies - 1 {
-            let number = number / replies;
-            let outcome = refused.take().map_or_else(|| fetched(reply, now_ms), Err);
-            match keys.get(number).filter(|_| may_be_hash(shared, &outcome)) {
-                Some(key) => hashes.push((number, *key)),
-                None => take(number, outcome.map_err(no_value)),
+    let (mut refused, mut held) = (None, None);
+    let mut lost: Option<Failure> = None;
+    conn.exchange(&commands, keys.len() * replies, shared.codec.string_bytes_max(), |number, reply| {
+        let (number, place) = (number / replies, number % replies);
+        match known {
+            Some(known) if place > answer_at => {
+                lost = lost.take().or_else(|| shared.check_mark(known, Mark::of(&reply)).err());
+                if let (Some(outcome), None) = (held.take(), &lost) {
+                    take(number, outcome);
+                }
             }
-        } else if matches!(reply, Value::ServerError(_)) {
-            refused.get_or_insert_with(|| Failure::unexpected("GET", &reply));
+            _ if place == answer_at => {
+                let outcome = refused.take().map_or_else(|| read(reply, now_ms), Err);
+                match known.filter(|_| outcome.is_ok()) {
+                    Some(_) => held = Some(outcome),
+                    None => take(number, outcome),
+                }
+            }
+            _ if matches!(reply, Value::ServerError(_)) => {
+                refused.get_or_insert_with(|| Failure::unexpected(question, &reply));
+            }
+            _ => {}
         }
     })?;
-    ask_hashes(conn, shared, &hashes, take)
+    lost.map_or(Ok(()), Err)
 }
 
 /// The deadline of what has so long to live, asked for at `now_ms`.

@@ -296,7 +296,7 @@ impl Comparison {
         let keys: Vec<&[u8]> = chosen.iter().map(|(key, _)| *key).collect();
         let mut differ: Vec<&[u8]> = Vec::new();
         let mut failed = None;
-        ask_all(&mut self.conn, shared, &keys, |number, outcome| {
+        ask_all(&mut self.conn, shared, &keys, None, |number, outcome| {
             let Some((key, version)) = chosen.get(number).copied() else { return };
             match outcome {
                 Ok(there) if is_same(shared, key, version, &there) => {}

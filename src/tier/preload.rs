@@ -252,11 +252,8 @@ impl Scanning {
             return Ok(());
         }
         self.shared.check_heard(&self.conn).map_err(|failure| tier_error(&failure))?;
-        // Before them: so much as may come is not held until it is known.
-        let known = self.shared.mark();
-        self.shared.check_kept(&mut self.conn, known).map_err(|failure| tier_error(&failure))?;
         let (mut failed, mut bytes) = (None, 0);
-        let asked = ask_all(&mut self.conn, &self.shared, keys, |number, outcome| {
+        let asked = ask_all(&mut self.conn, &self.shared, keys, self.shared.mark(), |number, outcome| {
             let fetched = match outcome {
                 Ok(fetched) => Ok(Some(fetched)),
                 Err(failure) if failure.code.as_deref() == Some("WRONGTYPE") => Ok(None),

@@ -2,8 +2,10 @@
 
 use super::resp::Command;
 use super::{Importer, Stop};
-use crate::db::{Condition, Expiry, SetOptions};
+use crate::db::{Condition, Entry, Expiry, SetOptions};
 use crate::limits::BATCH_BYTES_MAX;
+use crate::tag::Tagged;
+use crate::texts::Held;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Longest name of a command that is told, in bytes, and how many are told apart.
@@ -191,18 +193,9 @@ impl<'i, 'o, 'db> Commands<'i, 'o, 'db> {
 
     fn append(&mut self, key: &[u8], more: &[u8]) -> Result<(), Stop> {
         self.importer.apply()?;
-        loop {
-            let (mut value, version) = match self.importer.db.pin()?.get(key)? {
-                Some(value) => (value.to_vec(), value.version()),
-                None => (Vec::new(), 0),
-            };
-            value.extend_from_slice(more);
-            let set = self.importer.db.compare_and_swap(key, version, &value)?;
-            if set.is_some() {
-                self.importer.count(key.len() + more.len());
-                return Ok(());
-            }
-        }
+        self.importer.db.append(key, more)?;
+        self.importer.count(key.len() + more.len());
+        Ok(())
     }
 
     fn increment(&mut self, key: &[u8], by: i64) -> Result<(), Stop> {
@@ -221,12 +214,18 @@ impl<'i, 'o, 'db> Commands<'i, 'o, 'db> {
     fn rename(&mut self, from: &[u8], to: &[u8], is_only_absent: bool) -> Result<(), Stop> {
         self.importer.apply()?;
         let db = self.importer.db;
-        let found = db.pin()?.get(from)?.map(|value| (value.expires_at_ms(), value.into_vec()));
-        let Some((expires_at_ms, value)) = found else { return Ok(()) };
+        let Some(entry) = db.entry(from)? else { return Ok(()) };
         if from == to || is_only_absent && db.contains(to)? {
             return Ok(());
         }
-        self.importer.set(to.to_vec(), value, expires_at_ms)?;
+        let Entry { value, codec, metadata, expires_at_ms, .. } = entry;
+        match self.importer.is_over(expires_at_ms) {
+            true => self.importer.delete(to.to_vec())?,
+            false => {
+                let value = Tagged { value, codec };
+                self.importer.put(to.to_vec(), Held { value, expires_at_ms, metadata })?;
+            }
+        }
         Ok(self.importer.delete(from.to_vec())?)
     }
 

@@ -10,6 +10,8 @@ use crate::texts::Text;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use std::io::{BufRead, Write};
 
+/// Most fields of a row: empty ones cost memory too.
+const FIELDS_MAX: usize = 1 << 16;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Which column holds what.
@@ -107,6 +109,9 @@ pub(super) fn read_row(input: &mut Input<'_, impl BufRead>, fields: &mut Vec<Vec
     }
     let mut left = ITEM_BYTES_MAX;
     loop {
+        if fields.len() == FIELDS_MAX {
+            return Err(Stop::bad(format!("a row of more than {FIELDS_MAX} fields")));
+        }
         let mut field = Vec::new();
         let end = match input.peek()? {
             Some(b'"') => read_quoted(input, &mut left, &mut field)?,

@@ -350,3 +350,23 @@ fn increments_of_several_processes_all_count() {
     }
     assert_eq!(redis.get("t:n"), bytes(&(3 * CHILD_INCREMENTS).to_string()));
 }
+
+#[test]
+fn a_change_that_redis_refuses_leaves_codec_and_metadata_of_what_stands_here() {
+    let redis = Redis::start();
+    let db = in_memory(&redis);
+    db.set(b"k", b"7").unwrap();
+    let mut session = db.get_and_lock(b"k", kv::Wait::No).unwrap().unwrap();
+    session.set_codec(kv::Tag::JSON);
+    session.metadata_mut().insert("who".into(), b"me".to_vec());
+    session.commit().unwrap();
+    db.flush(PATIENCE).unwrap();
+    assert!(!db.add_shared(b"k", b"8", Expiry::Never).unwrap());
+    assert!(!db.compare_and_swap_shared(b"k", Some(b"6"), b"8").unwrap());
+    let entry = db.entry(b"k").unwrap().unwrap();
+    assert_eq!((entry.codec, entry.metadata.len()), (kv::Tag::JSON, 1));
+    // What others have set meanwhile takes its place all the same.
+    redis.set("t:k", "9");
+    assert!(!db.add_shared(b"k", b"8", Expiry::Never).unwrap());
+    assert_eq!(db.get(b"k").unwrap(), bytes("9"));
+}

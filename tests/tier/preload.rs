@@ -266,6 +266,35 @@ fn a_redis_that_goes_back_in_time_replaces_and_removes_nothing() {
     assert_eq!((redis.get("t:k"), redis.get("t:lost")), (bytes("new"), bytes("v")));
 }
 
+/// It does so while the first portion comes, whose values are asked for one by one.
+#[test]
+fn what_redis_holds_again_from_before_while_values_come_replaces_nothing() {
+    for command in ["PTTL", "EXEC"] {
+        let redis = Redis::start();
+        let proxy = Proxy::to(redis.socket());
+        let db = with(TierOptions::new(proxy.url())).in_memory().unwrap();
+        for key in ["a", "b", "c"] {
+            db.set(key.as_bytes(), b"new").unwrap();
+        }
+        db.flush(PATIENCE).unwrap();
+        let (has_gone_back, client) = (AtomicBool::new(false), std::sync::Mutex::new(redis.client()));
+        proxy.before_answer(command, move || {
+            if !has_gone_back.swap(true, Ordering::SeqCst) {
+                let client = &mut *client.lock().unwrap();
+                let _: () = redis::cmd("FLUSHALL").query(client).unwrap();
+                let older = [("t:a", "older"), ("t:b", "older"), ("t:c", "older")];
+                let _: () = client.mset(&older).unwrap();
+            }
+        });
+        let lost = db.preload(b"*", 0, |_| ControlFlow::Continue(())).unwrap_err().to_string();
+        assert!(lost.contains("has lost"), "{command}: {lost}");
+        for key in ["a", "b", "c"] {
+            assert_eq!(local(&db, key), bytes("new"), "{command}, {key}");
+        }
+        until("it is sent again", || ["t:a", "t:b", "t:c"].iter().all(|key| redis.get(key) == bytes("new")));
+    }
+}
+
 #[test]
 fn long_values_among_short_ones_are_copied_and_no_reply_holds_many_of_them() {
     const KEYS: usize = 3000;

@@ -388,3 +388,17 @@ fn a_loader_runs_only_for_what_redis_has_not_either_and_what_it_brings_is_sent()
     db.flush(PATIENCE).unwrap();
     assert_eq!((redis.get("t:there"), redis.get("t:nowhere")), (bytes("v"), bytes("loaded")));
 }
+
+/// Where copies are not kept too: what was appended to is brought in for that moment.
+#[test]
+fn imported_commands_append_to_and_rename_what_only_redis_holds() {
+    let redis = Redis::with(&["--rename-command", "CLIENT", "DEAF"]);
+    redis.set("t:k", "a");
+    redis.set("t:from", "v");
+    let tier = TierOptions::new(redis.url()).fresh(kv::WhenDeaf::Drop);
+    let db = with(tier).in_memory().unwrap();
+    db.import(&b"APPEND k b\r\nRENAME from to\r\n"[..], kv::Format::Resp).unwrap();
+    db.flush(PATIENCE).unwrap();
+    let there = ["t:k", "t:from", "t:to"].map(|key| redis.get(key));
+    assert_eq!(there, [bytes("ab"), None, bytes("v")]);
+}

@@ -108,14 +108,19 @@ impl MirrorFile {
         known: Option<Print>,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<Print> {
-        self.replace(&self.path, fill, |print| {
+        let print = self.replace(&self.path, fill, |print| {
             if known == Some(print) {
                 return Ok(false);
             }
             // Before the rename: whatever a crash leaves, the store knows it again.
             self.keep(&Note { loading: false, known: known.into_iter().chain([print]).collect() })?;
             Ok(true)
-        })
+        })?;
+        if known.is_some_and(|known| known != print) {
+            // Who puts the content of before back has edited the file. Best effort: with the note of both it is known.
+            let _ = self.keep(&Note { loading: false, known: vec![print] });
+        }
+        Ok(print)
     }
 
     /// Writes a file beside another, makes it durable, and gives it the other's name if it `is_wanted`.
