@@ -142,7 +142,7 @@ def open(path: Path, **options: Any) -> Db[Any]:
     for `default_ttl`), `tier_unsent_deletes_max`, `tier_ca_file`, `tier_client_certificate`, `tier_client_key` (PEM files),
     `tier_encoder` (raw, zstd, zstd:LEVEL, json-from-msgpack, msgpack-from-json, json-from-protobuf:FILE:MESSAGE,
     protobuf-from-json:FILE:MESSAGE, or an `Encoder`), `tier_hashes` (refused, json, msgpack), `tier_codec` (raw, json, msgpack,
-    protobuf, postcard, text, gob, pickle, or a number: which codec wrote what comes from Redis),
+    protobuf, postcard, text, gob, pickle, or a number: which codec wrote what comes from Redis; `codec` by default),
     `tier_resync_every` (none, or a time), `tier_shards` (1 to 64).
 
     Raises InvalidOptionError, LockedError, NotAStoreError, UnsupportedVersionError, CorruptError, IoError, DiskFullError.

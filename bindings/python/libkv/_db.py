@@ -88,6 +88,9 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         self._use(codec_of(codec))
         # Reads may wait for Redis then, which no thread may while it has the interpreter's lock.
         self._asks = "tier_url" in options
+        if self._asks and self._tag:
+            # Those who share a prefix use one codec, unless they say otherwise.
+            options.setdefault("tier_codec", name_of(self._tag))
         self._handle = Handle(path, options, clock, listener, logger)
         self._at = self._handle.param
 

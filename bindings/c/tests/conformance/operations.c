@@ -397,7 +397,7 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
     }
   } else if (strcmp(words[0], "import") == 0 && count > 1) {
     lines_left lines = {words + 2, count - 2, 0};
-    kv_transferred done = {0, 0, 0};
+    kv_transferred done = {0};
     status = kv_import_from(db, read_line, &lines, format_of(words[1]), NULL, &done, NULL);
     answer_number(answer, status, done.entries);
   } else if (IS_OPERATION("close", 0)) {

@@ -213,7 +213,10 @@ static kv_status use_session(kv_slice key, kv_slice value, kv_error **error) {
     default: return kv_session_commit(session, below(9), out(&number), error);
   }
   CHECK(status == KV_OK || (owned == NULL && pairs == NULL));
-  for (size_t at = 0; at < count; at++) CHECK(pairs[at].key.data != NULL && pairs[at].value.data != NULL);
+  for (size_t at = 0; at < count; at++) {
+    CHECK((pairs[at].key.data == NULL) == (pairs[at].key.len == 0));
+    CHECK((pairs[at].value.data == NULL) == (pairs[at].value.len == 0));
+  }
   kv_free(owned);
   kv_free(pairs);
   return status;
