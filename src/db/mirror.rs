@@ -183,12 +183,14 @@ impl Shared {
         let mut pause = every;
         let mut state = lock(&self.state);
         loop {
-            let is_idle = |state: &mut State| !state.is_over && state.asked == state.done;
-            state = self
-                .turned
-                .wait_timeout_while(state, pause, is_idle)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let since = Instant::now();
+            while !state.is_over && state.asked == state.done {
+                let left = pause.saturating_sub(since.elapsed());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.turned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
             if state.is_over {
                 // Whoever waits is told so.
                 self.turned.notify_all();
