@@ -2,8 +2,8 @@
 //! without a file, as `cargo test` calls it, all of them.
 
 use kv::{
-    Batch, Condition, CreateOptions, Db, Error, Expiry, Format, KeyOptions, LoadOptions, ManualClock,
-    Metadata, Options, ScanOptions, Session, SetOptions, Ttl, Wait,
+    Batch, Codec, Condition, CreateOptions, Db, Error, Expiry, Format, Json, KeyOptions, LoadOptions,
+    ManualClock, MessagePack, Metadata, Options, Protobuf, ScanOptions, Session, SetOptions, Tag, Ttl, Wait,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -134,6 +134,8 @@ fn status(error: &Error) -> &'static str {
         Error::Import { .. } => "bad_import",
         Error::KeyLocked => "key_locked",
         Error::Conflict => "conflict",
+        Error::WrongCodec { .. } => "wrong_codec",
+        Error::Codec { .. } => "undecodable",
         _ => "of another kind",
     }
 }
@@ -165,6 +167,40 @@ fn entries(db: &Db, limit: &str, options: ScanOptions) -> Result<String, Error> 
 
 fn ok(_: ()) -> String {
     "ok".to_owned()
+}
+
+/// A value that each host has a type for: google.protobuf.Timestamp, or an object with its fields.
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize, prost::Message)]
+struct Moment {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+/// Sets a moment, or reads one where there is none to set.
+fn moment<C: Codec<Moment> + Default>(db: &Db, key: &str, set: Option<Moment>) -> Result<String, Error> {
+    let moments = db.typed::<Moment, C>();
+    match set {
+        Some(moment) => moments.set(&bytes(key), &moment).map(ok),
+        None => Ok(match moments.get(&bytes(key))? {
+            Some(moment) => format!("{} {}", moment.seconds, moment.nanos),
+            None => "absent".to_owned(),
+        }),
+    }
+}
+
+fn moment_of(codec: &str, db: &Db, key: &str, set: Option<Moment>) -> Result<String, Error> {
+    match codec {
+        "json" => moment::<Json>(db, key, set),
+        "msgpack" => moment::<MessagePack>(db, key, set),
+        "protobuf" => moment::<Protobuf>(db, key, set),
+        _ => panic!("no moment is written by {codec}"),
+    }
+}
+
+fn tag(word: &str) -> Tag {
+    word.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
 struct Runner {
@@ -533,6 +569,20 @@ impl Case {
                     lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect();
                 db.import(&text[..], format(kind))?.entries.to_string()
             }
+            ["set_moment", codec, key, seconds, nanos] => {
+                let set = Moment { seconds: number(seconds), nanos: number(nanos) };
+                moment_of(codec, db, key, Some(set))?
+            }
+            ["get_moment", codec, key] => moment_of(codec, db, key, None)?,
+            ["set_as", codec, key, value] => {
+                is_met(db.set_with(&bytes(key), &bytes(value), SetOptions::new().codec(tag(codec)))?)
+            }
+            ["get_as", codec, key] => found(db.get_as(&bytes(key), tag(codec))?),
+            ["take_as", codec, key] => found(db.take_as(&bytes(key), tag(codec))?),
+            ["increment_as", codec, key, by] => {
+                db.increment_as(&bytes(key), number(by), tag(codec))?.to_string()
+            }
+            ["codec", key] => db.codec(&bytes(key))?.map_or("absent".to_owned(), |codec| codec.to_string()),
             ["clear"] => db.clear().map(ok)?,
             ["sweep"] => db.sweep().map(ok)?,
             ["sync"] => db.sync().map(ok)?,

@@ -15,8 +15,24 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import libkv
+from google.protobuf.timestamp_pb2 import Timestamp
 
 CLOCK_MS = 1_000_000_000_000
+#: The names of tags, by their numbers.
+CODECS = ["raw", "json", "msgpack", "protobuf", "postcard", "text", "gob", "pickle"]
+
+
+class Marked:
+    """Bytes, with the tag of a codec."""
+
+    def __init__(self, codec: str) -> None:
+        self.tag = CODECS.index(codec) if codec in CODECS else int(codec)
+
+    def encode(self, value: bytes) -> bytes:
+        return value
+
+    def decode(self, data: bytes) -> bytes:
+        return data
 
 
 def unword(word: str) -> bytes:
@@ -315,6 +331,44 @@ class Case:
         is_later = key.startswith(unword(prefix)) and key > self.generated
         self.generated = key
         return "later" if is_later else "earlier"
+
+    def do_set_as(self, codec: str, key: str, value: str) -> str:
+        self.db.typed(Marked(codec))[unword(key)] = unword(value)
+        return "ok"
+
+    def do_get_as(self, codec: str, key: str) -> str:
+        return word(self.db.typed(Marked(codec)).get(unword(key)))
+
+    def do_take_as(self, codec: str, key: str) -> str:
+        return word(self.db.typed(Marked(codec)).take(unword(key)))
+
+    def do_increment_as(self, codec: str, key: str, by: str) -> str:
+        return str(self.db.typed(Marked(codec)).incr(unword(key), int(by)))
+
+    def do_codec(self, key: str) -> str:
+        return self.db.codec(unword(key)) or "absent"
+
+    def _moments(self, codec: str) -> libkv.Db[Any]:
+        return self.db.typed(libkv.Protobuf(Timestamp) if codec == "protobuf" else codec)
+
+    def do_set_moment(self, codec: str, key: str, seconds: str, nanos: str) -> str:
+        fields = {"seconds": int(seconds), "nanos": int(nanos)}
+        self._moments(codec)[unword(key)] = Timestamp(**fields) if codec == "protobuf" else fields
+        return "ok"
+
+    def do_get_moment(self, codec: str, key: str) -> str:
+        try:
+            found = self._moments(codec).get(unword(key))
+            if found is None:
+                return "absent"
+            if codec == "protobuf":
+                return f"{found.seconds} {found.nanos}"
+            return f"{found['seconds']} {found['nanos']}"
+        except libkv.Error:
+            raise
+        except Exception:
+            # What the codec itself raises comes through; and what is no moment fails here.
+            return "error undecodable"
 
     def do_clear(self) -> str:
         self.db.clear()

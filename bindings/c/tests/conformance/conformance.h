@@ -28,6 +28,8 @@ uint64_t version_of(const script_case *c, const char *word);
 void answer_status(text *answer, kv_status status);
 uint32_t expiry_of(const char *word, uint64_t *ms);
 int use_session(script_case *c, char **words, size_t count, text *answer);
+int use_codec(const script_case *c, char **words, size_t count, text *answer);
+void answer_owned(text *answer, kv_status status, uint8_t *value, size_t len);
 void operate(script_case *c, char **words, size_t count, text *answer);
 
 #endif

@@ -25,6 +25,7 @@ static const char *name_of(kv_status status) {
     case KV_KEY_LOCKED: return "key_locked";
     case KV_CONFLICT: return "conflict";
     case KV_SESSION_ENDED: return "session_ended";
+    case KV_WRONG_CODEC: return "wrong_codec";
     default: return "of another kind";
   }
 }
@@ -64,7 +65,7 @@ static void answer_value(text *answer, kv_status status, const void *value, size
   }
 }
 
-static void answer_owned(text *answer, kv_status status, uint8_t *value, size_t len) {
+void answer_owned(text *answer, kv_status status, uint8_t *value, size_t len) {
   answer_value(answer, status, value, len);
   kv_free(value);
 }
@@ -292,7 +293,7 @@ static int32_t read_line(void *userdata, void *data, size_t len, size_t *read) {
 void operate(script_case *c, char **words, size_t count, text *answer) {
   kv_db *db = c->db;
   NEED(db != NULL, "%s before open", words[0]);
-  if (use_session(c, words, count, answer)) return;
+  if (use_session(c, words, count, answer) || use_codec(c, words, count, answer)) return;
   kv_slice key = count > 1 ? bytes_of(words[1]) : (kv_slice){NULL, 0};
   kv_slice value = count > 2 ? bytes_of(words[2]) : (kv_slice){NULL, 0};
   const void *k = key.data, *v = value.data;

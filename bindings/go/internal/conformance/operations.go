@@ -81,6 +81,9 @@ func (c *testCase) answer(words []string, expected string) string {
 	if given, isKnown := c.useSession(words[0], args); isKnown {
 		return given
 	}
+	if given, isKnown, err := c.useCodec(words[0], args); isKnown {
+		return answered(given, err)
+	}
 	given, err := c.operate(words[0], args)
 	return answered(given, err)
 }

@@ -20,7 +20,7 @@ var statuses = map[kv.Status]string{
 	kv.ErrDiskFull: "disk_full", kv.ErrSyncFailed: "sync_failed", kv.ErrCorrupt: "corrupt",
 	kv.ErrUnsupportedVersion: "unsupported_version", kv.ErrNotAStore: "not_a_store", kv.ErrLocked: "locked",
 	kv.ErrNoMemory: "no_memory", kv.ErrKeyLocked: "key_locked", kv.ErrConflict: "conflict",
-	kv.ErrSessionEnded: "session_ended", kv.ErrInternal: "internal",
+	kv.ErrSessionEnded: "session_ended", kv.ErrWrongCodec: "wrong_codec", kv.ErrInternal: "internal",
 }
 
 // answered is the word for an outcome: an error, or else what was given.
