@@ -249,7 +249,8 @@ impl TierOptions {
     }
 
     /// Of a store in memory: how many deletes and expiries may wait for Redis (default 1,000,000). While more do, changes give
-    /// [`Error::Tier`]: a delete that was forgotten would let its key come back.
+    /// [`Error::Tier`]: a delete that was forgotten would let its key come back. Of several shards each has an equal share, and
+    /// changes of its keys alone are refused.
     pub fn unsent_deletes_max(mut self, deletes: u64) -> Self {
         self.unsent_deletes_max = deletes;
         self

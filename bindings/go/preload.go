@@ -29,7 +29,8 @@ type Preloaded struct {
 //
 // progress, unless it is nil, hears after each portion how far it came, and breaks it off with false. When ctx ends, the preload
 // ends with the context's error after the portion that it is at. [ErrTier]: Redis fails, no copies are kept because changes by
-// others are not heard, or the store has no tier. With an error too Preload gives how far it came.
+// others are not heard, or the store has no tier. With an error too Preload gives how far it came. Of several shards those that fail
+// are left out: the others are gone through to the end, the error says which failed, and the cursor leads to these alone.
 func (db *Db) Preload(ctx context.Context, pattern []byte, cursor uint64, progress func(Preloaded) bool) (Preloaded, error) {
 	begin := Preloaded{Cursor: cursor}
 	if err := ctx.Err(); err != nil {

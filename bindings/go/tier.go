@@ -91,7 +91,7 @@ func WithTierBackoffMax(pause time.Duration) Option {
 }
 
 // WithTierUnsentDeletesMax is, of a store in memory, how many deletes and expiries may wait for Redis; while more do, changes give
-// [ErrTier]. The default is 1000000.
+// [ErrTier]. The default is 1000000. Of several shards each has an equal share, and changes of its keys alone are refused.
 func WithTierUnsentDeletesMax(deletes uint64) Option {
 	return WithOption("tier_unsent_deletes_max", strconv.FormatUint(deletes, 10))
 }

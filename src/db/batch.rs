@@ -108,7 +108,7 @@ impl Db {
     /// # Errors
     /// [`Error::BatchTooLarge`]; as [`Db::set`], with nothing applied if a key or value is too long.
     pub fn apply(&self, batch: &Batch) -> Result<()> {
-        let store = self.writable_store()?;
+        let store = self.writable_store(batch.members.iter().map(|member| &member.key[..]))?;
         let mut stored = Vec::with_capacity(batch.members.len());
         for member in &batch.members {
             let value = member.value.as_deref();
@@ -141,7 +141,7 @@ impl Db {
     /// # Errors
     /// As [`Db::apply`].
     pub fn set_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, entries: &[(K, V)]) -> Result<()> {
-        let store = self.writable_store()?;
+        let store = self.writable_store(entries.iter().map(|(key, _)| key.as_ref()))?;
         for (key, value) in entries {
             store.options.check_lengths(key.as_ref(), value.as_ref())?;
         }

@@ -125,7 +125,7 @@ impl Db {
     /// [`Db::set`].
     pub fn generate_key(&self, options: &KeyOptions) -> Result<Vec<u8>> {
         options.check()?;
-        options.key(self.writable_store()?.next_number()?)
+        options.key(self.writable_store([])?.next_number()?)
     }
 }
 

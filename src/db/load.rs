@@ -267,7 +267,7 @@ impl Db {
             return None;
         }
         // What a follower's loader brings could not be set.
-        if self.writable_store().is_err() {
+        if self.writable_store([key]).is_err() {
             return rest(REST_MS);
         }
         #[cfg(feature = "redis")]
@@ -313,7 +313,7 @@ impl Db {
 
     /// Removes an entry that a loader finds nowhere any more, unless it was changed meanwhile.
     fn remove_unfound(&self, key: &[u8], plan: Plan, version: u64) -> Result<Option<u64>> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let decide = |seen: &Seen<'_>| match seen.live.is_some() && seen.version() == version {
             true => Ok(Step::Write(New::tombstone(), ())),
             false => Ok(Step::Leave(())),

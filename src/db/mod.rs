@@ -219,11 +219,24 @@ impl Db {
         Db { shared: Arc::clone(&self.shared), _life: None }
     }
 
-    /// The store, for calls that change it.
-    fn writable_store(&self) -> Result<&Store> {
+    /// The store, for calls that change these keys of it.
+    fn writable_store<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Result<&Store> {
         #[cfg(feature = "redis")]
         if let Some(tier) = &self.shared.tier {
             tier.check_writable()?;
+            keys.into_iter().try_for_each(|key| tier.check_room(key))?;
+            return self.open_store();
+        }
+        let _ = keys;
+        self.open_store()
+    }
+
+    /// The same for calls that change any.
+    fn writable_whole(&self) -> Result<&Store> {
+        #[cfg(feature = "redis")]
+        if let Some(tier) = &self.shared.tier {
+            tier.check_writable()?;
+            tier.check_room_of_all()?;
         }
         self.open_store()
     }
@@ -307,7 +320,7 @@ impl Db {
     /// # Errors
     /// [`Error::Pinned`] when this thread holds a [`Pin`]; else as [`Db::set`].
     pub fn clear(&self) -> Result<()> {
-        let store = self.writable_store()?;
+        let store = self.writable_whole()?;
         store.check_writable()?;
         read::refuse_pinned("clear")?;
         self.shared.store.loads.note_all();

@@ -7,14 +7,11 @@ use crate::limits::CLOCKS_DIFFER_MS;
 use crate::loads::Loads;
 use crate::record::flags;
 use crate::store::{New, Seen, Step, Store};
-use crate::tier::{is_meant, Fetched, Scanning, Tier};
+use crate::tier::{is_meant, Fetched, Remaining, Scanning, Tier};
 use std::ops::ControlFlow;
 
 /// Keys that are asked about at once.
 const PORTION: usize = 256;
-/// Cursor of a preload that has seen all keys in Redis: what remains is to remove what Redis does not hold. Redis gives none
-/// like it.
-const REMOVING: u64 = u64::MAX;
 
 /// How far a preload has come, for [`Db::preload`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +72,8 @@ impl Db {
     /// Copies what Redis holds under keys of `pattern` (as Redis' own: `*`, `?`, `[a-c]`, `\` before what is meant literally;
     /// without the tier's prefix), with the time that is left, and then removes what stands here under such keys and Redis does
     /// not hold any more. From `cursor` on: 0, or where an earlier call came to. `progress` is told after each portion; where it
-    /// breaks off, or Redis fails, what was told last can be gone on from.
+    /// breaks off, or Redis fails, what was told last can be gone on from. Of several shards those that fail are left out: the others
+    /// are gone through to the end, the error says which failed, and the cursor that was told last leads to these alone.
     ///
     /// Changes of this store, sent or not, are not overwritten, and no read waits. Costs a connection while it runs, and the
     /// memory of a portion.
@@ -97,58 +95,70 @@ impl Db {
         // What is written from here on, as the copies are, is not looked for in Redis once more.
         let began_lsn = store.log.tail_lsn(&crossbeam_epoch::pin());
         let mut done = Preloaded { cursor, ..Preloaded::default() };
-        let mut scanning = None;
-        if done.cursor != REMOVING {
-            let (first, mut cursor) = tier.split_cursor(done.cursor)?;
-            for shard in first..tier.shards() {
-                let scanning = scanning.insert(tier.scanning(shard, pattern)?);
-                if self.copy_all(tier, (shard, cursor), scanning, &mut done, &mut progress)?.is_break() {
-                    return Ok(done);
-                }
-                cursor = 0;
-            }
-        }
+        let mut remaining = Remaining::new(tier.shards(), cursor)?;
         // Of each shard the keys that are looked for in it next, on a connection that lasts.
         let mut shards: Vec<(Vec<Vec<u8>>, Option<Scanning>)> = Vec::new();
         shards.resize_with(tier.shards(), Default::default);
-        if let Some((_, last)) = shards.last_mut() {
-            *last = scanning;
+        let mut last = None;
+        while let Some((shard, cursor)) = remaining.next() {
+            self.open_store()?;
+            let copied = tier.scanning(shard, pattern).and_then(|scanning| {
+                let (_, scanning) = last.insert((shard, scanning));
+                self.copy_all(tier, cursor, scanning, &mut remaining, &mut done, &mut progress)
+            });
+            match copied {
+                Ok(copied) if copied.is_break() => return Ok(done),
+                Ok(_) => {}
+                Err(Error::Tier { reason }) => remaining.give_up(shard, reason)?,
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some((shard, scanning)) = last {
+            shards[shard].1 = Some(scanning);
         }
         let mut here = store.index.cursor(&crossbeam_epoch::pin());
-        while !done.is_complete {
-            while !done.is_complete && shards.iter().all(|(keys, _)| keys.len() < PORTION) {
+        let mut has_all = false;
+        while !has_all {
+            while !has_all && shards.iter().all(|(keys, _)| keys.len() < PORTION) {
                 let guard = crossbeam_epoch::pin();
                 let map = self.open_store()?.map(&guard);
-                done.is_complete = !here.step(&map, |_, (_, view)| {
+                has_all = !here.step(&map, |_, (_, view)| {
                     if view.lsn < began_lsn && is_meant(pattern, view.key) {
-                        if let Some((keys, _)) = shards.get_mut(store.shard_of(view.key)) {
+                        let shard = store.shard_of(view.key);
+                        if let Some((keys, _)) =
+                            shards.get_mut(shard).filter(|_| !remaining.is_given_up(shard))
+                        {
                             keys.push(view.key.to_vec());
                         }
                     }
                 });
             }
             for (shard, (keys, scanning)) in shards.iter_mut().enumerate() {
-                if keys.len() >= PORTION || (done.is_complete && !keys.is_empty()) {
-                    let scanning = match scanning {
-                        Some(scanning) => scanning,
-                        None => scanning.insert(tier.scanning(shard, pattern)?),
-                    };
-                    done.removed += self.remove_portion(tier, scanning, std::mem::take(keys))?;
+                if keys.len() >= PORTION || (has_all && !keys.is_empty()) {
+                    let keys = std::mem::take(keys);
+                    match self.remove_portion(tier, (shard, pattern), scanning, keys) {
+                        Ok(removed) => done.removed += removed,
+                        Err(Error::Tier { reason }) => remaining.give_up(shard, reason)?,
+                        Err(error) => return Err(error),
+                    }
                 }
             }
+            done.cursor = remaining.cursor()?;
+            done.is_complete = has_all && !remaining.has_given_up();
             if progress(&done).is_break() {
                 return Ok(done);
             }
         }
-        Ok(done)
+        remaining.end().map(|()| done)
     }
 
-    /// Copies what one shard holds, from a cursor of its server on.
+    /// Copies what the next shard holds, from a cursor of its server on.
     fn copy_all(
         &self,
         tier: &Tier,
-        (shard, cursor): (usize, u64),
+        cursor: u64,
         scanning: &mut Scanning,
+        remaining: &mut Remaining,
         done: &mut Preloaded,
         progress: &mut impl FnMut(&Preloaded) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
@@ -178,11 +188,8 @@ impl Db {
             };
             received.values.into_iter().flatten().enumerate().try_for_each(keep)?;
             done.keys += looked_at;
-            done.cursor = match next {
-                0 if shard + 1 == tier.shards() => REMOVING,
-                0 => tier.joined_cursor(shard + 1, 0)?,
-                next => tier.joined_cursor(shard, next)?,
-            };
+            remaining.advance(next);
+            done.cursor = remaining.cursor()?;
             if progress(done).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -249,8 +256,19 @@ impl Db {
             && self.shared.tier.as_ref().is_some_and(|tier| tier.of(key).keeps_copies())
     }
 
-    fn remove_portion(&self, tier: &Tier, scanning: &mut Scanning, keys: Vec<Vec<u8>>) -> Result<u64> {
+    /// Removes those of the keys that a shard does not hold.
+    fn remove_portion(
+        &self,
+        tier: &Tier,
+        (shard, pattern): (usize, &[u8]),
+        scanning: &mut Option<Scanning>,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<u64> {
         let store = self.open_store()?;
+        let scanning = match scanning {
+            Some(scanning) => scanning,
+            None => scanning.insert(tier.scanning(shard, pattern)?),
+        };
         let portion = Portion::new(store, keys);
         let mut removed = 0;
         for number in scanning.absent(&portion.names().collect::<Vec<_>>())? {

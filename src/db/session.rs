@@ -141,7 +141,7 @@ impl Db {
     /// # Errors
     /// As [`Db::get_and_lock`] and [`Db::set`].
     pub fn create_and_lock(&self, key: &[u8], wait: Wait, options: CreateOptions) -> Result<Option<Session>> {
-        self.writable_store()?.check_writable()?;
+        self.writable_store([key])?.check_writable()?;
         let mut session = self.lock_key(key, wait)?;
         if session.version > 0 {
             return Ok(Some(session).filter(|_| options.allow_existing));
@@ -301,7 +301,7 @@ impl Session {
     }
 
     fn write(&self) -> Result<(Option<u64>, bool)> {
-        let store = self.db.writable_store()?;
+        let store = self.db.writable_store([&self.lock.key[..]])?;
         let stored = Stored::with_metadata(store, &self.value, &self.metadata)?;
         let written = self.db.write_on_copy(&self.lock.key, &stored.bytes, |seen, _| {
             if seen.version() != self.version {

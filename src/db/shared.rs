@@ -304,7 +304,7 @@ impl Db {
     }
 
     fn decide(&self, key: &[u8], value: &[u8], act: Act, expiry: Expiry) -> Result<Decided> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         store.check_writable()?;
         store.options.check_lengths(key, value)?;
         if value.len() > REDIS_VALUE_BYTES_MAX {

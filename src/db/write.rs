@@ -204,7 +204,7 @@ impl Db {
     }
 
     fn set_blind(&self, key: &[u8], value: &[u8], expiry: Expiry, codec: Tag) -> Result<u64> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let expire_at_ms = deadline_ms(store, expiry, None);
@@ -234,7 +234,7 @@ impl Db {
         if options.condition == Condition::Always && options.expiry != Expiry::Keep {
             return self.set_blind(key, value, options.expiry, options.codec).map(Some);
         }
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let written =
@@ -250,7 +250,7 @@ impl Db {
         options: SetOptions,
         confirm: impl Fn() -> bool,
     ) -> Result<Option<u64>> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         store.options.check_lengths(key, value)?;
         let stored = Stored::new(store, value);
         let decide = |seen: &Seen<'_>| decide_set(store, &stored, options, seen);
@@ -266,7 +266,7 @@ impl Db {
         mut decide: impl FnMut(&Seen<'_>, bool) -> Result<Step<T>>,
     ) -> Result<(Option<u64>, T)> {
         check_key(key)?;
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         self.with_copy(key, |is_there| {
             let is_loading = store.loads.note(key);
             let decide = |seen: &Seen<'_>| {
@@ -336,7 +336,7 @@ impl Db {
     /// # Errors
     /// [`Error::WrongCodec`]; as [`Db::increment`].
     pub fn increment_as(&self, key: &[u8], delta: i64, codec: Tag) -> Result<i64> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let written = self.write_on_copy(key, &[], |seen, _| {
             let found = seen.live.map_or(codec, |view| Tag::found(view.word.codec()));
             check_codec(key, codec, found)?;
@@ -353,7 +353,7 @@ impl Db {
 
     /// Appends to the value of `key`, which keeps its expiry; metadata and codec go, as with any plain write.
     pub(crate) fn append(&self, key: &[u8], more: &[u8]) -> Result<()> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let written = self.write_on_copy(key, &[], |seen, _| {
             let value = store.value_seen(seen)?;
             let value = [seen.live.map_or(&[][..], |_| &value[..]), more].concat();
@@ -407,7 +407,7 @@ impl Db {
     /// # Errors
     /// [`Error::WrongCodec`]; as [`Db::delete`].
     pub fn take_as(&self, key: &[u8], codec: Tag) -> Result<Option<Vec<u8>>> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let (lsn, value) = self.write_on_copy(key, &[], |seen, is_loading| {
             let keep = |seen: &Seen<'_>| {
                 let found = seen.live.map_or(Tag::RAW, |view| Tag::found(view.word.codec()));
@@ -425,7 +425,7 @@ impl Db {
 
     /// Removes what stands for `key` if it has this version; 0: if nothing does. Whether it did, and the LSN to be acknowledged.
     pub(super) fn remove_version(&self, key: &[u8], version: u64) -> Result<(Option<u64>, bool)> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let written = self.write_on_copy(key, &[], |seen, is_loading| {
             if seen.version() != version {
                 return Ok(Step::Leave(false));
@@ -457,7 +457,7 @@ impl Db {
 
     fn remove_visible(&self, key: &[u8]) -> Result<(Option<u64>, Option<()>)> {
         check_key(key)?;
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         // A tier may hold what this store does not.
         let is_elsewhere = self.shared.store.loads.note(key) || store.has_outbox();
         let (lsn, found) = store.write(key, |seen| decide_remove(seen, is_elsewhere, |_| Ok(())))?;
@@ -504,7 +504,7 @@ impl Db {
     }
 
     fn set_deadline(&self, key: &[u8], expiry: Expiry) -> Result<bool> {
-        let store = self.writable_store()?;
+        let store = self.writable_store([key])?;
         let written = self.write_on_copy(key, &[], |seen, _| {
             let expire_at_ms = deadline_ms(store, expiry, None);
             Ok(match with_deadline(seen, expire_at_ms) {

@@ -136,7 +136,9 @@ impl Sweeper {
             }
         }
         store.forget_strays(&strays, tail_lsn);
-        store.note_held_masks(self.unsent.iter().map(|unsent| unsent.masks.len()).sum());
+        for (shard, unsent) in self.unsent.iter().enumerate() {
+            store.note_held_masks(shard, unsent.masks.len());
+        }
         true
     }
 

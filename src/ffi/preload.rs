@@ -41,7 +41,7 @@ pub type kv_preload_progress =
 /// Ownership: nothing changes hands.
 /// Threads: any; `progress` is called in this thread.
 /// Errors: KV_OK also when `progress` breaks it off: then is_complete is 0. KV_TIER when Redis fails, and what `progress` was told
-/// last is where to go on; when no copies are kept because changes by others are not heard; without a tier; as kv_set.
+/// last is where to go on: of several shards the others were gone through, the message says which failed, and the cursor leads to these; when no copies are kept because changes by others are not heard; without a tier; as kv_set.
 #[no_mangle]
 pub unsafe extern "C" fn kv_preload(
     db: *const kv_db,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Outbox {
     /// Everything below that a shard is to be told stands there, or never has to; `u64::MAX` in a store that sends nothing.
     sent_lsn: Box<[AtomicU64]>,
-    /// Masks that stay in the index because they were not sent yet.
-    pub(crate) held_masks: AtomicU64,
+    /// Masks that stay in the index because they were not sent yet, of each shard.
+    held_masks: Box<[AtomicU64]>,
 }
 
 impl Outbox {
@@ -16,7 +16,7 @@ impl Outbox {
         let nothing_to_send = || AtomicU64::new(u64::MAX);
         Outbox {
             sent_lsn: std::iter::repeat_with(nothing_to_send).take(shards).collect(),
-            held_masks: AtomicU64::new(0),
+            held_masks: std::iter::repeat_with(AtomicU64::default).take(shards).collect(),
         }
     }
 
@@ -38,6 +38,19 @@ impl Outbox {
         if let Some(sent_lsn) = self.sent_lsn.get(shard) {
             // Release: pairs with the Acquire in `sent_lsn`.
             sent_lsn.store(lsn, Ordering::Release);
+        }
+    }
+
+    /// A figure, as of when masks were looked at last.
+    pub(crate) fn held_masks(&self, shard: usize) -> u64 {
+        // Relaxed: nothing is read by it.
+        self.held_masks.get(shard).map_or(0, |held| held.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize) {
+        if let Some(held) = self.held_masks.get(shard) {
+            // Relaxed: as in `held_masks`.
+            held.store(masks as u64, Ordering::Relaxed);
         }
     }
 

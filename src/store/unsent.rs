@@ -47,12 +47,11 @@ impl Store {
         return 1;
     }
 
-    /// Notes how many masks wait for that.
-    pub(crate) fn note_held_masks(&self, masks: usize) {
+    /// Notes how many masks of a shard wait for that.
+    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize) {
         #[cfg(feature = "redis")]
-        // Relaxed: a figure.
-        self.outbox.held_masks.store(masks as u64, std::sync::atomic::Ordering::Relaxed);
-        let _ = masks;
+        self.outbox.note_held_masks(shard, masks);
+        let _ = (shard, masks);
     }
 
     /// Whether local changes are sent to a tier.

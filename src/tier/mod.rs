@@ -27,6 +27,7 @@ mod outbox;
 mod part;
 mod preload;
 mod pusher;
+mod remaining;
 mod servers;
 mod shared;
 mod states;
@@ -38,6 +39,7 @@ pub(crate) use glob::matches as is_meant;
 pub(crate) use lease::Lease;
 pub(crate) use part::Part;
 pub(crate) use preload::Scanning;
+pub(crate) use remaining::Remaining;
 
 use crate::error::{Error, Result};
 use crate::log::{Sent, SentFile};
@@ -46,7 +48,6 @@ use crate::store::Store;
 use crate::tier_options::{Shard, TierOptions, Writes};
 use conn::{moment_after, Failure};
 use shared::{Ear, Shared};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,20 +185,31 @@ impl Tier {
         }
     }
 
-    /// Refuses a change: of a store that only follows, or one in memory whose queue is full.
+    /// Refuses changes of a store that only follows.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        let Tier { options, store, .. } = self;
-        if options.writes == Writes::Refused {
-            return Err(Error::ReadOnly { reason: "it follows what others write to Redis".into() });
+        match self.options.writes {
+            Writes::Refused => {
+                Err(Error::ReadOnly { reason: "it follows what others write to Redis".into() })
+            }
+            _ => Ok(()),
         }
-        // Relaxed: a bound that a few may pass.
-        let held = store.outbox.held_masks.load(Ordering::Relaxed);
-        if held > options.unsent_deletes_max && store.log.files.directory.is_none() {
-            let reason =
-                format!("refused: {held} deletes wait for Redis, and a store in memory keeps no more");
-            return Err(Error::Tier { reason });
+    }
+
+    /// Refuses a change of a key, in a store in memory whose shard of it keeps as many deletes as it may: its share of what the store may,
+    /// so that one whose Redis is gone takes no room from the others.
+    pub(crate) fn check_room(&self, key: &[u8]) -> Result<()> {
+        match self.store.log.files.directory {
+            Some(_) => Ok(()),
+            None => self.of(key).check_room(),
         }
-        Ok(())
+    }
+
+    /// The same of a change of any keys.
+    pub(crate) fn check_room_of_all(&self) -> Result<()> {
+        match self.store.log.files.directory {
+            Some(_) => Ok(()),
+            None => self.parts.iter().try_for_each(Part::check_room),
+        }
     }
 
     /// Waits until Redis has acknowledged the change of these keys at `lsn`, if this store writes through.
@@ -243,6 +255,7 @@ impl Tier {
             all.unsent_keys += of_part.unsent_keys;
             all.unsent_bytes = all.unsent_bytes.max(of_part.unsent_bytes);
             all.unsent_for = all.unsent_for.max(of_part.unsent_for);
+            all.unsent_deletes += of_part.unsent_deletes;
             all.sent_keys += of_part.sent_keys;
             all.batches += of_part.batches;
             all.fetches += of_part.fetches;
@@ -250,8 +263,6 @@ impl Tier {
             all.failures += of_part.failures;
             all.failing = all.failing.or(of_part.failing);
         }
-        // Relaxed: a figure.
-        all.unsent_deletes = self.store.outbox.held_masks.load(Ordering::Relaxed);
         Ok(all)
     }
 }

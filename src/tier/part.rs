@@ -168,6 +168,18 @@ impl Part {
         shared.decisions.decide(change, moment_after(shared.options.timeout), || shared.moved.wake())
     }
 
+    /// Refuses a change where as many deletes wait as a store in memory keeps for this part.
+    pub(super) fn check_room(&self) -> Result<()> {
+        let Shared { options, shard, .. } = &*self.shared;
+        let held = self.shared.held_masks();
+        // A bound that a few may pass.
+        if held <= options.unsent_deletes_max.div_ceil(shard.count as u64) {
+            return Ok(());
+        }
+        let waiting = self.shared.of_shard(&format!("{held} deletes wait for Redis"));
+        Err(Error::Tier { reason: format!("refused: {waiting}, and a store in memory keeps no more") })
+    }
+
     /// Waits until this part has sent the change at `lsn`.
     pub(super) fn wait_sent(&self, lsn: u64, until: Instant, gives_up_early: bool) -> Result<()> {
         let shared = &*self.shared;
@@ -206,6 +218,7 @@ impl Part {
         Ok(TierStats {
             unsent_keys,
             unsent_bytes,
+            unsent_deletes: shared.held_masks(),
             unsent_for: if unsent_keys > 0 { progress.caught_up.elapsed() } else { Duration::ZERO },
             sent_keys: figure(&figures.sent_keys),
             batches: figure(&figures.batches),

@@ -5,8 +5,8 @@ use super::fetch::{ask_all, left_of, Fetched};
 use super::glob;
 use super::mark::Mark;
 use super::{tier_error, Part, Shared, Tier};
-use crate::error::{Error, Result};
-use crate::limits::{KEY_BYTES_MAX, TIER_SHARDS_MAX};
+use crate::error::Result;
+use crate::limits::KEY_BYTES_MAX;
 use redis::Value;
 use std::sync::Arc;
 
@@ -55,10 +55,6 @@ pub(crate) struct Scanning {
     question: Option<Question>,
 }
 
-/// Bits of a cursor that are the server's, where there are several shards; the others are the shard's number.
-const CURSOR_BITS: u32 = 57;
-const _: () = assert!(TIER_SHARDS_MAX < 1 << (u64::BITS - CURSOR_BITS));
-
 impl Tier {
     /// Goes through the keys of one shard.
     pub(crate) fn scanning(&self, shard: usize, pattern: &[u8]) -> Result<Scanning> {
@@ -67,29 +63,6 @@ impl Tier {
 
     pub(crate) fn shards(&self) -> usize {
         self.parts.len()
-    }
-
-    /// One number for a shard and a cursor of its server; never `u64::MAX` where there are several shards.
-    pub(crate) fn joined_cursor(&self, shard: usize, cursor: u64) -> Result<u64> {
-        match self.parts.len() {
-            1 => Ok(cursor),
-            _ if cursor >> CURSOR_BITS == 0 => Ok((shard as u64) << CURSOR_BITS | cursor),
-            _ => Err(Error::Tier {
-                reason: format!("SCAN: the cursor {cursor} leaves no room for a shard's number"),
-            }),
-        }
-    }
-
-    /// What a number is made of.
-    pub(crate) fn split_cursor(&self, joined: u64) -> Result<(usize, u64)> {
-        if self.parts.len() == 1 {
-            return Ok((0, joined));
-        }
-        let shard = usize::try_from(joined >> CURSOR_BITS).unwrap_or(usize::MAX);
-        match shard < self.parts.len() {
-            true => Ok((shard, joined & ((1 << CURSOR_BITS) - 1))),
-            false => Err(Error::Tier { reason: format!("the cursor {joined} is of no shard") }),
-        }
     }
 }
 

@@ -223,6 +223,70 @@ fn a_preload_goes_through_the_keys_of_each_node_and_on_from_its_cursor() {
 }
 
 #[test]
+fn a_preload_leaves_out_the_shards_of_a_node_that_is_down_and_goes_on_with_these_alone() {
+    let mut cluster = Cluster::with(0, &PARTIAL);
+    let names = cluster.named_all();
+    let (writer, db) = (open(names.clone()), open(names));
+    let keys = keys_by_node(60);
+    let local = |key: &str| db.pin().unwrap().get(key.as_bytes()).unwrap().map(|value| value.into_vec());
+    for key in keys.iter().flatten() {
+        writer.set(key.as_bytes(), b"before").unwrap();
+    }
+    writer.flush(PATIENCE).unwrap();
+    let mut cursor = 0;
+    let preload = |cursor: &mut u64| {
+        db.preload(b"*", *cursor, |done| {
+            *cursor = done.cursor;
+            ControlFlow::Continue(())
+        })
+    };
+    assert_eq!(preload(&mut cursor).unwrap().copied, 180);
+    // Of each node's keys some are changed, and some deleted.
+    for of_node in &keys {
+        for key in &of_node[..10] {
+            writer.set(key.as_bytes(), b"after").unwrap();
+        }
+        of_node[10..30].iter().for_each(|key| assert!(writer.delete(key.as_bytes()).unwrap()));
+    }
+    writer.flush(PATIENCE).unwrap();
+    // A node in the middle, so that there is something behind it.
+    let down = node_of_key("k0");
+    cluster.nodes[down].kill();
+    let survivor = &cluster.nodes[(down + 1) % 3];
+    until("it is known to be down", || survivor.run::<String>("CLUSTER NODES").contains("fail"));
+    let of_down: Vec<String> =
+        (0..SHARDS).filter(|n| node_of(&format!("{{t:{n}}}")) == down).map(|n| n.to_string()).collect();
+    let is_copied = |node: usize| {
+        let value = |n: usize| match n {
+            0..=9 => bytes("after"),
+            10..=29 => None,
+            _ => bytes("before"),
+        };
+        keys[node].iter().enumerate().all(|(n, key)| local(key) == value(n))
+    };
+    cursor = 0;
+    for _ in 0..2 {
+        let failed = preload(&mut cursor).unwrap_err().to_string();
+        for shard in &of_down {
+            assert!(failed.contains(&format!(" {shard}")), "{shard} is not among {failed}");
+        }
+        assert!(failed.contains("shards ") && failed.contains("not copied"), "{failed}");
+        assert!((0..3).all(|node| is_copied(node) == (node != down)), "{failed}");
+        assert!(keys[down].iter().all(|key| local(key) == bytes("before")));
+    }
+    cluster.nodes[down].up();
+    let serves = |node: &Redis| node.run::<String>("CLUSTER INFO").contains("cluster_state:ok");
+    until("it serves again", || serves(&cluster.nodes[down]));
+    // What is changed in the others now is not looked at: these are done.
+    let other = &keys[(down + 1) % 3][40];
+    at(&cluster, other).set(&named("t:", other, SHARDS), "later");
+    let done = preload(&mut cursor).unwrap();
+    assert!(done.is_complete);
+    assert_eq!((done.copied, done.removed, cursor), (10, 20, u64::MAX));
+    assert!(is_copied(down) && local(other) == bytes("before"));
+}
+
+#[test]
 fn a_node_that_is_down_stops_its_shards_alone() {
     let mut cluster = Cluster::with(0, &PARTIAL);
     let keys = keys_by_node(40);
@@ -327,6 +391,60 @@ fn a_node_that_is_down_stops_its_shards_alone() {
     });
     through.flush(PATIENCE).unwrap();
     assert_eq!(there(&cluster, &late), bytes("through"));
+}
+
+#[test]
+fn a_queue_in_memory_that_a_node_that_is_down_fills_refuses_changes_of_its_shards_alone() {
+    let mut cluster = Cluster::with(0, &PARTIAL);
+    let tier = cluster.named_all();
+    let db = open(tier.unsent_deletes_max(10 * SHARDS as u64));
+    let keys = keys_by_node(100);
+    let down = node_of_key("k0");
+    for key in keys.iter().flatten() {
+        db.set(key.as_bytes(), b"before").unwrap();
+    }
+    db.flush(PATIENCE).unwrap();
+    cluster.nodes[down].kill();
+    let survivor = &cluster.nodes[(down + 1) % 3];
+    until("it is known to be down", || survivor.run::<String>("CLUSTER NODES").contains("fail"));
+    let mut refused = None;
+    for key in &keys[down] {
+        refused = db.delete(key.as_bytes()).err();
+        if refused.is_some() {
+            break;
+        }
+        // They are counted when they are looked at.
+        db.sweep().unwrap();
+    }
+    let refused = refused.expect("it is never full").to_string();
+    assert!(refused.contains("refused: shard ") && refused.contains("deletes wait for Redis"), "{refused}");
+    let of_down: Vec<&String> =
+        keys[down].iter().filter(|key| db.set(key.as_bytes(), b"v").is_err()).collect();
+    let full = of_down.first().expect("it is full");
+    // Far more of the others than the store may keep of those that wait.
+    for round in 0..3 {
+        for key in (0..3).filter(|node| *node != down).flat_map(|node| &keys[node]) {
+            assert!(db.delete(key.as_bytes()).unwrap(), "{key}");
+            until("it is sent", || there(&cluster, key).is_none());
+            db.set(key.as_bytes(), round.to_string().as_bytes()).unwrap();
+        }
+        db.sweep().unwrap();
+    }
+    let other = &keys[(down + 1) % 3][0];
+    until("it is sent", || there(&cluster, other) == bytes("2"));
+    // What is of both, or of all, is as the one that is full.
+    let mut batch = Batch::new();
+    batch.set(other.as_bytes(), "batch");
+    db.apply(&batch).unwrap();
+    batch.delete(full.as_bytes());
+    assert!(matches!(db.apply(&batch), Err(Error::Tier { .. })));
+    assert!(matches!(db.set_many(&[(other, "v"), (full, "v")]), Err(Error::Tier { .. })));
+    assert!(matches!(db.clear(), Err(Error::Tier { .. })));
+    cluster.nodes[down].up();
+    db.flush(PATIENCE).unwrap();
+    until("there is room again", || db.set(full.as_bytes(), b"again").is_ok());
+    db.flush(PATIENCE).unwrap();
+    assert_eq!(there(&cluster, full), bytes("again"));
 }
 
 #[test]

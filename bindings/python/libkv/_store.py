@@ -58,8 +58,9 @@ class Store:
         `progress` hears after each portion how far it came, in this thread; if it returns False (None goes on) the preload is
         broken off. `cursor`: where an earlier call came to; it is good as long as Redis runs.
 
-        Raises TierError when Redis fails (what `progress` heard last is where to go on), without a tier, and when no copies are
-        kept because changes by others are not heard. What `progress` raises is raised here.
+        Raises TierError when Redis fails (what `progress` heard last is where to go on; of several shards the others were gone
+        through, the message says which failed, and the cursor leads to these alone), without a tier, and when no copies are kept
+        because changes by others are not heard. What `progress` raises is raised here.
         """
         return _preload.preload(self._at, key_bytes(pattern), cursor, progress)
 
