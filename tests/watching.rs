@@ -2,8 +2,13 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "support/gate.rs"]
+#[allow(dead_code)] // The maintenance thread is held by tests/mechanisms.rs.
+mod gate;
 
 use common::{count, seed, Rng};
+use gate::Gate;
+use kv::testing::Point;
 use kv::{
     Batch, Cause, Change, CreateOptions, Db, Entry, Error, ManualClock, OpenMode, Options, ScanOptions,
     SetOptions, Sync, Wait, Watch, WatchOptions,
@@ -478,6 +483,55 @@ fn watches_see_every_write_of_many_threads_and_what_they_see_is_visible() {
         }
     });
     assert!(is_over.into_inner());
+}
+
+/// W1: the log is read in its order, so what is not decided yet holds back what stands behind it.
+#[test]
+fn a_write_that_is_under_way_is_not_passed_over() {
+    let gate = Arc::new(Gate::default());
+    let db = options().background(false).hooks(gate.hooks()).in_memory().unwrap();
+    let mut watch = watch(&db, 0);
+    db.set(b"first", b"").unwrap();
+    assert_eq!(all_told(&mut watch), ["first="]);
+    std::thread::scope(|scope| {
+        let slow = gate.hold(scope, Point::Reserved, || db.set(b"slow", b"").unwrap());
+        db.set(b"fast", b"").unwrap();
+        let stood_at = watch.position();
+        let (told_early, told_from_start) = (all_told(&mut watch), all_told(&mut self::watch(&db, 0)));
+        let position = watch.position();
+        gate.open();
+        slow.join().unwrap();
+        assert_eq!((told_early, told_from_start), (vec![], vec!["first=".into()]));
+        assert!(position - stood_at < 8, "it stands before the record that is under way");
+    });
+    assert_eq!(all_told(&mut watch), ["slow=", "fast="]);
+}
+
+/// W5: a batch counts in the log before its members are visible.
+#[test]
+fn a_batch_is_told_of_once_its_members_are_visible() {
+    let gate = Arc::new(Gate::default());
+    let db = options().background(false).hooks(gate.hooks()).in_memory().unwrap();
+    let mut watch = watch(&db, 0);
+    let (told, version) = std::thread::scope(|scope| {
+        let batch = || db.apply(Batch::new().set("a", "1").set("b", "2")).unwrap();
+        gate.hold(scope, Point::Committed, batch);
+        scope.spawn(|| {
+            gate.wait_for_waits(1);
+            gate.open();
+        });
+        let told = watch.next_change(Wait::No);
+        let version = db.version(b"a").unwrap();
+        gate.nobody_waits();
+        gate.open();
+        (told.unwrap().unwrap(), version)
+    });
+    assert_eq!(
+        (told.key(), Some(told.version())),
+        (Some(&b"a"[..]), version),
+        "told of before it is visible"
+    );
+    assert_eq!(all_told(&mut watch), ["b=2"]);
 }
 
 #[test]
