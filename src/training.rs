@@ -98,15 +98,17 @@ impl Trainer {
         if store.dictionaries.level().is_none() || !store.dictionaries.has_room() {
             return false;
         }
-        if self.is_first && store.dictionaries.newest().is_none() {
-            return true;
-        }
-        let now = Written::by(store);
+        let is_any_used = store.dictionaries.newest().is_some();
+        (self.is_first && !is_any_used) || self.is_due_after(Written::by(store), is_any_used)
+    }
+
+    /// The same by what was written alone: so much, or values that a dictionary in use makes less smaller than it did.
+    fn is_due_after(&mut self, now: Written, is_any_used: bool) -> bool {
         if now.since(self.tried).plain >= self.next_after_bytes {
             return true;
         }
         let window = now.since(self.looked);
-        if store.dictionaries.newest().is_none() || window.plain < WINDOW_BYTES {
+        if !is_any_used || window.plain < WINDOW_BYTES {
             return false;
         }
         self.looked = now;
@@ -246,5 +248,61 @@ impl Samples {
             self.bytes += value.len();
             self.values.push(value.into_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that has trained, and will not again for the amount written alone.
+    fn trainer() -> Trainer {
+        Trainer { is_first: false, next_after_bytes: u64::MAX, ..Trainer::default() }
+    }
+
+    /// What a window of new values adds, at so many bytes stored of a thousand.
+    fn write(written: &mut Written, stored_permille: u64) {
+        written.plain += WINDOW_BYTES;
+        written.stored += WINDOW_BYTES * stored_permille / 1_000;
+    }
+
+    #[test]
+    fn values_that_a_dictionary_serves_less_well_are_a_reason_to_train_however_few() {
+        let (mut trainer, mut written) = (trainer(), Written::default());
+        for stored_permille in [300, 280, 307] {
+            write(&mut written, stored_permille);
+            assert!(!trainer.is_due_after(written, true), "{stored_permille}");
+        }
+        // A tenth more than at best, which was 280.
+        write(&mut written, 320);
+        assert!(trainer.is_due_after(written, true));
+        // Should nothing better be had, that is what the next are compared with.
+        for stored_permille in [320, 340] {
+            write(&mut written, stored_permille);
+            assert!(!trainer.is_due_after(written, true), "{stored_permille}");
+        }
+        write(&mut written, 360);
+        assert!(trainer.is_due_after(written, true));
+    }
+
+    #[test]
+    fn without_a_dictionary_or_enough_values_no_ratio_is_a_reason() {
+        let (mut trainer, mut written) = (trainer(), Written::default());
+        for stored_permille in [300, 900] {
+            write(&mut written, stored_permille);
+            assert!(!trainer.is_due_after(written, false), "{stored_permille}");
+        }
+        assert!(!trainer.is_due_after(written, true), "the first that a dictionary is judged by");
+        let few =
+            Written { plain: written.plain + WINDOW_BYTES - 1, stored: written.stored + WINDOW_BYTES - 1 };
+        assert!(!trainer.is_due_after(few, true));
+    }
+
+    #[test]
+    fn enough_values_are_a_reason_whatever_their_ratio() {
+        let mut trainer = Trainer { is_first: false, ..Trainer::default() };
+        let after = |plain| Written { plain, stored: 0 };
+        assert!(!trainer.is_due_after(after(FIRST_AFTER_BYTES - 1), true));
+        assert!(trainer.is_due_after(after(FIRST_AFTER_BYTES), true));
     }
 }
