@@ -376,3 +376,35 @@ fn a_trace_is_replayed_through_a_store_that_may_hold_so_much() {
     run(&["bench", "trace", &plain, "--max-entries", "0"]).failed(2, &["max_entries"]);
     run(&["bench", "trace", &plain]).failed(2, &["--max-entries"]);
 }
+
+#[test]
+fn any_option_of_a_store_is_given_by_its_name() {
+    let place = Place::new();
+    let mirror = format!("json_mirror={}", place.at("people.json"));
+    fs::write(place.path("people.json"), r#"{"name": "Alice", "age": 30}"#).unwrap();
+    place.kv("incr", &["age", "-o", &mirror]).ok();
+    let text = fs::read_to_string(place.path("people.json")).unwrap();
+    assert_eq!(text, "{\n  \"age\": 31,\n  \"name\": \"Alice\"\n}\n");
+    assert_eq!(place.kv("get", &["name"]).ok().text(), "Alice");
+    place.kv("incr", &["age", "-o", "compresion=off"]).failed(2, &["compresion", "compression"]);
+    place.kv("incr", &["age", "-o", "json_mirror"]).failed(2, &["NAME=VALUE"]);
+    place.kv("get", &["age", "-o", "recover=perhaps"]).failed(2, &["recover", "strict or salvage"]);
+    assert_eq!(place.kv("get", &["age", "-o", "recover=salvage"]).ok().text(), "31");
+}
+
+#[test]
+fn an_import_and_a_compaction_compress_with_a_dictionary_on_request() {
+    let line = |n: u32| {
+        let sum = n.wrapping_mul(2_654_435_761);
+        format!("{{\"key\":\"{n}\",\"value\":\"name: package-{n}; section: libs; priority: optional; sum: {sum:08x}\"}}\n")
+    };
+    let lines: String = (0..5000).map(line).collect();
+    let place = Place::new();
+    place.kv_with("import", &["-o", "compression=zstd-dictionary"], lines.as_bytes()).ok();
+    place.kv("compact", &["-o", "compression=zstd-dictionary"]).ok();
+    let stats = place.kv("stats", &["--json"]).ok().json();
+    assert_eq!(stats["dictionaries"], 1, "{stats}");
+    let exported = place.kv("export", &[]).ok();
+    assert_eq!(exported.text().lines().count(), 5000);
+    assert!(exported.text().contains(line(4999).trim()), "what is stored with a dictionary comes back");
+}

@@ -91,6 +91,16 @@ pub struct Writing {
 }
 
 #[derive(Debug, Default, Group)]
+pub struct Opening {
+    /// Open the store with this option, by the name that it has in every host: compression=zstd-dictionary,
+    /// json_mirror=people.json; may be given often
+    #[arg(short, long = "option", value_name = "NAME=VALUE", value_parser = parse::option)]
+    pub options: Vec<(String, String)>,
+    #[command(flatten)]
+    pub tier: Tier,
+}
+
+#[derive(Debug, Default, Group)]
 #[command(next_help_heading = "Redis tier")]
 pub struct Tier {
     /// Share the store's entries through this Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS,
@@ -160,7 +170,7 @@ pub struct Get {
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -190,7 +200,7 @@ pub struct Set {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -217,7 +227,7 @@ pub struct Add {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -247,7 +257,7 @@ pub struct Edit {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -271,7 +281,7 @@ pub struct Del {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -291,7 +301,7 @@ pub struct Incr {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -303,7 +313,7 @@ pub struct Ttl {
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -320,7 +330,7 @@ pub struct Expire {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -407,7 +417,7 @@ pub struct Import {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -440,7 +450,7 @@ pub struct Stats {
     #[arg(long)]
     pub prometheus: bool,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -454,7 +464,7 @@ pub struct Flush {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -476,7 +486,7 @@ pub struct Preload {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -499,7 +509,7 @@ pub struct Compact {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -512,7 +522,7 @@ pub struct Backup {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]
@@ -543,7 +553,7 @@ pub struct Watch {
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
-    pub tier: Tier,
+    pub opening: Opening,
 }
 
 #[derive(Debug, Group)]

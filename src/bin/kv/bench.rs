@@ -1,6 +1,6 @@
 //! A first impression of this machine's speed. `benches/` compares with peers.
 
-use crate::args::{Bench, Tier};
+use crate::args::{Bench, Opening};
 use crate::failure::{Failure, Outcome};
 use crate::{show, store};
 use kv::{Db, OpenMode};
@@ -14,7 +14,7 @@ pub fn bench(args: &Bench) -> Result<Outcome, Failure> {
     let db = match &args.store {
         Some(path) => {
             refuse_filled(path)?;
-            store::open_to_write(path, OpenMode::Create, args.writing.sync, &Tier::default())?
+            store::open_to_write(path, OpenMode::Create, args.writing.sync, &Opening::default())?
         }
         None => Db::in_memory()?,
     };
@@ -27,7 +27,7 @@ pub fn bench(args: &Bench) -> Result<Outcome, Failure> {
     run("set", &|key| db.set(key, &value).map(|()| true))?;
     run("get", &|key| Ok(db.pin()?.get(key)?.is_some_and(|found| found.len() == value.len())))?;
     run("delete", &|key| db.delete(key))?;
-    store::close(&db, args.store.as_deref().unwrap_or(Path::new("memory")), &Tier::default())?;
+    store::close(&db, args.store.as_deref().unwrap_or(Path::new("memory")), &Opening::default())?;
     show_rates(args, &rates)?;
     Ok(Outcome::Done)
 }

@@ -1,6 +1,6 @@
 //! Commands on single keys.
 
-use crate::args::{Del, Expire, Get, Incr, Keys, Set, Tier, Ttl};
+use crate::args::{Del, Expire, Get, Incr, Keys, Opening, Set, Ttl};
 use crate::failure::{Failure, Outcome};
 use crate::{parse, show, store, tier};
 use kv::{Condition, Expiry, OpenMode, SetOptions};
@@ -32,9 +32,9 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
     }
     let at = |error| Failure::at(&args.store, error);
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_ask(&args.store, &args.tier)?;
+    let db = store::open_to_ask(&args.store, &args.opening)?;
     // What only Redis has is brought here; of what it says a copy need not be kept.
-    let asked = if args.tier.is_asked_for() { db.get(&key).map_err(at)? } else { None };
+    let asked = if args.opening.has_tier() { db.get(&key).map_err(at)? } else { None };
     let pin = db.pin()?;
     let kept = pin.get(&key).map_err(at)?;
     let Some(value) = kept.as_deref().or(asked.as_deref()) else {
@@ -77,13 +77,13 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
         if !args.if_absent && expected.is_none() {
             return Err(Failure::usage("set --shared needs --if-absent or --if-value"));
         }
-        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
         let is_set = match &expected {
             Some(expected) => tier::swap_shared(&db, &key, expected, &value),
             None => tier::add_shared(&db, &key, &value, args.ttl.map_or(Expiry::Default, Expiry::After)),
         };
         let is_set = is_set.map_err(at)?;
-        store::close(&db, &args.store, &args.tier)?;
+        store::close(&db, &args.store, &args.opening)?;
         (is_set, None)
     } else {
         let mut options = SetOptions::new();
@@ -93,9 +93,9 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
         if args.if_absent {
             options = options.condition(Condition::IfAbsent);
         }
-        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+        let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
         let version = db.set_with(&key, &value, options).map_err(at)?;
-        store::close(&db, &args.store, &args.tier)?;
+        store::close(&db, &args.store, &args.opening)?;
         (version.is_some(), version)
     };
     if args.text.json {
@@ -165,7 +165,7 @@ impl Counts {
 fn change_each(
     path: &Path,
     db: &kv::Db,
-    tier: &Tier,
+    opening: &Opening,
     keys: &Keys,
     is_hex: bool,
     change: impl Fn(&[u8]) -> kv::Result<bool>,
@@ -178,20 +178,21 @@ fn change_each(
         }
         Ok(())
     })?;
-    store::close(db, path, tier)?;
+    store::close(db, path, opening)?;
     Ok(counts)
 }
 
 pub fn del(args: &Del) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
-    let counts = change_each(&args.store, &db, &args.tier, &args.keys, args.text.hex, |key| db.delete(key))?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.opening)?;
+    let counts =
+        change_each(&args.store, &db, &args.opening, &args.keys, args.text.hex, |key| db.delete(key))?;
     counts.show("deleted", args.text.json)
 }
 
 pub fn expire(args: &Expire) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.opening)?;
     let counts =
-        change_each(&args.store, &db, &args.tier, &args.keys, args.text.hex, |key| match args.ttl {
+        change_each(&args.store, &db, &args.opening, &args.keys, args.text.hex, |key| match args.ttl {
             kv::Expiry::After(ttl) => db.expire(key, ttl),
             _ => db.persist(key),
         })?;
@@ -206,7 +207,7 @@ pub fn incr(args: &Incr) -> Result<Outcome, Failure> {
         value: i64,
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let sum = match args.shared {
         true => tier::increment_shared(&db, &key, args.by),
         false => db.increment(&key, args.by),
@@ -217,7 +218,7 @@ pub fn incr(args: &Incr) -> Result<Outcome, Failure> {
         };
         Failure::Said { code, reason: format!("{reason} (key {:?})", args.key) }
     })?;
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     if args.text.json {
         show::json(&Sum { key: key.as_slice().into(), value: sum })?;
     } else {
@@ -234,7 +235,7 @@ pub fn ttl(args: &Ttl) -> Result<Outcome, Failure> {
         ttl_ms: Option<u64>,
     }
     let key = parse::bytes(&args.key, args.text.hex)?;
-    let db = store::open_to_ask(&args.store, &args.tier)?;
+    let db = store::open_to_ask(&args.store, &args.opening)?;
     let Some(ttl) = db.ttl(&key).map_err(|error| Failure::at(&args.store, error))? else {
         return Ok(no(&args.store, &args.key, ABSENT));
     };

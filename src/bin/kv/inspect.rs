@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub fn stats(args: &Stats) -> Result<Outcome, Failure> {
     let at = |error| Failure::at(&args.store, error);
-    let db = store::open_to_ask(&args.store, &args.tier)?;
+    let db = store::open_to_ask(&args.store, &args.opening)?;
     let stats = db.stats().map_err(at)?;
     if args.prometheus {
         show::raw((stats.to_prometheus() + &tier::prometheus(&db).map_err(at)?).as_bytes())?;
@@ -73,12 +73,12 @@ fn show_report(report: &Report, salvaged: Option<(&PathBuf, u64)>) -> Result<(),
 }
 
 pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.opening)?;
     let at = |error| Failure::at(&args.store, error);
     let before = db.stats().map_err(at)?.log_bytes;
     db.compact().map_err(at)?;
     let after = db.stats().map_err(at)?.log_bytes;
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     if args.json {
         show::json(&serde_json::json!({ "log_bytes_before": before, "log_bytes_after": after }))?;
     } else if show::is_for_people() {
@@ -88,9 +88,9 @@ pub fn compact(args: &Compact) -> Result<Outcome, Failure> {
 }
 
 pub fn backup(args: &Backup) -> Result<Outcome, Failure> {
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, kv::Sync::Always, &args.opening)?;
     db.backup(&args.to).map_err(|error| Failure::at(&args.to, error))?;
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     let entries = entries_of(&args.to)?;
     if args.json {
         show::json(&serde_json::json!({ "entries": entries, "to": args.to.to_string_lossy() }))?;

@@ -38,6 +38,12 @@ pub fn expiry(text: &str) -> Result<Expiry, String> {
     }
 }
 
+/// An option and its value.
+pub fn option(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    parts.map(|(name, value)| (name.into(), value.into())).ok_or_else(|| "not NAME=VALUE".into())
+}
+
 /// Bytes of a key or value that was given as text.
 pub fn bytes(text: &str, is_hex: bool) -> Result<Vec<u8>, Failure> {
     if !is_hex {

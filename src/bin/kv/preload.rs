@@ -16,10 +16,10 @@ pub fn preload(args: &Preload) -> Result<Outcome, Failure> {
         })
     }
 
-    if !args.tier.is_asked_for() {
+    if !args.opening.has_tier() {
         return Err(Failure::usage("preload needs --tier-url"));
     }
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let bar = progress::keys("preload", args.quiet);
     let mut told = Ok(());
     let mut cursor = args.cursor;
@@ -38,7 +38,7 @@ pub fn preload(args: &Preload) -> Result<Outcome, Failure> {
     });
     bar.finish_and_clear();
     // What was copied before an error is kept either way.
-    let closed = store::close(&db, &args.store, &args.tier);
+    let closed = store::close(&db, &args.store, &args.opening);
     let done = result.map_err(|error| match Failure::at(&args.store, error) {
         Failure::Said { code, reason } if cursor != 0 => {
             Failure::Said { code, reason: format!("{reason} (what is left: --cursor {cursor})") }
@@ -63,6 +63,6 @@ pub fn preload(args: &Preload) -> Result<Outcome, Failure> {
 // Such a build refuses the option without which nothing is preloaded.
 #[cfg(not(feature = "redis"))]
 pub fn preload(args: &Preload) -> Result<Outcome, Failure> {
-    args.tier.set(kv::Options::new())?;
+    args.opening.set(kv::Options::new())?;
     Err(Failure::usage("preload needs --tier-url"))
 }

@@ -25,7 +25,7 @@ pub fn edit(args: &Edit) -> Result<Outcome, Failure> {
     let key = parse::bytes(&args.key, args.text.hex)?;
     let metadata = args.metadata.iter().map(|pair| pair_of(pair)).collect::<Result<Vec<_>, _>>()?;
     let mode = if args.create { OpenMode::Create } else { OpenMode::MustExist };
-    let db = store::open_to_write(&args.store, mode, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, mode, args.writing.sync, &args.opening)?;
     let session = match args.create {
         true => db.create_and_lock(&key, Wait::No, CreateOptions::new().allow_existing(true)),
         false => db.get_and_lock(&key, Wait::No),
@@ -51,7 +51,7 @@ pub fn edit(args: &Edit) -> Result<Outcome, Failure> {
         true => session.commit().map_err(at)?,
         false => session.version(),
     };
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     if args.text.json {
         show::json(&Done { key: key.as_slice().into(), changed, version })?;
     } else if show::is_for_people() && !changed {
@@ -65,14 +65,14 @@ pub fn add(args: &Add) -> Result<Outcome, Failure> {
     let value = entries::value_of(&args.value, args.text.hex)?;
     let prefix = parse::bytes(&args.prefix, args.text.hex)?;
     let options = KeyOptions::new().prefix(prefix).base(args.base).width(args.width);
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let mut session = db.create_generated_and_lock(&options, value).map_err(at)?;
     if let Some(ttl) = args.ttl {
         session.set_expiry(Expiry::After(ttl));
     }
     let key = session.key().to_vec();
     let version = session.commit().map_err(at)?;
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     match args.text.json {
         true => show::json(&Done { key: key.as_slice().into(), changed: true, version })?,
         false => {

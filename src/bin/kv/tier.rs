@@ -61,11 +61,11 @@ pub fn send(db: &Db, tier: &Tier) {
 }
 
 pub fn flush_store(args: &Flush) -> Result<Outcome, Failure> {
-    if !args.tier.is_asked_for() {
+    if !args.opening.has_tier() {
         return Err(Failure::usage("flush needs --tier-url"));
     }
     let at = |error| Failure::at(&args.store, error);
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, Sync::Never, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, Sync::Never, &args.opening)?;
     let flushed = flush(&db, args.timeout).map_err(at);
     if args.json {
         show::line(&json(&db).map_err(at)?)?;

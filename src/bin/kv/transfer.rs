@@ -114,7 +114,7 @@ pub fn import(args: &Import) -> Result<Outcome, Failure> {
     };
     let options = options_of(args.format, &args.columns, &args.file);
     let options = options.database(args.database).skip_unknown(args.skip_unknown);
-    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let bar = bar("import", total_bytes, args.quiet);
     let mut told = Ok(());
     let began = Instant::now();
@@ -128,7 +128,7 @@ pub fn import(args: &Import) -> Result<Outcome, Failure> {
     let result = db.import(from, options.progress(tell));
     bar.finish_and_clear();
     // What was acknowledged before an error is kept either way.
-    let closed = store::close(&db, &args.store, &args.tier);
+    let closed = store::close(&db, &args.store, &args.opening);
     let done = result.map_err(|error| in_input(&args.file, error))?;
     closed?;
     told?;

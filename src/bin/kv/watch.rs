@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.tier)?;
+    let db = store::open_to_write(&args.store, OpenMode::MustExist, args.writing.sync, &args.opening)?;
     let open_ms = millis(began.elapsed());
     if args.changes {
         tell(&db, args)?;
-        store::close(&db, &args.store, &args.tier)?;
+        store::close(&db, &args.store, &args.opening)?;
         return Ok(Outcome::Done);
     }
     let mut last: Option<Stats> = None;
@@ -31,7 +31,7 @@ pub fn watch(args: &Watch) -> Result<Outcome, Failure> {
         }
         std::thread::sleep(args.every);
     }
-    store::close(&db, &args.store, &args.tier)?;
+    store::close(&db, &args.store, &args.opening)?;
     Ok(Outcome::Done)
 }
 
