@@ -111,7 +111,7 @@ impl Proxy {
         self.shared.plan.lock().unwrap().connections
     }
 
-    /// From here on, `act` runs before a command of this name is answered.
+    /// From here on, `act` runs before a command of this name is answered, or its answer is lost.
     pub fn before_answer(&self, name: &'static str, act: impl Fn() + Send + Sync + 'static) {
         self.shared.plan.lock().unwrap().before_answer = Some((name, Arc::new(act)));
     }
@@ -209,14 +209,15 @@ impl Shared {
             match self.fault_of(&name) {
                 None => {
                     let reply = execute(&command)?;
-                    let act = self.plan.lock().unwrap().before_answer.clone();
-                    if let Some((_, act)) = act.filter(|(wanted, _)| *wanted == name) {
-                        act();
-                    }
+                    self.act_before_answer(&name);
                     self.answer(&mut to_client, &reply)?
                 }
                 Some(Fault::CutBefore) => return Ok(()),
-                Some(Fault::CutAfter) => return execute(&command).map(drop),
+                Some(Fault::CutAfter) => {
+                    execute(&command)?;
+                    self.act_before_answer(&name);
+                    return Ok(());
+                }
                 Some(fault @ (Fault::Reset | Fault::Half)) => {
                     let reply = execute(&command)?;
                     to_client.write_all(&reply[..reply.len() / 2])?;
@@ -256,6 +257,13 @@ impl Shared {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn act_before_answer(&self, name: &str) {
+        let act = self.plan.lock().unwrap().before_answer.clone();
+        if let Some((_, act)) = act.filter(|(wanted, _)| *wanted == name) {
+            act();
         }
     }
 
