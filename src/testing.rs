@@ -130,6 +130,12 @@ pub fn listed_keys(db: &crate::db::Db) -> usize {
     db.listed_keys()
 }
 
+/// Tickets of a store with limits that are not void (C1).
+#[cfg(any(test, feature = "testing"))]
+pub fn tickets(db: &crate::db::Db) -> usize {
+    db.tickets()
+}
+
 /// Keys that sessions have locked just now, and threads that wait for one of them.
 #[cfg(any(test, feature = "testing"))]
 pub fn sessions_under_way(db: &crate::db::Db) -> (usize, usize) {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{seed, Rng};
-use kv::testing::{Hooks, Point};
+use kv::testing::{on, tickets, Hooks, Point, SimDisk};
 use kv::{Batch, Cause, Db, Expiry, ManualClock, Options, ScanOptions, Sync};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn held(db: &Db) -> BTreeSet<Vec<u8>> {
 }
 
 /// Waits for what the background does.
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < until, "{what}");
@@ -84,7 +84,8 @@ fn a_store_holds_no_more_than_it_may_while_threads_write() {
         let most = watcher.join().unwrap();
         assert!(most <= MAX + MAX / 100, "{most} entries");
     });
-    // No ticket was lost, and none was left: the store fills up to its limit and no further.
+    assert_eq!(tickets(&db), db.len(), "C1");
+    // The store fills up to its limit and no further.
     for n in 0..2 * MAX {
         db.set(&key(20 * MAX + n), b"last").unwrap();
         assert!(db.len() as u64 <= MAX, "{} entries", db.len());
@@ -239,6 +240,51 @@ fn what_expires_or_is_deleted_makes_room_and_nothing_else_goes() {
     assert_eq!((stats.entries, stats.evicted, stats.expired), (100, 0, 51));
 }
 
+/// C1: whatever way an entry goes, its ticket and its weight go with it.
+#[test]
+fn what_is_removed_in_any_way_leaves_no_ticket_and_no_weight() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let options = || options().clock(clock.clone()).max_bytes(Some(1 << 20));
+    let keys = |round: u64| (0..100u64).map(move |n| key(1000 * round + n));
+    type Removal = fn(&Db, &[[u8; 8]], &ManualClock);
+    let removals: [Removal; 6] = [
+        |db, keys, _| keys.iter().for_each(|key| assert!(db.delete(key).unwrap())),
+        |db, keys, _| keys.iter().for_each(|key| assert!(db.take(key).unwrap().is_some())),
+        |db, keys, _| assert_eq!(db.delete_many(keys).unwrap(), keys.len()),
+        |db, keys, _| {
+            let mut batch = Batch::new();
+            for key in keys {
+                batch.delete(*key);
+            }
+            db.apply(&batch).unwrap();
+        },
+        |db, keys, clock| {
+            keys.iter().for_each(|key| assert!(db.expire(key, Duration::from_secs(1)).unwrap()));
+            clock.advance(Duration::from_secs(2));
+            db.sweep().unwrap();
+        },
+        |db, _, _| db.clear().unwrap(),
+    ];
+    let db = options().max_entries(Some(100)).in_memory().unwrap();
+    for (round, remove) in (1..).zip(removals) {
+        for n in keys(round) {
+            db.set(&n, &[0; 92]).unwrap();
+        }
+        let stats = db.stats().unwrap();
+        assert_eq!((stats.entries, stats.weight, stats.evicted), (100, 100 * 100, 0), "removal {round}");
+        let keys: Vec<_> = keys(round).collect();
+        remove(&db, &keys, &clock);
+        let stats = db.stats().unwrap();
+        assert_eq!((stats.entries, stats.weight, stats.evicted), (0, 0, 0), "removal {round}");
+    }
+    // Each choice finds an entry at once: of what went, none is looked for any more.
+    for n in 0..300 {
+        db.set(&key(1_000_000 + n), b"").unwrap();
+        assert!(db.len() <= 100, "{} entries", db.len());
+    }
+    assert_eq!(db.stats().unwrap().evicted, 200);
+}
+
 #[test]
 fn the_listener_is_told_what_was_evicted_and_why() {
     let (sender, events) = mpsc::channel();
@@ -316,4 +362,34 @@ fn where_bytes_are_what_there_is_no_room_for_a_scan_passes_however_many_entries_
     (1000..5000).for_each(set);
     let kept = (0..80).filter(|n| db.contains(&key(*n)).unwrap()).count();
     assert!(kept >= 70, "{kept} of 80");
+}
+
+/// P7: on a full disk tombstones still have room, and what went gives space back.
+#[test]
+fn a_cache_on_a_full_disk_lets_entries_go_and_takes_new_ones_again() {
+    const ENTRIES: u64 = 40;
+    let value = |n: u64| vec![n as u8; 6000];
+    let disk = SimDisk::new();
+    let open = || on(options().max_bytes(Some(ENTRIES * 6008)), &disk).open("/store").unwrap();
+    let db = open();
+    (0..ENTRIES).for_each(|n| db.set(&key(n), &value(n)).unwrap());
+    disk.limit(Some(disk.used_bytes()));
+    let refused = db.set(b"large", &[1; 100_000]).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
+    let evicted = db.stats().unwrap().evicted;
+    assert!(evicted >= 100_000 / 6008, "{evicted} evicted");
+    assert_eq!(db.len() as u64, ENTRIES - evicted);
+    for n in ENTRIES..ENTRIES + 4 {
+        eventually("a write finds room", || {
+            let found = db.compact().and_then(|()| db.set(&key(n), &value(n)));
+            assert!(found.as_ref().err().is_none_or(kv::Error::is_disk_full), "{found:?}");
+            found.is_ok()
+        });
+        assert!(db.stats().unwrap().weight <= ENTRIES * 6008);
+    }
+    let entries = held(&db);
+    entries.iter().for_each(|key| assert_eq!(db.get(key).unwrap(), Some(value(u64::from(key[7])))));
+    db.abandon();
+    drop(db);
+    assert_eq!(held(&open()), entries);
 }

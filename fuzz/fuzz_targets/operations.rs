@@ -128,6 +128,8 @@ fuzz_target!(|data: &[u8]| {
         is_compressed: bytes.flag(),
         sync: bytes.byte() % 8,
         is_listed: bytes.flag(),
+        entries_max: bytes.flag().then(|| 1 + u64::from(bytes.byte() % 4)),
+        bytes_max: bytes.flag().then(|| 20 + u64::from(bytes.number())),
     };
     let mut operations = Vec::new();
     while !bytes.0.is_empty() && operations.len() < OPERATIONS_MAX {

@@ -125,6 +125,12 @@ impl Capacity {
         Some((shard, self.rooms.get(number)?))
     }
 
+    /// Tickets that are not void.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn tickets(&self) -> usize {
+        (0..self.shards.len()).filter_map(|number| self.shard(number)).map(|(policy, _)| policy.len()).sum()
+    }
+
     /// An entry has come (C1).
     pub(crate) fn push(&self, hash: u64) {
         if let Some((mut policy, room)) = self.shard(self.number_of(hash)) {

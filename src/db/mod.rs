@@ -449,6 +449,11 @@ impl Db {
     }
 
     #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn tickets(&self) -> usize {
+        self.shared.store.capacity.as_ref().map_or(0, crate::capacity::Capacity::tickets)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn loads_under_way(&self) -> (usize, usize) {
         self.shared.store.loads.under_way()
     }

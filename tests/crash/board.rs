@@ -61,7 +61,9 @@ pub const EPOCH_AT: usize = READY_AT + 1;
 pub const COMPACTIONS_AT: usize = EPOCH_AT + 1;
 /// The highest generated number that a thread was given.
 pub const GENERATED_AT: usize = COMPACTIONS_AT + 1;
-pub const WORDS: usize = GENERATED_AT + 1;
+/// What the store may hold, in a campaign with a cache; 0: all.
+pub const ENTRIES_MAX_AT: usize = GENERATED_AT + 1;
+pub const WORDS: usize = ENTRIES_MAX_AT + 1;
 
 /// Memory that outlives the child.
 pub struct Board {
@@ -102,6 +104,15 @@ impl Board {
     /// Compactions that children have seen to their end.
     pub fn compactions(&self) -> &AtomicU64 {
         self.word(COMPACTIONS_AT)
+    }
+
+    pub fn set_entries_max(&self, max: u64) {
+        self.word(ENTRIES_MAX_AT).store(max, Ordering::SeqCst);
+    }
+
+    /// What the store may hold, if it is a cache: then entries may be gone that nobody removed.
+    pub fn entries_max(&self) -> Option<u64> {
+        Some(self.word(ENTRIES_MAX_AT).load(Ordering::SeqCst)).filter(|max| *max != 0)
     }
 
     pub fn of(&self, thread: usize, at: usize) -> &AtomicU64 {

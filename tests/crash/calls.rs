@@ -35,7 +35,9 @@ pub fn one_call(db: &Db, board: &Board, thread: usize, rng: &mut Rng) {
     let slot = rng.below(KEYS as u64) as usize;
     let key = key_of(thread, slot);
     let put = Held::new(PUT, 0, sequence);
+    let is_cache = board.entries_max().is_some();
     match rng.below(24) {
+        0..2 | 15..17 if is_cache => look(db, board, thread, slot),
         0..9 => board.run(thread, &[(slot, put)], || {
             db.set(key.as_bytes(), &value_of(&key, sequence)).unwrap();
         }),
@@ -105,12 +107,24 @@ pub fn one_call(db: &Db, board: &Board, thread: usize, rng: &mut Rng) {
     }
 }
 
+/// Reads a key of a cache, to which nobody else writes: what is found gone stays gone.
+fn look(db: &Db, board: &Board, thread: usize, slot: usize) {
+    let (key, held, before_ms) = (key_of(thread, slot), board.acked(thread, slot), unix_ms());
+    let found = db.get(key.as_bytes()).unwrap();
+    let is_right = fits(&key, slot, held, found.as_deref(), true, board.epoch_ms(), (before_ms, unix_ms()));
+    assert!(is_right, "{key}: found {:?}, last given {held:?}", found.map(|value| value.len()));
+    if found.is_none() {
+        board.of(thread, slot).store(Held::new(DELETED, 0, held.sequence()).0, Ordering::SeqCst);
+    }
+}
+
 /// Whether what a key has is what `held` says, given the times before and after it was read.
 fn fits(
     key: &str,
     slot: usize,
     held: Held,
     found: Option<&[u8]>,
+    is_cache: bool,
     epoch_ms: u64,
     read_ms: (u64, u64),
 ) -> bool {
@@ -122,6 +136,7 @@ fn fits(
     match (held.kind(), found) {
         (PUT, Some(found)) => found == expected(),
         (EXPIRING, Some(found)) => read_ms.0 < deadline_ms && found == expected(),
+        (PUT | EXPIRING, None) if is_cache => true,
         (EXPIRING, None) => read_ms.1 >= deadline_ms,
         (PUT, None) => false,
         (_, found) => found.is_none(),
@@ -134,11 +149,13 @@ pub struct Tally {
     pub in_flight: u64,
     pub took_effect: u64,
     pub in_recovery: u64,
+    /// Entries that a cache had let go before the process died.
+    pub evicted: u64,
 }
 
 /// Compares the store with the board, and makes what is there the new starting point.
 pub fn verify(db: &Db, board: &Board, tally: &mut Tally) {
-    let epoch_ms = board.epoch_ms();
+    let (epoch_ms, is_cache) = (board.epoch_ms(), board.entries_max().is_some());
     for thread in 0..THREADS {
         let phase = board.of(thread, PHASE_AT).load(Ordering::SeqCst);
         let in_flight = if phase == IDLE { Vec::new() } else { board.in_flight(thread) };
@@ -162,7 +179,15 @@ pub fn verify(db: &Db, board: &Board, tally: &mut Tally) {
             .collect();
         let fits = |slot: usize, held: Held| {
             slot == SHARED_COUNTER
-                || fits(&key_of(thread, slot), slot, held, read[slot].0.as_deref(), epoch_ms, read[slot].1)
+                || fits(
+                    &key_of(thread, slot),
+                    slot,
+                    held,
+                    read[slot].0.as_deref(),
+                    is_cache,
+                    epoch_ms,
+                    read[slot].1,
+                )
         };
         let tell = |slot: usize| {
             let found =
@@ -201,6 +226,11 @@ pub fn verify(db: &Db, board: &Board, tally: &mut Tally) {
             for slot in in_flight.iter().filter(|slot| **slot != SHARED_COUNTER) {
                 board.of(thread, *slot).store(board.intent(thread, *slot).0, Ordering::SeqCst);
             }
+        }
+        for slot in (0..=OWN_COUNTER).filter(|slot| is_cache && read[*slot].0.is_none()) {
+            let held = board.acked(thread, slot);
+            tally.evicted += u64::from(held.kind() == PUT);
+            board.of(thread, slot).store(Held::new(DELETED, 0, held.sequence()).0, Ordering::SeqCst);
         }
     }
     verify_shared(db, board);

@@ -12,6 +12,9 @@ use std::process::Child;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Of 400 or so.
+const CACHE_ENTRIES: u64 = 150;
+
 pub fn options(sync: &str, segment_bytes: u64) -> Options {
     let sync = match sync {
         "always" => Sync::Always,
@@ -25,7 +28,7 @@ pub fn options(sync: &str, segment_bytes: u64) -> Options {
 pub fn child() {
     let board = Board::open(Path::new(&setting("KV_CRASH_BOARD")));
     let db = options(&setting("KV_CRASH_SYNC"), number("KV_CRASH_SEGMENT_BYTES"));
-    let db = db.open(setting("KV_CRASH_DIR")).unwrap();
+    let db = db.max_entries(board.entries_max()).open(setting("KV_CRASH_DIR")).unwrap();
     let seed = number("KV_CRASH_CHILD_SEED");
     board.set_ready();
     std::thread::scope(|scope| {
@@ -65,11 +68,22 @@ fn live_and_die(mut child: Child, board: &Board, rng: &mut Rng, tally: &mut Tall
 }
 
 pub fn run() {
+    campaign(count("KV_CRASH_KILLS", 200), None);
+}
+
+/// The store is a cache: what is found is what was written last, or nothing, and what was found gone stays gone.
+pub fn run_cache() {
+    let evicted = campaign(count("KV_CRASH_KILLS", 200).div_ceil(3), Some(CACHE_ENTRIES));
+    assert!(evicted > CACHE_ENTRIES, "{evicted} evictions were seen");
+}
+
+/// Returns how many entries a cache had let go before it was killed.
+fn campaign(kills: u64, entries_max: Option<u64>) -> u64 {
     let mut rng = Rng::new(seed("KV_CRASH_SEED"));
-    let kills = count("KV_CRASH_KILLS", 200);
     let temporary = tempfile::tempdir().unwrap();
     let (dir, board_path) = (temporary.path().join("store"), temporary.path().join("board"));
     let board = Board::create(&board_path);
+    board.set_entries_max(entries_max.unwrap_or(0));
     let mut tally = Tally::default();
     let began = Instant::now();
     for kill in 0..kills {
@@ -84,8 +98,9 @@ pub fn run() {
         ];
         let child = child::command("kills", &settings).spawn().unwrap();
         live_and_die(child, &board, &mut rng, &mut tally);
-        let db = options(sync, segment_bytes).open(&dir);
+        let db = options(sync, segment_bytes).max_entries(entries_max).open(&dir);
         let db = db.unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        assert!(entries_max.is_none_or(|max| db.len() as u64 <= max), "kill {kill}: {} entries", db.len());
         verify(&db, &board, &mut tally);
         match rng.below(4) {
             0 => {
@@ -113,4 +128,5 @@ pub fn run() {
         tally.took_effect
     );
     assert!(tally.calls > kills * 10 && compactions > kills / 40, "the children did next to nothing");
+    tally.evicted
 }

@@ -2,7 +2,7 @@
 
 use kv::{Db, ScanOptions};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 
 /// Value and deadline (Unix milliseconds, 0: none).
@@ -58,6 +58,9 @@ pub struct History {
     synced_lsn: AtomicU64,
     /// What each key was last given, by its only writer.
     live: Mutex<Entries>,
+    /// Whether the store was a cache at any time: an entry may be gone although nobody removed it, and an older one never stands
+    /// there instead. Who finds it gone notes that with what is written next (`Writer::gone`), and from there on it stays gone.
+    may_evict: AtomicBool,
 }
 
 fn apply(effect: &Effect, to: &mut Entries) {
@@ -85,6 +88,7 @@ impl History {
             worlds: Mutex::new(Worlds { undecided: Vec::new(), lost: vec![BTreeSet::new()] }),
             newest_lsn: AtomicU64::new(0),
             synced_lsn: AtomicU64::new(0),
+            may_evict: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +116,7 @@ impl History {
             written: Mutex::new(begun),
             worlds: Mutex::new(worlds),
             synced_lsn: AtomicU64::new(death.synced_lsn),
+            may_evict: AtomicBool::new(self.may_evict()),
             ..History::new(self.base.clone())
         }
     }
@@ -132,8 +137,8 @@ impl History {
                 lost.iter().chain(more.map(|(_, began)| began)).copied().collect::<BTreeSet<u64>>()
             })
         });
-        let judged: Vec<_> =
-            possible.map(|lost| (judge_in(&lost, &self.base, &written, found, &all), lost)).collect();
+        let judge = |lost: &_| judge_in(lost, &self.base, &written, found, &all, self.may_evict());
+        let judged: Vec<_> = possible.map(|lost| (judge(&lost), lost)).collect();
         if judged.iter().all(|(result, _)| result.is_err()) {
             let reason = judged.into_iter().find_map(|(result, _)| result.err()).unwrap_or_default();
             panic!("after the process died, with {} calls in flight: {reason}", undecided.len());
@@ -147,6 +152,24 @@ impl History {
         let newest_lsn = worlds.lost.iter().map(newest_of).min().unwrap_or(0);
         self.newest_lsn.store(newest_lsn, Ordering::SeqCst);
         *self.live.lock().unwrap() = found.clone();
+    }
+
+    pub fn may_evict(&self) -> bool {
+        self.may_evict.load(Ordering::SeqCst)
+    }
+
+    /// From now on the store is a cache.
+    pub fn let_evict(&self) {
+        self.may_evict.store(true, Ordering::SeqCst);
+    }
+
+    /// What is gone where this was found.
+    pub fn gone_from(&self, found: &Entries) -> Effect {
+        let written = self.written.lock().unwrap();
+        let written = written.iter().flat_map(|written| &written.effect).filter_map(|(key, _)| key.as_ref());
+        let known: BTreeSet<_> = self.base.keys().chain(written).collect();
+        let gone = known.into_iter().filter(|key| !found.contains_key(*key));
+        gone.map(|key| (Some(key.clone()), None)).collect()
     }
 
     /// A call begins: a number for `wrote`.
@@ -195,7 +218,7 @@ impl History {
         let worlds = self.worlds.lock().unwrap();
         let mut reason = None;
         for lost in &worlds.lost {
-            match judge_in(lost, &self.base, &written, found, bounds) {
+            match judge_in(lost, &self.base, &written, found, bounds, self.may_evict()) {
                 Ok(()) => return Ok(()),
                 Err(error) => drop(reason.get_or_insert(error)),
             }
@@ -211,11 +234,15 @@ fn judge_in(
     written: &[Written],
     found: &Entries,
     bounds: &Bounds,
+    may_evict: bool,
 ) -> Result<(), String> {
     let written: Vec<&Written> = written.iter().filter(|written| !lost.contains(&written.began)).collect();
     let is_visible = |held: &&Held| held.1 == 0 || held.1 > bounds.now_ms;
     let mut state = base.clone();
-    let differs = |state: &Entries, key: &[u8]| state.get(key).filter(is_visible) != found.get(key);
+    let differs = |state: &Entries, key: &[u8]| {
+        let found = found.get(key);
+        state.get(key).filter(is_visible) != found && !(may_evict && found.is_none())
+    };
     let mut differing: BTreeSet<Vec<u8>> =
         state.keys().chain(found.keys()).filter(|key| differs(&state, key)).cloned().collect();
     let mut nearest: Option<(usize, BTreeSet<Vec<u8>>)> = None;

@@ -96,6 +96,14 @@ impl Tally {
         self.count(AFTER_DEATH.into());
     }
 
+    pub fn count_gone(&self) {
+        self.count(GONE.into());
+    }
+
+    pub fn gone(&self) -> u64 {
+        self.get(GONE)
+    }
+
     pub fn after_death(&self) -> u64 {
         self.get(AFTER_DEATH)
     }
@@ -106,6 +114,7 @@ impl Tally {
 }
 
 const AFTER_DEATH: &str = "after the process before had died";
+const GONE: &str = "writes that came after an eviction was seen";
 const AGAIN: &str = "lost again inside recovery";
 
 fn kind_of(choice: Choice) -> String {

@@ -85,6 +85,7 @@ fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced()
     for choice in Choice::ALL {
         assert!(tally.of_choice(choice) > 0, "no image of {choice:?}");
     }
+    assert!(tally.gone() > 0, "nothing was evicted");
     assert!(tally.second_losses() * 20 > tally.images(), "too few losses inside a recovery");
     assert!(tally.after_death() * 10 > tally.images(), "too few images after the death of a process");
 }

@@ -69,6 +69,8 @@ struct Round {
     rng: Mutex<Rng>,
     has_enough: AtomicBool,
     sync: Sync,
+    /// A cache of so many entries.
+    entries_max: Option<u64>,
 }
 
 impl Round {
@@ -116,17 +118,20 @@ impl Round {
                 round.take(At::Point(point));
             }
         });
-        options(&self.disk, &self.clock, self.sync).hooks(hooks).open(DIR).unwrap()
+        let options = options(&self.disk, &self.clock, self.sync).max_entries(self.entries_max);
+        options.hooks(hooks).open(DIR).unwrap()
     }
 }
 
 impl Round {
     /// Writes what is surely newer than everything that was found.
-    fn mark(&self, db: &Db, life: u64) {
+    fn mark(&self, db: &Db, life: u64, found: &Entries) {
         let (key, mark) = (b"mark".to_vec(), life.to_le_bytes().to_vec());
+        let mut effect = if self.history.may_evict() { self.history.gone_from(found) } else { Vec::new() };
         let began = self.history.begin();
         db.set(&key, &mark).unwrap();
-        self.history.wrote(began, last_lsn(), vec![(Some(key), Some((mark, 0)))]);
+        effect.push((Some(key), Some((mark, 0))));
+        self.history.wrote(began, last_lsn(), effect);
         if self.sync == Sync::Always {
             self.history.note_synced(last_lsn());
         }
@@ -152,7 +157,11 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
             1 => Sync::Every(Duration::from_millis(2)),
             _ => Sync::Never,
         },
+        entries_max: rng.one_in(4).then(|| 4 + rng.below(30)),
     });
+    if round.entries_max.is_some() {
+        round.history.let_evict();
+    }
     let watching = Arc::downgrade(&round);
     round.disk.watch(move |call, moment| {
         if let Some(round) = watching.upgrade() {
@@ -162,11 +171,12 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
     let lives = if length == Length::Whole { 1 + rng.below(3) } else { 1 };
     for life in 1..=lives {
         let db = round.open();
-        round.history.settle(&read_all(&db), round.clock.unix_ms());
+        let found = read_all(&db);
+        round.history.settle(&found, round.clock.unix_ms());
         // Before it takes writes, an open makes durable what it found (I17).
         round.history.note_synced(round.history.newest_lsn());
-        round.mark(&db, life);
-        live(&round, &db, rng);
+        round.mark(&db, life, &found);
+        live(&round, &db, rng, tally);
         if life == lives || rng.one_in(2) {
             if rng.one_in(2) && life < lives {
                 leave_hole(&db, 8 + rng.below(3000));
@@ -205,7 +215,7 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
 }
 
 /// One life of the process.
-fn live(round: &Arc<Round>, db: &Db, rng: &mut Rng) {
+fn live(round: &Arc<Round>, db: &Db, rng: &mut Rng, tally: &Tally) {
     let writers = 1 + rng.below(4);
     let steps = match round.sync {
         Sync::Always => 20 + rng.below(40),
@@ -221,7 +231,7 @@ fn live(round: &Arc<Round>, db: &Db, rng: &mut Rng) {
     std::thread::scope(|scope| {
         for n in 0..writers {
             let mut rng = Rng::new(rng.next());
-            let writer = Writer { db, round, gate: &gate, name: format!("w{n}"), is_limited };
+            let writer = Writer { db, round, gate: &gate, tally, name: format!("w{n}"), is_limited };
             scope.spawn(move || {
                 for step in 0..steps {
                     writer.step(&round.history, step, &mut rng);
@@ -242,6 +252,7 @@ struct Writer<'a> {
     db: &'a Db,
     round: &'a Round,
     gate: &'a RwLock<()>,
+    tally: &'a Tally,
     name: String,
     /// The disk may be full.
     is_limited: bool,
@@ -266,15 +277,31 @@ impl Writer<'_> {
     /// Runs a call that writes, if it returns what it wrote, and notes that.
     fn write(&self, history: &History, call: impl FnOnce(&Db) -> kv::Result<Option<Effect>>) {
         let _shared = self.gate.read().unwrap();
+        let mut gone = self.gone(history);
         let (began, before) = (history.begin(), last_lsn());
         let effect = self.is_done(call(self.db)).flatten();
         // Nothing is written where nothing changes.
         if let Some(effect) = effect.filter(|_| last_lsn() != before) {
-            history.wrote(began, last_lsn(), effect);
+            gone.extend(effect);
+            history.wrote(began, last_lsn(), gone);
             if self.round.sync == Sync::Always {
                 history.note_synced(last_lsn());
             }
         }
+    }
+
+    /// What this writer finds evicted of its keys: it stays gone, and what is written from now on comes after it.
+    fn gone(&self, history: &History) -> Effect {
+        if self.round.entries_max.is_none() {
+            return Vec::new();
+        }
+        let keys = (0..OWN_KEYS).map(|n| format!("{}-{n}", self.name).into_bytes());
+        let gone = keys.filter(|key| history.value(key).is_some() && self.db.get(key).unwrap().is_none());
+        let gone: Effect = gone.map(|key| (Some(key), None)).collect();
+        if !gone.is_empty() {
+            self.tally.count_gone();
+        }
+        gone
     }
 
     fn step(&self, history: &History, step: u64, rng: &mut Rng) {

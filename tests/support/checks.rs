@@ -16,6 +16,7 @@ fn record_bytes(key: &[u8], held: &Held) -> usize {
 impl Player {
     /// Every way to read one key.
     pub(super) fn check(&mut self, key: &[u8]) {
+        self.follow_evictions();
         let expected = self.oracle.get(key).cloned();
         let at = self.at;
         let value = expected.as_ref().map(|held| held.value.clone());
@@ -71,6 +72,7 @@ impl Player {
 
     /// What the store counts, after a sweep.
     pub(super) fn check_counts(&mut self) {
+        self.follow_evictions();
         let live = self.oracle.live(b"");
         assert_eq!(self.db.len(), live.len(), "operation {}", self.at);
         let stats = self.db.stats().unwrap();

@@ -34,8 +34,6 @@ impl Player {
                 self.oracle.remove(key);
             }
             End::Conflict { removes, again } => {
-                // What is absent already is not changed by being removed.
-                let changes = !removes || self.oracle.get(key).is_some();
                 if removes {
                     self.db.delete(key).unwrap();
                     self.oracle.remove(key);
@@ -44,7 +42,9 @@ impl Player {
                     let deadline_ms = self.deadline_ms(When::Default, None);
                     self.put_unversioned(key, b"by somebody else", deadline_ms);
                 }
-                if !changes {
+                // What was absent, and is so again, has not changed: removed, or evicted at once.
+                self.follow_evictions();
+                if self.oracle.get(key).map_or(0, |held| held.version) == found.0 {
                     self.commit(session);
                 } else {
                     let failed = session.commit_or_keep().unwrap_err();

@@ -21,6 +21,7 @@ pub fn run(sequence: &Sequence, totals: &Totals) {
     for (at, op) in sequence.operations.iter().enumerate() {
         player.at = at;
         player.play(op, totals);
+        player.follow_evictions();
     }
     player.check_all();
     player.count(totals);
@@ -39,6 +40,8 @@ pub struct Player {
     /// Where the store is; `None`: in memory.
     path: Option<PathBuf>,
     backups: u32,
+    /// Evictions of this open that the oracle knows of.
+    evicted: u64,
     /// Operation that is played, for messages.
     pub at: usize,
 }
@@ -61,6 +64,8 @@ fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
         .default_ttl(config.default_ttl_ms.map(Duration::from_millis))
         .compression(compression)
         .ordered_index(config.is_listed)
+        .max_entries(config.entries_max)
+        .max_bytes(config.bytes_max)
         .sync(sync)
 }
 
@@ -81,7 +86,7 @@ impl Player {
             None => options.in_memory().unwrap(),
         };
         let oracle = Oracle::at(START_MS);
-        Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, at: 0 }
+        Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, evicted: 0, at: 0 }
     }
 
     pub(super) fn deadline_ms(&self, when: When, kept_ms: Option<u64>) -> u64 {
@@ -111,7 +116,8 @@ impl Player {
     pub(super) fn put_unversioned(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
         let is_over = deadline_ms != 0 && deadline_ms <= self.oracle.now_ms;
         let version = self.db.version(key).unwrap();
-        assert_eq!(version.is_none(), is_over, "operation {}", self.at);
+        // What was evicted by its own write is told apart by `follow_evictions`.
+        assert!(version.is_some() != is_over || self.is_limited(), "operation {}", self.at);
         let version = version.unwrap_or(self.oracle.version_max + 1);
         if is_over {
             let before = self.oracle.version_max;
@@ -361,6 +367,30 @@ impl Player {
         keys.iter().for_each(|k| self.check(k));
     }
 
+    fn is_limited(&self) -> bool {
+        self.config.entries_max.is_some() || self.config.bytes_max.is_some()
+    }
+
+    /// Takes what was evicted out of the oracle: so much may have gone and no more, and what went stays gone from here on.
+    pub(super) fn follow_evictions(&mut self) {
+        if !self.is_limited() {
+            return;
+        }
+        let stats = self.db.stats().unwrap();
+        let (entries_max, bytes_max) = (self.config.entries_max, self.config.bytes_max);
+        assert!(entries_max.is_none_or(|max| stats.entries <= max), "operation {}: {stats:?}", self.at);
+        assert!(bytes_max.is_none_or(|max| stats.weight <= max), "operation {}: {stats:?}", self.at);
+        let evicted = stats.evicted - self.evicted;
+        if evicted == 0 {
+            return;
+        }
+        let gone: Vec<_> = self.oracle.live(b"").into_iter().map(|(key, _)| key).collect();
+        let gone: Vec<_> = gone.into_iter().filter(|key| !self.db.contains(key).unwrap()).collect();
+        assert!(gone.len() as u64 <= evicted, "operation {}: {gone:?} went, {evicted} evicted", self.at);
+        gone.iter().for_each(|key| self.oracle.overwrite(key));
+        self.evicted = stats.evicted;
+    }
+
     fn follow_clock(&mut self) {
         use kv::Clock;
         self.oracle.now_ms = self.oracle.now_ms.max(self.clock.unix_ms());
@@ -373,6 +403,7 @@ impl Player {
         totals.relocated_bytes.fetch_add(stats.relocated_bytes, Ordering::Relaxed);
         totals.rolls.fetch_add(stats.segments, Ordering::Relaxed);
         totals.expired.fetch_add(stats.expired, Ordering::Relaxed);
+        totals.evicted.fetch_add(stats.evicted, Ordering::Relaxed);
     }
 
     fn reopen(&mut self, totals: &Totals, end: impl Fn(&Db) -> kv::Result<()>) {
@@ -398,6 +429,7 @@ impl Player {
     fn open(&mut self, path: &Path, totals: &Totals) {
         use kv::Clock;
         self.db = options(&self.config, &self.clock).open(path).unwrap();
+        self.evicted = 0;
         totals.opens.fetch_add(1, Ordering::Relaxed);
         // The clock may have been set back: what was told to have expired stays expired (I15).
         let now_ms = self.db.now_ms();

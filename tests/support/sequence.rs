@@ -110,6 +110,8 @@ pub struct Config {
     pub is_compressed: bool,
     pub is_listed: bool,
     pub sync: u8,
+    pub entries_max: Option<u64>,
+    pub bytes_max: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +138,7 @@ pub struct Totals {
     pub relocated_bytes: AtomicU64,
     pub rolls: AtomicU64,
     pub expired: AtomicU64,
+    pub evicted: AtomicU64,
 }
 
 impl Totals {
@@ -144,7 +147,7 @@ impl Totals {
         assert!(total(&self.sequences) >= cases);
         assert!(total(&self.operations) >= cases * OPERATIONS_MIN as u64);
         if cases >= 1000 {
-            for figure in [&self.compactions, &self.rolls, &self.expired, &self.opens] {
+            for figure in [&self.compactions, &self.rolls, &self.expired, &self.evicted, &self.opens] {
                 assert!(total(figure) > cases / 2, "{self:?}");
             }
             assert!(total(&self.relocated_bytes) > 0);
@@ -244,15 +247,30 @@ pub fn sequence() -> impl Strategy<Value = Sequence> {
         proptest::bool::weighted(0.3),
         proptest::bool::ANY,
         0u8..8,
+        proptest::option::weighted(0.3, 1u64..5),
+        proptest::option::weighted(0.2, prop_oneof![20u64..500, 2_000u64..60_000]),
     )
-        .prop_map(|(in_directory, background, default_ttl_ms, is_compressed, is_listed, sync)| Config {
-            in_directory,
-            background,
-            default_ttl_ms,
-            is_compressed,
-            is_listed,
-            sync,
-        });
+        .prop_map(
+            |(
+                in_directory,
+                background,
+                default_ttl_ms,
+                is_compressed,
+                is_listed,
+                sync,
+                entries_max,
+                bytes_max,
+            )| Config {
+                in_directory,
+                background,
+                default_ttl_ms,
+                is_compressed,
+                is_listed,
+                sync,
+                entries_max,
+                bytes_max,
+            },
+        );
     let operations = proptest::collection::vec(operation(), OPERATIONS);
     (config, operations).prop_map(|(config, operations)| Sequence { config, operations })
 }

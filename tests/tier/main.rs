@@ -5,6 +5,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod encoders;
+mod evictions;
 mod faults;
 mod fresh;
 #[path = "../support/gate.rs"]
