@@ -1,6 +1,7 @@
 //! What the listener hears, and the thread that tells it.
 
 use crate::options::{Listener, Logger};
+use crate::tag::Tag;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +29,8 @@ pub struct Event {
     pub key: Vec<u8>,
     /// Its last value; empty if that cannot be read any more, which the logger is told.
     pub value: Vec<u8>,
+    /// Which codec wrote the value.
+    pub codec: Tag,
     /// Its version, as [`crate::Db::version`] gave it.
     pub version: u64,
     /// Why it went.

@@ -122,4 +122,4 @@ pub use typed::MessagePack;
 pub use typed::Postcard;
 #[cfg(feature = "prost")]
 pub use typed::Protobuf;
-pub use typed::{Codec, CodecError, Json, Store, Text};
+pub use typed::{Codec, CodecError, Json, Store, Text, TypedSession};

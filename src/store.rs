@@ -369,7 +369,8 @@ impl Store {
                 Ok(value) => (value.into_owned(), None),
                 Err(error) => (Vec::new(), Some(error.to_string())),
             };
-            self.events.tell(Event { key: view.key.to_vec(), value, version: view.lsn, cause }, unreadable);
+            let (key, codec) = (view.key.to_vec(), Tag::found(view.word.codec()));
+            self.events.tell(Event { key, value, codec, version: view.lsn, cause }, unreadable);
         }
     }
 

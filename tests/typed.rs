@@ -1,8 +1,8 @@
 //! Values of one type: what a codec wrote is read by that codec and by no other, wherever it has been meanwhile.
 
 use kv::{
-    Batch, Codec, CodecError, Db, Error, Expiry, Format, Json, LoadOptions, ManualClock, Options,
-    ScanOptions, SetOptions, Store, Tag, Text, Ttl, Wait,
+    Batch, Change, Codec, CodecError, CreateOptions, Db, Error, Expiry, Format, Json, KeyOptions,
+    LoadOptions, ManualClock, Options, ScanOptions, SetOptions, Store, Tag, Text, Ttl, Wait, WatchOptions,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -301,6 +301,107 @@ fn a_value_that_is_loaded_anew_has_the_codec_too() {
         assert!(std::time::Instant::now() < until, "it is not loaded anew");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_session_edits_a_value_and_commits_it_with_the_codec() {
+    let db = Db::in_memory().unwrap();
+    let users = users(&db);
+    assert!(users.get_and_lock(b"k", Wait::No).unwrap().is_none());
+    let mut session = users.create_and_lock(b"k", Wait::No, CreateOptions::of(alice(1))).unwrap().unwrap();
+    assert_eq!((session.key(), session.version(), session.value()), (&b"k"[..], 0, &alice(1)));
+    session.value_mut().age = 2;
+    session.metadata_mut().insert("by".into(), b"test".to_vec());
+    assert_eq!(users.get(b"k").unwrap(), None, "nobody sees it before");
+    let version = session.commit_and_keep().unwrap();
+    assert_eq!((users.get(b"k").unwrap(), db.version(b"k").unwrap()), (Some(alice(2)), Some(version)));
+    session.value_mut().age = 3;
+    session.set_expiry(Expiry::After(Duration::from_secs(60)));
+    session.commit().unwrap();
+    let entry = users.entry(b"k").unwrap().unwrap();
+    assert_eq!((entry.value, entry.codec, &entry.metadata["by"][..]), (alice(3), Tag::JSON, &b"test"[..]));
+    assert!(entry.expires_at_ms.is_some());
+    // A key that has a value is taken where that is allowed, and keeps it.
+    let none = users.create_and_lock(b"k", Wait::No, CreateOptions::of(alice(9))).unwrap();
+    assert!(none.is_none());
+    let allowed = CreateOptions::of(alice(9)).allow_existing(true);
+    let mut session = users.create_and_lock(b"k", Wait::No, allowed).unwrap().unwrap();
+    assert_eq!(session.value(), &alice(3));
+    assert!(matches!(users.get_and_lock(b"k", Wait::No), Err(Error::KeyLocked)));
+    // Somebody else was faster: the session is there still, reads anew, and then replaces that.
+    session.value_mut().age = 4;
+    users.set(b"k", &alice(10)).unwrap();
+    let failed = session.commit_or_keep().unwrap_err();
+    assert!(matches!(failed.error, Error::Conflict));
+    let mut session = failed.session;
+    session.reload().unwrap();
+    assert_eq!(session.value(), &alice(10));
+    session.delete_on_commit(true);
+    assert_eq!(session.commit_and_keep().unwrap(), 0);
+    assert!(!db.contains(b"k").unwrap());
+    session.value_mut().age = 11;
+    session.commit().unwrap();
+    assert_eq!(users.get(b"k").unwrap(), Some(alice(11)));
+    let session = users.create_generated_and_lock(&KeyOptions::new().prefix("user:"), alice(12)).unwrap();
+    let key = session.key().to_vec();
+    assert!(key.starts_with(b"user:"));
+    session.commit().unwrap();
+    assert_eq!(users.get(&key).unwrap(), Some(alice(12)));
+}
+
+#[test]
+fn a_session_of_a_value_that_cannot_be_read_locks_nothing_and_one_that_cannot_be_written_goes_on() {
+    let db = Db::in_memory().unwrap();
+    db.typed::<String, Text>().set(b"text", &"{}".into()).unwrap();
+    db.set_with(b"cut", b"{", SetOptions::new().codec(Tag::JSON)).unwrap();
+    is_wrong(users(&db).get_and_lock(b"text", Wait::No), Tag::JSON, Tag::TEXT);
+    is_codec_error(users(&db).get_and_lock(b"cut", Wait::No));
+    let allowed = || CreateOptions::of(alice(1)).allow_existing(true);
+    is_wrong(users(&db).create_and_lock(b"text", Wait::No, allowed()), Tag::JSON, Tag::TEXT);
+    is_codec_error(users(&db).create_and_lock(b"cut", Wait::No, allowed()));
+    for key in [&b"text"[..], b"cut"] {
+        assert!(db.get_and_lock(key, Wait::No).unwrap().is_some(), "nobody has it");
+    }
+    let numbers = db.typed::<u8, Keyed>();
+    numbers.set(b"n", &7).unwrap();
+    let mut session = numbers.get_and_lock(b"n", Wait::No).unwrap().unwrap();
+    *session.value_mut() = 13;
+    let failed = session.commit_or_keep().unwrap_err();
+    assert!(matches!(failed.error, Error::Codec { attempted: "encoded", .. }));
+    let mut session = failed.session;
+    assert_eq!((session.value(), numbers.get(b"n").unwrap()), (&13, Some(7)));
+    *session.value_mut() = 8;
+    session.commit().unwrap();
+    assert_eq!(numbers.get(b"n").unwrap(), Some(8));
+    // What somebody else wrote meanwhile with another codec is told by the reload.
+    let mut session = numbers.get_and_lock(b"n", Wait::No).unwrap().unwrap();
+    db.set(b"n", b"raw").unwrap();
+    is_wrong(session.reload(), Keyed::TAG, Tag::RAW);
+    db.delete(b"n").unwrap();
+    session.reload().unwrap();
+    assert_eq!((session.value(), session.version()), (&8, 0));
+    session.rollback();
+    assert!(!db.contains(b"n").unwrap());
+}
+
+#[test]
+fn whoever_is_told_of_a_value_is_told_its_codec() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let options = Options::new().listener_replaced(true);
+    let db = options.listener(move |event| drop(tell.send(event.codec))).in_memory().unwrap();
+    let mut watch = db.watch(WatchOptions::new()).unwrap();
+    let mut put = || match watch.next_change(Wait::No).unwrap() {
+        Some(Change::Put(entry)) => entry.codec,
+        other => panic!("{other:?}"),
+    };
+    users(&db).set(b"k", &alice(1)).unwrap();
+    db.typed::<String, Text>().set(b"k", &"text".into()).unwrap();
+    db.set(b"k", b"raw").unwrap();
+    assert_eq!([put(), put(), put()], [Tag::JSON, Tag::TEXT, Tag::RAW]);
+    db.typed::<u8, Keyed>().set(b"k", &1).unwrap();
+    db.delete(b"k").unwrap();
+    let told: Vec<Tag> = (0..4).map(|_| told.recv_timeout(Duration::from_secs(60)).unwrap()).collect();
+    assert_eq!(told, [Tag::JSON, Tag::TEXT, Tag::RAW, Keyed::TAG]);
 }
 
 #[test]

@@ -45,6 +45,8 @@ type Event struct {
 	Key, Value []byte
 	Version    uint64
 	Cause      Cause
+	// Codec wrote the value.
+	Codec Tag
 }
 
 // PanicError is what a loader, reader, writer, encoder or the progress of a preload or transfer panicked with.
@@ -100,6 +102,7 @@ func kvgoListener(handle C.uintptr_t, event *C.kv_event) {
 		Value:   append([]byte{}, view[byte](event.value.data, event.value.len)...),
 		Version: uint64(event.version),
 		Cause:   Cause(event.cause),
+		Codec:   Tag(event.codec),
 	})
 }
 

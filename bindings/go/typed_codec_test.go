@@ -154,6 +154,25 @@ func TestEveryTypedWriteMarksItsValue(t *testing.T) {
 	same(t, value, 7)
 }
 
+func TestWhoeverIsToldOfAValueIsToldItsCodec(t *testing.T) {
+	events := make(chan kv.Event, 1)
+	db := inMemory(t, kv.WithListener(func(event kv.Event) { events <- event }))
+	watch, err := db.Watch(kv.WatchOptions{})
+	ok(t, err)
+	defer func() { ok(t, watch.Close()) }()
+	ok(t, kv.NewStore(db, kv.JSON[int]()).Set([]byte("k"), 1))
+	change, isThere, err := watch.TryNext()
+	ok(t, err)
+	same(t, isThere, true)
+	same(t, change.Codec, kv.TagJSON)
+	_, err = db.Delete([]byte("k"))
+	ok(t, err)
+	same(t, (<-events).Codec, kv.TagJSON)
+	change, _, err = watch.TryNext()
+	ok(t, err)
+	same(t, change.Codec, kv.TagRaw)
+}
+
 func TestWhoWaitsForALoadOfAnotherCodecIsToldSo(t *testing.T) {
 	db := inMemory(t)
 	begun, goOn := make(chan struct{}), make(chan struct{})

@@ -57,6 +57,8 @@ type Change struct {
 	Version uint64
 	// ExpiresAt is the zero time for an entry that does not expire. When it passes nothing more is told.
 	ExpiresAt time.Time
+	// Codec wrote the value of a put.
+	Codec Tag
 	// Metadata stands beside the value; nil without.
 	Metadata Metadata
 	// Cause of a removal. [CauseEvicted] is said also of a copy of what the tier holds that this store has dropped.
@@ -157,6 +159,7 @@ func (w *Watch) next(waitMs C.uint64_t) (Change, bool, error) {
 		Key:     bytes.Clone(view[byte](told.key.data, told.key.len)),
 		Value:   bytes.Clone(view[byte](told.value.data, told.value.len)),
 		Version: uint64(told.version),
+		Codec:   Tag(told.codec),
 		Cause:   Cause(told.cause),
 	}
 	if told.expires_at_ms > 0 {

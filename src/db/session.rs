@@ -12,11 +12,11 @@ use crate::store::{Step, Store};
 use crate::tag::Tag;
 use std::sync::Arc;
 
-/// What [`Db::create_and_lock`] begins with.
+/// What [`Db::create_and_lock`] begins with; `V` is what values are: bytes, or those of a [`Store`](crate::Store).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CreateOptions {
+pub struct CreateOptions<V = Vec<u8>> {
     allow_existing: bool,
-    initial: Vec<u8>,
+    initial: V,
 }
 
 impl CreateOptions {
@@ -25,16 +25,28 @@ impl CreateOptions {
         CreateOptions::default()
     }
 
+    /// The value of a session of a key that has none.
+    pub fn initial(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.initial = value.into();
+        self
+    }
+}
+
+impl<V> CreateOptions<V> {
+    /// The key must have no value; the session begins with this one.
+    pub fn of(initial: V) -> Self {
+        CreateOptions { allow_existing: false, initial }
+    }
+
     /// Whether a key that has a value is taken as it is.
     pub fn allow_existing(mut self, allow: bool) -> Self {
         self.allow_existing = allow;
         self
     }
 
-    /// The value of a session of a key that has none.
-    pub fn initial(mut self, value: impl Into<Vec<u8>>) -> Self {
-        self.initial = value.into();
-        self
+    /// What a session of bytes is made with, and the value.
+    pub(crate) fn split(self) -> (CreateOptions, V) {
+        (CreateOptions::new().allow_existing(self.allow_existing), self.initial)
     }
 }
 
@@ -107,20 +119,20 @@ impl std::fmt::Debug for Session {
 
 /// A commit that failed, and the session, which still has lock and edits.
 #[derive(Debug)]
-pub struct Uncommitted {
+pub struct Uncommitted<S = Session> {
     /// Why.
     pub error: Error,
     /// To be committed again, after [`Session::reload`] where others have changed the entry, or dropped.
-    pub session: Session,
+    pub session: S,
 }
 
-impl std::fmt::Display for Uncommitted {
+impl<S> std::fmt::Display for Uncommitted<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for Uncommitted {}
+impl<S: std::fmt::Debug> std::error::Error for Uncommitted<S> {}
 
 impl Db {
     /// Locks a key that has a value, to edit it; `None`: it has none. Sessions get a key in the order in which they ask. A thread that asks
@@ -241,6 +253,11 @@ impl Session {
     /// Whether the commit removes the entry instead.
     pub fn delete_on_commit(&mut self, deletes: bool) {
         self.deletes = deletes;
+    }
+
+    /// Whether it does.
+    pub(crate) fn deletes(&self) -> bool {
+        self.deletes
     }
 
     /// Makes the edits visible, all at once, and gives up the lock. Returns the new version; 0 for an entry that was removed. As durable as

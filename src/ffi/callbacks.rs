@@ -28,6 +28,8 @@ pub struct kv_event {
     pub version: u64,
     /// KV_CAUSE_DELETED, KV_CAUSE_EXPIRED, KV_CAUSE_EVICTED or KV_CAUSE_REPLACED.
     pub cause: u32,
+    /// Which codec wrote the value, as in kv_set_options.
+    pub codec: u32,
 }
 
 /// Hears of an entry that went. Called by a thread of the store that is there for it alone, one event at a time; it may call
@@ -113,7 +115,7 @@ pub(super) fn cause_of(cause: Cause) -> u32 {
 fn tell(listener: ListenerFn, userdata: Userdata, event: &Event) {
     let cause = cause_of(event.cause);
     let (key, value) = (slice(&event.key), slice(&event.value));
-    let event = kv_event { key, value, version: event.version, cause };
+    let event = kv_event { key, value, version: event.version, cause, codec: event.codec.number().into() };
     // SAFETY: A4.
     within(Within::Callback, || unsafe { listener(userdata.0, &event) });
 }

@@ -7,6 +7,7 @@ mod msgpack;
 mod postcard;
 #[cfg(feature = "prost")]
 mod protobuf;
+mod session;
 mod store;
 
 pub use codec::{Codec, CodecError, Json, Text};
@@ -16,4 +17,5 @@ pub use msgpack::MessagePack;
 pub use postcard::Postcard;
 #[cfg(feature = "prost")]
 pub use protobuf::Protobuf;
+pub use session::TypedSession;
 pub use store::Store;

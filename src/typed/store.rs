@@ -277,7 +277,7 @@ impl<T, C: Codec<T>> Store<T, C> {
     }
 
     fn decode(&self, key: &[u8], bytes: &[u8]) -> Result<T> {
-        self.codec.decode(key, bytes).map_err(|reason| refused::<T, C>("decoded", key, &reason))
+        decode(&self.codec, key, bytes)
     }
 
     fn decode_entry(&self, entry: Entry) -> Result<Entry<T>> {
@@ -288,10 +288,14 @@ impl<T, C: Codec<T>> Store<T, C> {
     }
 }
 
-fn encode<T, C: Codec<T>>(codec: &C, key: &[u8], value: &T) -> Result<Vec<u8>> {
+pub(super) fn encode<T, C: Codec<T>>(codec: &C, key: &[u8], value: &T) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     codec.encode(key, value, &mut bytes).map_err(|reason| refused::<T, C>("encoded", key, &reason))?;
     Ok(bytes)
+}
+
+pub(super) fn decode<T, C: Codec<T>>(codec: &C, key: &[u8], bytes: &[u8]) -> Result<T> {
+    codec.decode(key, bytes).map_err(|reason| refused::<T, C>("decoded", key, &reason))
 }
 
 fn refused<T, C: Codec<T>>(attempted: &'static str, key: &[u8], reason: &CodecError) -> Error {

@@ -31,6 +31,35 @@ fn bytes_that_are_no_text_pass_by_stdin_hex_and_base64() {
 }
 
 #[test]
+fn a_value_is_marked_with_a_codec_and_read_by_it_alone() {
+    let place = Place::new();
+    place.kv("set", &["k", "{\"age\":30}", "--codec", "json"]).ok();
+    assert_eq!(place.kv("get", &["k", "--codec", "json"]).ok().text(), "{\"age\":30}");
+    assert_eq!(place.kv("get", &["k", "--json"]).ok().json()["codec"], "json");
+    let words = ["written as json, not as text", &place.at("store")];
+    place.kv("get", &["k", "--codec", "text"]).failed(4, &words);
+    place.kv("set", &["own", "x", "--codec", "200"]).ok();
+    place.kv("set", &["raw", "x"]).ok();
+    assert_eq!(place.kv("incr", &["n", "5", "--codec", "json"]).ok().text(), "5\n");
+    place.kv("incr", &["n", "--codec", "text"]).failed(4, &["json", "text"]);
+    place.kv("add", &["{}", "--prefix", "z", "--codec", "json"]).ok();
+    let codecs = |ran: super::Ran| -> Vec<Value> {
+        let lines = ran.text().lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["key"].is_string()).map(|mut line| line["codec"].take()).collect()
+    };
+    let expected = [json!("json"), json!("json"), json!("200"), Value::Null, json!("json")];
+    assert_eq!(codecs(place.kv("scan", &["--json", "--ordered"]).ok()), expected);
+    assert_eq!(codecs(place.kv("export", &["--ordered"]).ok()), expected);
+    let watch = ["--changes", "--after", "0", "--until-idle", "1ms", "--json"];
+    let mut told = codecs(place.kv("watch", &watch).ok());
+    told.sort_by_key(Value::to_string);
+    assert_eq!(told, [json!("200"), json!("json"), json!("json"), json!("json"), Value::Null]);
+    assert!(place.kv("get", &["raw", "--json"]).ok().json().get("codec").is_none());
+    place.kv("set", &["k", "v", "--codec", "yaml"]).failed(2, &["yaml", "known are raw, json"]);
+    place.kv("set", &["k", "v", "--codec", "8"]).failed(2, &["\"8\" is no codec"]);
+}
+
+#[test]
 fn a_condition_that_is_not_met_is_exit_code_1_and_changes_nothing() {
     let place = Place::new();
     assert_eq!(place.kv("set", &["k", "1", "--if-absent", "--json"]).ok().json()["set"], true);

@@ -60,7 +60,13 @@ class Slice(ctypes.Structure):
 
 
 class Event(ctypes.Structure):
-    _fields_ = [("key", Slice), ("value", Slice), ("version", c_uint64), ("cause", c_uint32)]
+    _fields_ = [
+        ("key", Slice),
+        ("value", Slice),
+        ("version", c_uint64),
+        ("cause", c_uint32),
+        ("codec", c_uint32),
+    ]
 
 
 class SetOptions(ctypes.Structure):

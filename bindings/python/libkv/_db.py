@@ -484,7 +484,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
                 for change in watch:
                     print(change.kind, change.key, change.value)
         """
-        return Watch(self._handle, self._at, key_bytes(prefix), after, self._decode)
+        return Watch(self._handle, self._at, key_bytes(prefix), after, self._decode_as)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._scan(lambda key, value, version, at, codec: key)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
 from . import _abi
+from ._codecs import name_of
 from ._encoder import Encoder, set_encoder
 from ._errors import check, failure
 
@@ -33,6 +34,8 @@ class Event(NamedTuple):
     version: int
     #: "deleted", "expired", "evicted", or with the option `listener_replaced` "replaced".
     cause: str
+    #: Which codec wrote the value: its name, or its number as text.
+    codec: str = "raw"
 
 
 class Clock:
@@ -93,7 +96,8 @@ def _listener(hear: Callable[[Event], object]) -> Any:
         key = _abi.bytes_at(event.key.data, event.key.len)
         value = _abi.bytes_at(event.value.data, event.value.len)
         # What it raises goes to `sys.unraisablehook`, by ctypes: nobody's call is there to raise it in.
-        hear(Event(key, value, event.version, CAUSES.get(event.cause, str(event.cause))))
+        cause = CAUSES.get(event.cause, str(event.cause))
+        hear(Event(key, value, event.version, cause, name_of(event.codec)))
 
     return _abi.Listener(listen)
 

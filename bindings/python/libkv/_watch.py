@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional
 
 from . import _abi
+from ._codecs import name_of
 from ._errors import BusyError, ClosedError, check
 from ._options import CAUSES
 from ._session import Metadata, Timeout, pairs_at, wait_of
@@ -36,6 +37,8 @@ class WatchChange(NamedTuple):
     metadata: Metadata
     #: Of a removal: "deleted", "expired" or "evicted", which is said also of a copy of what the tier holds that this store has dropped.
     cause: Optional[str]
+    #: Of a put: which codec wrote the value: its name, or its number as text.
+    codec: Optional[str] = None
 
 
 class Watch(Iterator[WatchChange]):
@@ -44,7 +47,7 @@ class Watch(Iterator[WatchChange]):
     It serves one thread at a time; `close` and `wake` may come from another. It holds nothing back: the log is what it reads from.
     """
 
-    def __init__(self, owner: Any, handle: Any, prefix: bytes, after: Optional[int], decode: Callable[[bytes], Any]) -> None:
+    def __init__(self, owner: Any, handle: Any, prefix: bytes, after: Optional[int], decode: Callable[[bytes, bytes, int], Any]) -> None:
         self._watch: Optional[int] = None
         #: Keeps the store open while this is in use.
         self._owner = owner
@@ -63,7 +66,8 @@ class Watch(Iterator[WatchChange]):
         """The next change; None if there is none within `timeout` seconds (0: by now; None: as long as it takes), or after `wake`.
 
         Raises LaggedError once where it comes too late for removals: forget what was told so far, since what follows is all that stands;
-        CorruptError for a damaged value: the next call goes on behind it; ClosedError.
+        CorruptError for a damaged value, WrongCodecError for one of another codec than the store's, and what the codec raises: the next call
+        goes on behind it; ClosedError.
         """
         # Never waits: a forked child may find the lock held by a thread that does not exist there.
         if not self._lock.acquire(blocking=False):
@@ -89,11 +93,12 @@ class Watch(Iterator[WatchChange]):
         return WatchChange(
             kind,
             key,
-            self._decode(_abi.bytes_at(told.value.data, told.value.len)) if is_put else None,
+            self._decode(key, _abi.bytes_at(told.value.data, told.value.len), told.codec) if is_put else None,
             told.version,
             told.expires_at_ms / 1000 if told.expires_at_ms else None,
             pairs_at(told.metadata, told.metadata_count),
             CAUSES[told.cause] if kind == "removed" else None,
+            name_of(told.codec) if is_put else None,
         )
 
     def __iter__(self) -> Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
@@ -129,6 +130,27 @@ def test_the_codec_stays_through_a_reopen(tmp_path: Path) -> None:
         db["k"] = [1]
     with libkv.open(tmp_path / "s") as db:
         assert db.codec("k") == "msgpack" and db.typed("msgpack")["k"] == [1]
+
+
+def test_whoever_is_told_of_a_value_is_told_its_codec() -> None:
+    told: "queue.Queue[libkv.Event]" = queue.Queue()
+    with libkv.open_in_memory(listener=told.put) as db, db.watch() as raw, db.typed("json").watch() as watch:
+        db.typed("json")["k"] = [1]
+        db["k"] = b"[2]"
+        db.typed("json")["k"] = [3]
+        assert [change.codec for change in (raw.next(0), raw.next(0), raw.next(0)) if change] == ["json", "raw", "json"]
+        first = watch.next(0)
+        assert first is not None and (first.value, first.codec) == ([1], "json")
+        # What another codec wrote is no value of this store; the next one is.
+        with pytest.raises(libkv.WrongCodecError):
+            watch.next(0)
+        third = watch.next(0)
+        assert third is not None and third.value == [3]
+        del db["k"]
+        event = told.get(timeout=60)
+        assert (event.cause, event.value, event.codec) == ("deleted", b"[3]", "json")
+        gone = raw.next(0)
+        assert gone is not None and gone.codec is None
 
 
 def test_views_share_a_store_and_its_end(db: libkv.Db[bytes]) -> None:

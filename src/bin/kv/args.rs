@@ -12,7 +12,7 @@ Exit codes:
   1  the answer is no: the key is absent, the condition was not met, or verify found damage
   2  wrong usage: an unknown command or option, or an option value outside of its range
   3  the store or a file could not be read or written: locked, damaged, of another version, full, …
-  4  the data was refused: a key or value that is too long, no number, or a bad line of an import
+  4  the data was refused: a key or value that is too long, no number, a value of another codec, or a bad line of an import
 
 On a terminal the output is for people; in a pipe it is raw. Errors are one line on stderr.
 Durations: 500ms, 2s, 10m, 3h, 7d; a number without a unit is seconds.";
@@ -150,6 +150,9 @@ pub struct Tier {
     /// What the value becomes that another client keeps as a hash
     #[arg(long, requires = "tier_url", value_parser = ["refused", "json", "msgpack"])]
     pub tier_hashes: Option<String>,
+    /// Which codec wrote what comes from Redis, as --codec of set
+    #[arg(long, value_name = "NAME", requires = "tier_url")]
+    pub tier_codec: Option<String>,
     /// Certificates of the authorities that may vouch for the server of a rediss:// URL, as PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "tier_url")]
     pub tier_ca_file: Option<String>,
@@ -167,6 +170,9 @@ pub struct Get {
     pub store: PathBuf,
     /// Key, as text
     pub key: String,
+    /// Which codec must have written it: json, msgpack, protobuf, postcard, text, gob, pickle, or a number from 64 to 254
+    #[arg(long, value_name = "NAME", default_value = "raw", hide_default_value = true)]
+    pub codec: kv::Tag,
     #[command(flatten)]
     pub text: Text,
     #[command(flatten)]
@@ -185,6 +191,9 @@ pub struct Set {
     /// Expires after this
     #[arg(long, value_name = "DURATION", value_parser = parse::period)]
     pub ttl: Option<Duration>,
+    /// Which codec the value is of: json, msgpack, protobuf, postcard, text, gob, pickle, or a number from 64 to 254
+    #[arg(long, value_name = "NAME", default_value = "raw", hide_default_value = true)]
+    pub codec: kv::Tag,
     /// Only if the key has no value
     #[arg(long)]
     pub if_absent: bool,
@@ -193,7 +202,7 @@ pub struct Set {
     #[arg(allow_hyphen_values = true)]
     pub if_value: Option<String>,
     /// Let Redis decide on the condition, for all that share the key
-    #[arg(long, requires = "tier_url")]
+    #[arg(long, requires = "tier_url", conflicts_with = "codec")]
     pub shared: bool,
     #[command(flatten)]
     pub text: Text,
@@ -219,6 +228,9 @@ pub struct Add {
     /// Digits of its number, 64 at most; 0: as many as the largest has
     #[arg(long, value_name = "DIGITS", default_value_t = 0)]
     pub width: usize,
+    /// Which codec the value is of: json, msgpack, protobuf, postcard, text, gob, pickle, or a number from 64 to 254
+    #[arg(long, value_name = "NAME", default_value = "raw", hide_default_value = true)]
+    pub codec: kv::Tag,
     /// Expires after this
     #[arg(long, value_name = "DURATION", value_parser = parse::period)]
     pub ttl: Option<Duration>,
@@ -293,8 +305,11 @@ pub struct Incr {
     /// What to add
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
     pub by: i64,
+    /// Which codec the number is of: json or text; without this the one that it has
+    #[arg(long, value_name = "NAME", default_value = "raw", hide_default_value = true)]
+    pub codec: kv::Tag,
     /// Let Redis add, so that each addition counts, of all that share the key
-    #[arg(long, requires = "tier_url")]
+    #[arg(long, requires = "tier_url", conflicts_with = "codec")]
     pub shared: bool,
     #[command(flatten)]
     pub text: Text,

@@ -3,7 +3,7 @@
 use crate::args::{Del, Expire, Get, Incr, Keys, Opening, Set, Ttl};
 use crate::failure::{Failure, Outcome};
 use crate::{parse, show, store, tier};
-use kv::{Condition, Expiry, OpenMode, SetOptions};
+use kv::{Condition, Expiry, OpenMode, SetOptions, Tag};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -29,12 +29,17 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
         expires_at_ms: Option<u64>,
         #[serde(flatten)]
         metadata: show::Metadata<'b>,
+        #[serde(flatten)]
+        codec: show::Codec,
     }
     let at = |error| Failure::at(&args.store, error);
     let key = parse::bytes(&args.key, args.text.hex)?;
     let db = store::open_to_ask(&args.store, &args.opening)?;
     // What only Redis has is brought here; of what it says a copy need not be kept.
-    let asked = if args.opening.has_tier() { db.get(&key).map_err(at)? } else { None };
+    let asked = match args.opening.has_tier() || args.codec != Tag::RAW {
+        true => db.get_as(&key, args.codec).map_err(at)?,
+        false => None,
+    };
     let pin = db.pin()?;
     let kept = pin.get(&key).map_err(at)?;
     let Some(value) = kept.as_deref().or(asked.as_deref()) else {
@@ -45,12 +50,14 @@ pub fn get(args: &Get) -> Result<Outcome, Failure> {
         let expires_at_ms = kept.as_ref().and_then(kv::Value::expires_at_ms);
         let whole = db.get_with_metadata(&key).map_err(at)?;
         let metadata = whole.as_ref().map_or_else(Default::default, |(_, metadata)| metadata.into());
+        let codec = kept.as_ref().map_or(args.codec, kv::Value::codec).into();
         show::json(&Found {
             key: key.as_slice().into(),
             value: value.into(),
             version,
             expires_at_ms,
             metadata,
+            codec,
         })?;
     } else {
         show::raw(&show::shown(value, args.text.hex))?;
@@ -86,7 +93,7 @@ pub fn set(args: &Set) -> Result<Outcome, Failure> {
         store::close(&db, &args.store, &args.opening)?;
         (is_set, None)
     } else {
-        let mut options = SetOptions::new();
+        let mut options = SetOptions::new().codec(args.codec);
         if let Some(ttl) = args.ttl {
             options = options.ttl(ttl);
         }
@@ -210,7 +217,7 @@ pub fn incr(args: &Incr) -> Result<Outcome, Failure> {
     let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let sum = match args.shared {
         true => tier::increment_shared(&db, &key, args.by),
-        false => db.increment(&key, args.by),
+        false => db.increment_as(&key, args.by, args.codec),
     };
     let sum = sum.map_err(|error| {
         let Failure::Said { code, reason } = Failure::at(&args.store, error) else {

@@ -92,6 +92,7 @@ impl From<kv::Error> for Failure {
             InvalidOption { .. } => USAGE,
             KeyTooLong { .. } | ValueTooLong { .. } | BatchTooLarge { .. } => REFUSED,
             NotAnInteger { .. } | Overflow { .. } | NotText { .. } | Import { .. } => REFUSED,
+            WrongCodec { .. } => REFUSED,
             Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => return Failure::NobodyReads,
             _ => STORE,
         };

@@ -67,6 +67,7 @@ pub fn add(args: &Add) -> Result<Outcome, Failure> {
     let options = KeyOptions::new().prefix(prefix).base(args.base).width(args.width);
     let db = store::open_to_write(&args.store, OpenMode::Create, args.writing.sync, &args.opening)?;
     let mut session = db.create_generated_and_lock(&options, value).map_err(at)?;
+    session.set_codec(args.codec);
     if let Some(ttl) = args.ttl {
         session.set_expiry(Expiry::After(ttl));
     }

@@ -89,6 +89,19 @@ impl<'b> From<&'b kv::Metadata> for Metadata<'b> {
     }
 }
 
+/// Which codec wrote a value; nothing for raw bytes.
+#[derive(Default, Serialize)]
+pub struct Codec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<String>,
+}
+
+impl From<kv::Tag> for Codec {
+    fn from(tag: kv::Tag) -> Self {
+        Codec { codec: (tag != kv::Tag::RAW).then(|| tag.to_string()) }
+    }
+}
+
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

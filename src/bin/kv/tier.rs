@@ -33,6 +33,7 @@ impl Tier {
             ("tier_resync_every", ms(self.tier_resync_every)),
             ("tier_encoder", self.tier_encoder.clone()),
             ("tier_hashes", self.tier_hashes.clone()),
+            ("tier_codec", self.tier_codec.clone()),
             ("tier_ca_file", self.tier_ca_file.clone()),
             ("tier_client_certificate", self.tier_client_certificate.clone()),
             ("tier_client_key", self.tier_client_key.clone()),

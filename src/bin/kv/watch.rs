@@ -80,6 +80,8 @@ struct Told<'c> {
     expires_at_ms: Option<u64>,
     #[serde(flatten)]
     metadata: show::Metadata<'c>,
+    #[serde(flatten)]
+    codec: show::Codec,
 }
 
 fn tell_one(change: &Change, as_json: bool) -> Result<(), Failure> {
@@ -99,6 +101,7 @@ fn tell_one(change: &Change, as_json: bool) -> Result<(), Failure> {
             version: Some(change.version()),
             expires_at_ms: entry.and_then(|entry| entry.expires_at_ms),
             metadata: entry.map_or_else(Default::default, |entry| (&entry.metadata).into()),
+            codec: entry.map_or_else(Default::default, |entry| entry.codec.into()),
         });
     }
     let key = show::safe(change.key().unwrap_or_default(), false);

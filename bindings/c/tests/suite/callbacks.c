@@ -38,6 +38,8 @@ static void listen(void *userdata, const kv_event *event) {
   heard *h = userdata;
   CHECK(!pthread_equal(pthread_self(), h->opener));
   pthread_mutex_lock(&h->lock);
+  uint32_t codec = memcmp(event->key.data, "a", 1) == 0 ? KV_CODEC_TEXT : KV_CODEC_RAW;
+  CHECK(event->codec == codec);
   CHECK(event->version > 0 && event->value.len == 1 && memcmp(event->value.data, "v", 1) == 0);
   h->close = kv_close(h->db, NULL);
   h->free_ = kv_db_free(h->db);
@@ -55,7 +57,8 @@ static void a_listener_hears_once_in_its_own_thread_and_may_call_but_not_close(v
   OK(kv_options_set_listener(options, listen, &h));
   IS(KV_INVALID_ARGUMENT, kv_options_set_listener(options, NULL, &h));
   OK(kv_open_in_memory(options, &h.db, NULL));
-  OK(kv_set(h.db, S("a"), S("v"), NULL));
+  kv_set_options as_text = {.codec = KV_CODEC_TEXT};
+  OK(kv_set_with(h.db, S("a"), S("v"), &as_text, NULL, NULL));
   OK(kv_set(h.db, S("b"), S("v"), NULL));
   OK(kv_set(h.db, S("c"), S("v"), NULL));
   OK(kv_delete(h.db, S("a"), NULL));
