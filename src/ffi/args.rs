@@ -1,7 +1,7 @@
 //! Arguments: from pointers and lengths to what Rust can hold, and back to where outputs go.
 
-use super::error::Failure;
-use super::status::KV_NO_MEMORY;
+use super::error::{kv_error, place, Failure};
+use super::status::*;
 use super::types::{kv_slice, KV_COUNT_MAX};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_LIMIT};
 use crate::Error;
@@ -178,6 +178,48 @@ impl<T> Out<T> {
             // SAFETY: A1; checked to be aligned.
             unsafe { self.at.write(value) };
         }
+    }
+}
+
+/// Where a copy of bytes goes that the caller will own.
+pub(super) struct CopyOut {
+    to: Out<*mut u8>,
+    len: Out<usize>,
+}
+
+impl CopyOut {
+    /// Its address and its length, which are stored apart from each other and from the error.
+    pub(super) fn new(
+        value: *mut *mut u8,
+        value_len: *mut usize,
+        error: *mut *mut kv_error,
+    ) -> Result<CopyOut, Failure> {
+        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
+        distinct([to.range(), len.range(), place(error).range()])?;
+        Ok(CopyOut { to, len })
+    }
+
+    /// Stores a copy of what there is.
+    ///
+    /// # Safety
+    /// A1.
+    pub(super) unsafe fn give(&self, bytes: &[u8]) -> Result<kv_status, Failure> {
+        let copy = copied(bytes)?;
+        // SAFETY: A1.
+        unsafe {
+            self.to.put(copy);
+            self.len.put(bytes.len());
+        }
+        Ok(KV_OK)
+    }
+
+    /// The same, of what was found.
+    ///
+    /// # Safety
+    /// A1.
+    pub(super) unsafe fn give_found(&self, found: Option<Vec<u8>>) -> Result<kv_status, Failure> {
+        // SAFETY: A1.
+        found.map_or(Ok(KV_NOT_FOUND), |bytes| unsafe { self.give(&bytes) })
     }
 }
 

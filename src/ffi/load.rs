@@ -1,9 +1,9 @@
 //! One loader per key.
 
-use super::args::{self, Out};
+use super::args::{self, CopyOut};
 use super::callbacks::Within;
 use super::db::{db_of, kv_db};
-use super::error::{kv_error, place, Failure};
+use super::error::{kv_error, Failure};
 use super::sink::{self, kv_sink};
 use super::status::*;
 use super::types::kv_set_options;
@@ -53,17 +53,11 @@ pub unsafe extern "C" fn kv_get_or_load(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
+        let out = CopyOut::new(value, value_len, error)?;
         let Some(loader) = loader else { return Err(Failure::argument("loader is NULL")) };
         let key = args::key(key, key_len)?;
         let options = args::optional(options, "options")?.copied().unwrap_or_default().read()?;
         let call = |sink| loader(userdata, key.as_ptr().cast(), key.len(), sink);
-        let Some(value) = db_of(db)?.get_or_load(key, options, || load(call))? else {
-            return Ok(KV_NOT_FOUND);
-        };
-        to.put(args::copied(&value)?);
-        len.put(value.len());
-        Ok(KV_OK)
+        out.give_found(db_of(db)?.get_or_load(key, options, || load(call))?)
     })
 }

@@ -1,6 +1,6 @@
 //! Loading anew before an entry ends, and what is remembered of keys that are nowhere.
 
-use super::args::{self, Out};
+use super::args::{self, CopyOut, Out};
 use super::callbacks::{within, Userdata, Within};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
@@ -128,16 +128,10 @@ pub unsafe extern "C" fn kv_get_or_load_with(
     let owned = Owned::new(userdata, release);
     call!(error, {
         let owned = owned;
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
+        let out = CopyOut::new(value, value_len, error)?;
         let Some(loader) = loader else { return Err(Failure::argument("loader is NULL")) };
         let (db, key, options) = (db_of(db)?, args::key(key, key_len)?, read(options)?);
-        let Some(value) = db.get_or_load_keyed(key, options, move |key| owned.load(loader, key))? else {
-            return Ok(KV_NOT_FOUND);
-        };
-        to.put(args::copied(&value)?);
-        len.put(value.len());
-        Ok(KV_OK)
+        out.give_found(db.get_or_load_keyed(key, options, move |key| owned.load(loader, key))?)
     })
 }
 

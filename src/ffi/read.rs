@@ -1,6 +1,6 @@
 //! Reading one key: into a buffer, or as a copy.
 
-use super::args::{self, Out};
+use super::args::{self, CopyOut, Out};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place, Failure};
 use super::status::*;
@@ -84,16 +84,24 @@ pub unsafe extern "C" fn kv_get_owned(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let db = db_of(db)?;
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
-        let copied = db.get_with(args::key(key, key_len)?, |value| {
-            to.put(args::copied(value)?);
-            len.put(value.len());
-            Ok(KV_OK)
-        })?;
-        copied.unwrap_or(Ok(KV_NOT_FOUND))
+        let out = CopyOut::new(value, value_len, error)?;
+        copy_owned(db_of(db)?, args::key(key, key_len)?, Tag::RAW, &out)
     })
+}
+
+/// As `kv_get_owned`, of what `codec` wrote.
+///
+/// # Safety
+/// A1.
+pub(super) unsafe fn copy_owned(
+    db: &Db,
+    key: &[u8],
+    codec: Tag,
+    out: &CopyOut,
+) -> Result<kv_status, Failure> {
+    // SAFETY: A1.
+    let copied = db.get_as_with(key, codec, |value| unsafe { out.give(value) })?;
+    copied.unwrap_or(Ok(KV_NOT_FOUND))
 }
 
 /// Whether a key has a value.

@@ -1,10 +1,10 @@
 //! Values with their codecs: reads that expect one, and what wrote a value. Writes have it in their options.
 
-use super::args::{self, Out};
+use super::args::{self, CopyOut, Out};
 use super::batch::{kv_pair, many};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place};
-use super::read::copy_into;
+use super::read::{copy_into, copy_owned};
 use super::session::{held, kv_session, open, put_with_metadata};
 use super::status::*;
 use super::types::{codec, kv_slice};
@@ -51,15 +51,8 @@ pub unsafe extern "C" fn kv_get_owned_as(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let db = db_of(db)?;
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
-        let copied = db.get_as_with(args::key(key, key_len)?, self::codec(codec)?, |value| {
-            to.put(args::copied(value)?);
-            len.put(value.len());
-            Ok(KV_OK)
-        })?;
-        copied.unwrap_or(Ok(KV_NOT_FOUND))
+        let out = CopyOut::new(value, value_len, error)?;
+        copy_owned(db_of(db)?, args::key(key, key_len)?, self::codec(codec)?, &out)
     })
 }
 
@@ -129,13 +122,8 @@ pub unsafe extern "C" fn kv_take_as(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
-        let taken = db_of(db)?.take_as(args::key(key, key_len)?, self::codec(codec)?)?;
-        let Some(value) = taken else { return Ok(KV_NOT_FOUND) };
-        to.put(args::copied(&value)?);
-        len.put(value.len());
-        Ok(KV_OK)
+        let out = CopyOut::new(value, value_len, error)?;
+        out.give_found(db_of(db)?.take_as(args::key(key, key_len)?, self::codec(codec)?)?)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Writing one key.
 
-use super::args::{self, Out};
+use super::args::{self, CopyOut, Out};
 use super::db::{db_of, kv_db};
 use super::error::{kv_error, place};
 use super::read::found;
@@ -190,11 +190,7 @@ pub unsafe extern "C" fn kv_take(
     error: *mut *mut kv_error,
 ) -> kv_status {
     call!(error, {
-        let (to, len) = (Out::new(value, "value")?, Out::new(value_len, "value_len")?);
-        args::distinct([to.range(), len.range(), place(error).range()])?;
-        let Some(value) = db_of(db)?.take(args::key(key, key_len)?)? else { return Ok(KV_NOT_FOUND) };
-        to.put(args::copied(&value)?);
-        len.put(value.len());
-        Ok(KV_OK)
+        let out = CopyOut::new(value, value_len, error)?;
+        out.give_found(db_of(db)?.take(args::key(key, key_len)?)?)
     })
 }
