@@ -468,6 +468,20 @@ impl Options {
         Ok((sum, sum.to_string().into_bytes()))
     }
 
+    /// The codec of a sum among values of this one: the same, or none where nobody could read it as what it is. (The digit 5 in MessagePack
+    /// is 53.)
+    pub(crate) fn codec_of_sum(&self, codec: Tag) -> Tag {
+        #[cfg(feature = "redis")]
+        let is_of = self.tier.as_ref().map_or(codec.has_decimals(), |tier| tier.numbers().are_of(codec));
+        #[cfg(not(feature = "redis"))]
+        let is_of = codec.has_decimals();
+        if is_of {
+            codec
+        } else {
+            Tag::RAW
+        }
+    }
+
     /// Refuses keys and values that no record can hold.
     pub(crate) fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<()> {
         check_key(key)?;

@@ -69,6 +69,16 @@ impl Tag {
         self.0
     }
 
+    /// Whether whole numbers in decimal digits are values of it, as far as anybody knows: of a user's own only its users do.
+    pub(crate) fn has_decimals(self) -> bool {
+        matches!(self, Tag::RAW | Tag::JSON | Tag::TEXT) || self.is_users()
+    }
+
+    /// Whether it is one of a user's own.
+    pub(crate) fn is_users(self) -> bool {
+        (USER.0..=USER.1).contains(&self.0)
+    }
+
     /// What a record says, which a later version may have written.
     pub(crate) const fn found(number: u8) -> Tag {
         Tag(number)

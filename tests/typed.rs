@@ -236,6 +236,20 @@ fn what_changes_no_value_keeps_its_codec_and_a_plain_write_takes_it_away() {
 }
 
 #[test]
+fn digits_are_added_to_no_value_that_is_something_else() {
+    let db = Db::in_memory().unwrap();
+    // In MessagePack that is 52.
+    db.set_with(b"packed", b"4", SetOptions::new().codec(Tag::MESSAGE_PACK)).unwrap();
+    for codec in [Tag::MESSAGE_PACK, Tag::PROTOBUF, Tag::POSTCARD, Tag::GOB, Tag::PICKLE] {
+        assert!(matches!(db.increment_as(b"new", 1, codec), Err(Error::NotAnInteger { .. })), "{codec}");
+    }
+    assert!(matches!(db.increment(b"packed", 1), Err(Error::NotAnInteger { .. })));
+    assert_eq!((db.get(b"packed").unwrap(), db.len()), (Some(b"4".to_vec()), 1));
+    assert_eq!(db.increment_as(b"own", 1, Keyed::TAG).unwrap(), 1);
+    assert_eq!(db.codec(b"own").unwrap(), Some(Keyed::TAG), "only its users know what is a value of it");
+}
+
+#[test]
 fn updates_of_many_threads_are_all_counted() {
     const THREADS: u32 = 4;
     const UPDATES: u32 = 500;

@@ -8,6 +8,7 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -36,6 +37,16 @@ const (
 	TagUserMin Tag = C.KV_CODEC_USER_MIN
 	TagUserMax Tag = C.KV_CODEC_USER_MAX
 )
+
+var tagNames = [...]string{"raw", "json", "msgpack", "protobuf", "postcard", "text", "gob", "pickle"}
+
+// String gives a tag's name, or its number.
+func (t Tag) String() string {
+	if int(t) < len(tagNames) {
+		return tagNames[t]
+	}
+	return strconv.Itoa(int(t))
+}
 
 // Codec turns values into bytes and back. One that is [Tagged] too marks what it writes and reads nothing else; another's values are raw
 // bytes to everybody else, and it reads whatever stands there.

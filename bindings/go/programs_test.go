@@ -94,7 +94,7 @@ func TestTheDocsProgramOfTheReadmePrintsTheName(t *testing.T) {
 }
 
 func TestTheExamplesPrintWhatTheirTwinsInCPrint(t *testing.T) {
-	for _, name := range []string{"cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh"} {
+	for _, name := range []string{"cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed"} {
 		t.Run(name, func(t *testing.T) {
 			expected, err := os.ReadFile("../c/examples/" + name + ".out")
 			ok(t, err)

@@ -96,6 +96,10 @@ func WithTierUnsentDeletesMax(deletes uint64) Option {
 	return WithOption("tier_unsent_deletes_max", strconv.FormatUint(deletes, 10))
 }
 
+// WithTierCodec says which codec wrote what comes from Redis, where no tags are: that of the typed stores which share it. Without this it
+// counts as raw bytes.
+func WithTierCodec(codec Tag) Option { return WithOption("tier_codec", codec.String()) }
+
 // WithTierCAFile names the certificates of the authorities that may vouch for the server of a rediss:// URL, as a PEM file, in
 // place of the system's. It is read at open.
 func WithTierCAFile(path string) Option { return WithOption("tier_ca_file", path) }

@@ -206,11 +206,11 @@ type TypedEntry[T any] struct {
 
 // wrongCodec is as the library says it.
 func wrongCodec(key []byte, expected, found Tag) error {
-	written := fmt.Sprintf("written by codec %d", found)
+	written := found.String()
 	if found == TagRaw {
-		written = "written as raw bytes"
+		written = "raw bytes"
 	}
-	return newError(ErrWrongCodec, fmt.Sprintf("the value of a key of %d bytes was %s, not by codec %d", len(key), written, expected))
+	return newError(ErrWrongCodec, fmt.Sprintf("the value of a key of %d bytes was written as %s, not as %s", len(key), written, expected))
 }
 
 // Scan walks over entries as [Db.Scan] does. A value that cannot be decoded comes as an error with its key, and the walk goes on.

@@ -173,6 +173,33 @@ func TestWhoeverIsToldOfAValueIsToldItsCodec(t *testing.T) {
 	same(t, change.Codec, kv.TagRaw)
 }
 
+func TestAKeyIsLockedWithoutWaitingAndUnderAGeneratedName(t *testing.T) {
+	db := inMemory(t)
+	s := kv.NewStore(db, kv.JSON[user]())
+	made, err := s.CreateGeneratedAndLock(kv.KeyOptions{Prefix: []byte("user:")}, user{"Alice", 30})
+	ok(t, err)
+	made.Value.Age++
+	key := made.Key()
+	_, err = s.TryGetAndLock(key)
+	fails(t, err, kv.ErrKeyLocked)
+	_, err = made.Commit()
+	ok(t, err)
+	session, err := s.TryGetAndLock(key)
+	ok(t, err)
+	same(t, session.Value, user{"Alice", 31})
+	ok(t, session.Close())
+	_, err = kv.NewStore(db, kv.Text[string]()).TryGetAndLock(key)
+	fails(t, err, kv.ErrWrongCodec)
+	if want := "was written as json, not as text"; !strings.Contains(err.Error(), want) {
+		t.Fatalf("%v: no %q", err, want)
+	}
+	// Of its key nobody has the lock now.
+	again, err := s.TryGetAndLock(key)
+	ok(t, err)
+	ok(t, again.Close())
+	same(t, kv.Tag(200).String(), "200")
+}
+
 func TestWhoWaitsForALoadOfAnotherCodecIsToldSo(t *testing.T) {
 	db := inMemory(t)
 	begun, goOn := make(chan struct{}), make(chan struct{})

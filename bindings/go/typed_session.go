@@ -42,6 +42,21 @@ func (s *Store[T]) CreateAndLock(
 	return typed, err
 }
 
+// TryGetAndLock is GetAndLock for who does not wait: [ErrKeyLocked] when another session has the key.
+func (s *Store[T]) TryGetAndLock(key []byte) (*TypedSession[T], error) {
+	return s.session(s.db.TryGetAndLock(key))
+}
+
+// CreateGeneratedAndLock locks a key that the store makes up, to make a value of which initial is the beginning, as
+// [Db.CreateGeneratedAndLock] does.
+func (s *Store[T]) CreateGeneratedAndLock(options KeyOptions, initial T) (*TypedSession[T], error) {
+	typed, err := s.session(s.db.CreateGeneratedAndLock(options, nil))
+	if err == nil {
+		typed.Value = initial
+	}
+	return typed, err
+}
+
 func (t *TypedSession[T]) read() (err error) {
 	var value T
 	if t.session.Version() != 0 {

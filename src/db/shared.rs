@@ -267,7 +267,8 @@ impl Db {
     /// Adds `delta` to the decimal number that `key` holds in Redis (0 when it is absent), keeping its expiry, and returns the sum.
     /// Redis decides: of all processes that share the key each addition counts, exactly once. What this store has changed before is
     /// sent first. The sum stays here as a copy, and is as durable as Redis; it is not sent again to a Redis that loses it. Costs
-    /// two round trips, which callers that come at once share.
+    /// two round trips, which callers that come at once share. Its codec is [`TierOptions::codec`](crate::TierOptions::codec) where that is
+    /// JSON, text or a user's own; among values of another the sum is raw, so that no typed read takes its digits for something else.
     ///
     /// # Errors
     /// [`Error::NotAnInteger`], [`Error::Overflow`], and [`Error::Tier`] that begins with "not applied": nothing was changed. Any

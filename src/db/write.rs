@@ -334,14 +334,18 @@ impl Db {
     /// decimal too. [`Tag::RAW`] takes any, and leaves it its codec.
     ///
     /// # Errors
-    /// [`Error::WrongCodec`]; as [`Db::increment`].
+    /// [`Error::WrongCodec`]; [`Error::NotAnInteger`] also for a codec whose values are no decimal numbers, such as [`Tag::MESSAGE_PACK`]; as
+    /// [`Db::increment`].
     pub fn increment_as(&self, key: &[u8], delta: i64, codec: Tag) -> Result<i64> {
         let store = self.writable_store([key])?;
         let written = self.write_on_copy(key, &[], |seen, _| {
             let found = seen.live.map_or(codec, |view| Tag::found(view.word.codec()));
             check_codec(key, codec, found)?;
-            let codec = found.number();
             let value = store.value_seen(seen)?;
+            if store.options.codec_of_sum(found) != found {
+                return Err(Error::NotAnInteger { len: value.len() });
+            }
+            let codec = found.number();
             let (sum, value) = store.options.sum(seen.live.is_some().then_some(&value[..]), delta)?;
             let replaced_ms = seen.live.map(|view| view.expire_at_ms);
             let expire_at_ms = deadline_ms(store, Expiry::Keep, replaced_ms);

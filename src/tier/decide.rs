@@ -223,6 +223,8 @@ struct Held {
     /// In the store's time; 0: never.
     expire_at_ms: u64,
     is_changed: bool,
+    /// The value is what an increment made.
+    is_sum: bool,
     /// There was no value before: the deadline is new.
     is_new: bool,
 }
@@ -237,7 +239,7 @@ impl Held {
             self.expire_at_ms = expire_at_ms;
         }
         self.value = Some(value);
-        self.is_changed = true;
+        (self.is_changed, self.is_sum) = (true, false);
         Ok(())
     }
 
@@ -246,6 +248,7 @@ impl Held {
             Act::Increment(delta) => {
                 let (sum, value) = store.options.sum(self.value.as_deref(), *delta)?;
                 self.set(codec, change, value)?;
+                self.is_sum = true;
                 Ok(Decided { is_set: true, sum })
             }
             Act::Add(value) => {
@@ -434,10 +437,12 @@ impl<'s> Attempt<'s> {
                 return Ok(Step::Leave(true));
             }
             let flags = flags::FROM_TIER;
+            let of_tier = self.store.tier_codec();
+            let codec = if held.is_sum { self.store.options.codec_of_sum(of_tier) } else { of_tier };
             let new = New {
                 kind: Kind::Put,
                 flags,
-                codec: self.store.tier_codec().number(),
+                codec: codec.number(),
                 dictionary: 0,
                 expire_at_ms,
                 value: NewValue::Given,

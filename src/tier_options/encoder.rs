@@ -2,6 +2,7 @@
 
 use super::msgpack;
 use crate::error::{Error, Result};
+use crate::tag::Tag;
 use std::sync::Arc;
 
 /// Why a value has no form there, or what stands there is no value.
@@ -182,6 +183,14 @@ pub(crate) fn protobuf_named(text: &str) -> Option<std::result::Result<Arc<dyn E
 }
 
 impl Numbers {
+    /// Whether sums are values of a codec, as far as anybody knows.
+    pub(crate) fn are_of(self, codec: Tag) -> bool {
+        match self {
+            Numbers::Decimal => codec.has_decimals(),
+            Numbers::MessagePack => codec == Tag::MESSAGE_PACK || codec == Tag::RAW || codec.is_users(),
+        }
+    }
+
     /// A value, 0 without one, and `delta`: the sum, and how it is written.
     pub(crate) fn sum(self, value: Option<&[u8]>, delta: i64) -> Result<(i64, Vec<u8>)> {
         match self {

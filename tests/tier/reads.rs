@@ -4,7 +4,7 @@ use super::gate::until;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
 use kv::testing::loads_under_way;
-use kv::{Batch, Condition, Db, Error, Json, SetOptions, Tag, TierOptions, Ttl, Writes};
+use kv::{Batch, Condition, Db, Error, Expiry, Json, SetOptions, Tag, TierOptions, Ttl, Writes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -57,10 +57,33 @@ fn what_comes_from_redis_has_the_codec_that_the_options_say_and_what_was_written
     );
     assert_eq!(db.increment_shared(b"shared", 5).unwrap(), 5);
     assert_eq!(numbers.get(b"shared").unwrap(), Some(5));
+    assert!(db.add_shared(b"added", b"7", Expiry::Default).unwrap());
+    assert_eq!(numbers.get(b"added").unwrap(), Some(7));
     db.set_with(b"text", b"t", SetOptions::new().codec(Tag::TEXT)).unwrap();
     db.flush(PATIENCE).unwrap();
     assert_eq!(db.codec(b"text").unwrap(), Some(Tag::TEXT));
     assert_eq!(redis.get("t:n").as_deref(), Some(&b"42"[..]), "bytes alone travel");
+}
+
+#[test]
+fn a_sum_is_no_value_of_a_codec_that_would_take_its_digits_for_something_else() {
+    let redis = Redis::start();
+    let db = with(TierOptions::new(redis.url()).codec(Tag::MESSAGE_PACK)).in_memory().unwrap();
+    // The digit 5 in MessagePack is 53.
+    assert_eq!(db.increment_shared(b"n", 5).unwrap(), 5);
+    assert_eq!((db.get(b"n").unwrap(), db.codec(b"n").unwrap()), (Some(b"5".to_vec()), Some(Tag::RAW)));
+    assert!(matches!(db.get_as(b"n", Tag::MESSAGE_PACK), Err(Error::WrongCodec { .. })));
+    assert!(db.add_shared(b"added", b"\x05", Expiry::Default).unwrap());
+    assert_eq!(db.codec(b"added").unwrap(), Some(Tag::MESSAGE_PACK), "the caller has encoded it");
+    // Where numbers are kept as MessagePack they are values of it.
+    let options =
+        TierOptions::new(redis.url()).codec(Tag::MESSAGE_PACK).encoder(kv::encoders::JsonFromMsgpack);
+    let db = with(options).in_memory().unwrap();
+    assert_eq!(db.increment_shared(b"m", 5).unwrap(), 5);
+    assert_eq!(db.get_as(b"m", Tag::MESSAGE_PACK).unwrap(), Some(vec![5]));
+    assert_eq!(db.increment_as(b"here", 6, Tag::MESSAGE_PACK).unwrap(), 6);
+    assert_eq!(db.get_as(b"here", Tag::MESSAGE_PACK).unwrap(), Some(vec![6]));
+    assert!(matches!(db.increment_as(b"json", 6, Tag::JSON), Err(Error::NotAnInteger { .. })));
 }
 
 #[test]

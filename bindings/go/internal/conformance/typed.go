@@ -23,13 +23,6 @@ func tag(word string) kv.Tag {
 	return kv.Tag(number(word))
 }
 
-func name(tag kv.Tag) string {
-	if int(tag) < len(codecs) {
-		return codecs[tag]
-	}
-	return strconv.Itoa(int(tag))
-}
-
 // moment has the fields of google.protobuf.Timestamp.
 type moment struct {
 	Seconds int64 `json:"seconds" msgpack:"seconds"`
@@ -55,7 +48,7 @@ func (c *testCase) useCodec(operation string, args []string) (given string, isKn
 		return given, true, err
 	case "codec":
 		tag, err := c.db.Codec(plain(args[0]))
-		return name(tag), true, err
+		return tag.String(), true, err
 	case "set_moment":
 		seconds, err := strconv.ParseInt(args[2], 10, 64)
 		must(err)
