@@ -12,6 +12,7 @@ use crate::limits::{
 };
 use crate::log::Sync;
 use crate::record::sum;
+use crate::tag::Tag;
 use crate::testing::{Faults, Hooks};
 #[cfg(feature = "redis")]
 use crate::tier_options::TierOptions;

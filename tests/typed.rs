@@ -402,7 +402,10 @@ fn a_session_of_a_value_that_cannot_be_read_locks_nothing_and_one_that_cannot_be
 fn whoever_is_told_of_a_value_is_told_its_codec() {
     let (tell, told) = std::sync::mpsc::channel();
     let options = Options::new().listener_replaced(true);
-    let db = options.listener(move |event| drop(tell.send(event.codec))).in_memory().unwrap();
+    let listener = move |event: &kv::Event| {
+        let _ = tell.send(event.codec);
+    };
+    let db = options.listener(listener).in_memory().unwrap();
     let mut watch = db.watch(WatchOptions::new()).unwrap();
     let mut put = || match watch.next_change(Wait::No).unwrap() {
         Some(Change::Put(entry)) => entry.codec,

@@ -366,7 +366,8 @@ impl<'s> Attempt<'s> {
     pub(super) fn encode(&self, commands: &mut Vec<u8>, ahead_ms: i64) -> usize {
         let mut count = 0;
         for (key, held) in &self.held {
-            let Ok(Held { value: Some(value), string, expire_at_ms, is_changed: true, is_new }) = held else {
+            let Ok(Held { value: Some(value), string, expire_at_ms, is_changed: true, is_new, .. }) = held
+            else {
                 continue;
             };
             let string = string.as_ref().unwrap_or(value);
