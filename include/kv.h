@@ -529,6 +529,10 @@ typedef struct {
    * KV_CAUSE_DELETED, KV_CAUSE_EXPIRED, KV_CAUSE_EVICTED or KV_CAUSE_REPLACED.
    */
   uint32_t cause;
+  /**
+   * Which codec wrote the value, as in kv_set_options.
+   */
+  uint32_t codec;
 } kv_event;
 
 /**
