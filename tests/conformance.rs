@@ -165,6 +165,22 @@ fn entries(db: &Db, limit: &str, options: ScanOptions) -> Result<String, Error> 
     Ok(list(words.collect::<Result<_, _>>()?))
 }
 
+fn many(db: &Db, codec: Tag, keys: &[&str]) -> Result<String, Error> {
+    let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
+    let values = db.get_many_as(&keys, codec)?;
+    let words = values.iter().map(|value| value.as_ref().map_or("-".to_owned(), |value| word(value)));
+    Ok(list(words.collect()))
+}
+
+fn load(db: &Db, codec: Tag, key: &str, loaded: &str) -> Result<String, Error> {
+    let value = db.get_or_load(&bytes(key), SetOptions::new().codec(codec), || match loaded {
+        "!" => Err("it fails"),
+        "-" => Ok(None),
+        loaded => Ok(Some(bytes(loaded))),
+    })?;
+    Ok(found(value))
+}
+
 fn ok(_: ()) -> String {
     "ok".to_owned()
 }
@@ -492,12 +508,20 @@ impl Case {
             ["persist", key] => db.persist(&bytes(key))?.to_string(),
             ["take", key] => found(db.take(&bytes(key))?),
             ["delete", key] => db.delete(&bytes(key))?.to_string(),
-            ["get_many", ref keys @ ..] => {
-                let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
-                let values = db.get_many(&keys)?;
+            ["get_many", ref keys @ ..] => many(db, Tag::RAW, keys)?,
+            ["get_many_as", codec, ref keys @ ..] => many(db, tag(codec), keys)?,
+            ["set_many_as", codec, ref pairs @ ..] => {
+                let mut batch = Batch::new();
+                for pair in pairs.chunks(2) {
+                    batch.set_as(bytes(pair[0]), bytes(pair[1]), Expiry::Default, tag(codec));
+                }
+                db.apply(&batch).map(ok)?
+            }
+            ["scan_codecs", prefix] => {
+                let entries = db.scan(ScanOptions::new().prefix(bytes(prefix)).ordered(true))?;
                 let words =
-                    values.iter().map(|value| value.as_ref().map_or("-".to_owned(), |value| word(value)));
-                list(words.collect())
+                    entries.map(|entry| entry.map(|entry| format!("{}={}", word(&entry.key), entry.codec)));
+                list(words.collect::<Result<_, _>>()?)
             }
             ["set_many", ref pairs @ ..] => {
                 let pairs: Vec<_> = pairs.chunks(2).map(|pair| (bytes(pair[0]), bytes(pair[1]))).collect();
@@ -520,13 +544,8 @@ impl Case {
                 }
                 db.apply(&batch).map(ok)?
             }
-            ["get_or_load", key, loaded] => {
-                found(db.get_or_load(&bytes(key), SetOptions::new(), || match loaded {
-                    "!" => Err("it fails"),
-                    "-" => Ok(None),
-                    loaded => Ok(Some(bytes(loaded))),
-                })?)
-            }
+            ["get_or_load", key, loaded] => load(db, Tag::RAW, key, loaded)?,
+            ["get_or_load_as", codec, key, loaded] => load(db, tag(codec), key, loaded)?,
             ["get_or_load_with", key, loaded, ref options @ ..] => {
                 let loaded = loaded.to_owned();
                 found(db.get_or_load_with(&bytes(key), load_options(options), move || match &*loaded {

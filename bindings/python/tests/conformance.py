@@ -232,13 +232,16 @@ class Case:
         return "ok"
 
     def do_get_or_load(self, key: str, loaded: str, **how: Any) -> str:
+        return self._load(self.db, key, loaded, **how)
+
+    def _load(self, db: "libkv.Db[bytes]", key: str, loaded: str, **how: Any) -> str:
         def load(key: bytes) -> Optional[bytes]:
             if loaded == "!":
                 raise OSError("it fails")
             return None if loaded == "-" else unword(loaded)
 
         try:
-            return word(self.db.get_or_load(unword(key), load, **how))
+            return word(db.get_or_load(unword(key), load, **how))
         except OSError:
             # Here what the loader raises comes through; those who wait get this.
             return "error loader_failed"
@@ -344,6 +347,20 @@ class Case:
 
     def do_increment_as(self, codec: str, key: str, by: str) -> str:
         return str(self.db.typed(Marked(codec)).incr(unword(key), int(by)))
+
+    def do_set_many_as(self, codec: str, *both: str) -> str:
+        data = list(map(unword, both))
+        self.db.typed(Marked(codec)).set_many(zip(data[0::2], data[1::2]))
+        return "ok"
+
+    def do_get_many_as(self, codec: str, *keys: str) -> str:
+        return words([word(value, "-") for value in self.db.typed(Marked(codec)).get_many(map(unword, keys))])
+
+    def do_get_or_load_as(self, codec: str, key: str, loaded: str) -> str:
+        return self._load(self.db.typed(Marked(codec)), key, loaded)
+
+    def do_scan_codecs(self, prefix: str) -> str:
+        return words([f"{word(entry.key)}={entry.codec}" for entry in self.db.scan(unword(prefix), ordered=True)])
 
     def do_codec(self, key: str) -> str:
         return self.db.codec(unword(key)) or "absent"

@@ -29,6 +29,8 @@ void answer_status(text *answer, kv_status status);
 uint32_t expiry_of(const char *word, uint64_t *ms);
 int use_session(script_case *c, char **words, size_t count, text *answer);
 int use_codec(const script_case *c, char **words, size_t count, text *answer);
+void answer_many(text *answer, const kv_db *db, uint32_t codec, char **words, size_t count);
+int32_t load(void *userdata, const void *key, size_t key_len, kv_sink *value);
 void answer_owned(text *answer, kv_status status, uint8_t *value, size_t len);
 void operate(script_case *c, char **words, size_t count, text *answer);
 

@@ -118,9 +118,11 @@ static kv_slice *keys_of(char **words, size_t count) {
   return keys;
 }
 
-static void answer_many(text *answer, const kv_db *db, char **words, size_t count) {
+void answer_many(text *answer, const kv_db *db, uint32_t codec, char **words, size_t count) {
   kv_slice *values = NULL;
-  kv_status status = kv_get_many(db, keys_of(words, count), count, &values, NULL);
+  kv_status status = codec == KV_CODEC_RAW
+                         ? kv_get_many(db, keys_of(words, count), count, &values, NULL)
+                         : kv_get_many_as(db, keys_of(words, count), count, codec, &values, NULL);
   if (status != KV_OK) {
     answer_status(answer, status);
     return;
@@ -161,7 +163,7 @@ static kv_status apply(const kv_db *db, char **words, size_t count) {
   return kv_apply(db, changes, count, NULL);
 }
 
-static int32_t load(void *userdata, const void *key, size_t key_len, kv_sink *value) {
+int32_t load(void *userdata, const void *key, size_t key_len, kv_sink *value) {
   const char *word = userdata;
   (void)key;
   (void)key_len;
@@ -360,7 +362,7 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
   } else if (IS_OPERATION("delete", 1)) {
     answer_done(answer, kv_delete(db, k, key.len, NULL));
   } else if (strcmp(words[0], "get_many") == 0) {
-    answer_many(answer, db, words + 1, count - 1);
+    answer_many(answer, db, KV_CODEC_RAW, words + 1, count - 1);
   } else if (strcmp(words[0], "set_many") == 0) {
     answer_status(answer, set_many(db, words + 1, count - 1));
   } else if (strcmp(words[0], "delete_many") == 0) {

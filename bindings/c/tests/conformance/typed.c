@@ -16,6 +16,11 @@ static uint32_t codec_of(const char *word) {
   return (uint32_t)number_of(word);
 }
 
+static void add_codec(text *answer, uint32_t codec) {
+  if (codec < CODEC_COUNT) text_add(answer, "%s", codecs[codec]);
+  else text_add(answer, "%" PRIu32, codec);
+}
+
 typedef struct {
   int64_t seconds;
   int32_t nanos;
@@ -154,6 +159,34 @@ static void get_moment(text *answer, const kv_db *db, uint32_t codec, kv_slice k
   kv_free(bytes);
 }
 
+static kv_status set_many_as(const kv_db *db, uint32_t codec, char **words, size_t count) {
+  kv_change *changes = line_memory(count / 2 * sizeof *changes);
+  for (size_t at = 0; at < count / 2; at++) {
+    changes[at] = (kv_change){
+        .key = bytes_of(words[2 * at]), .value = bytes_of(words[2 * at + 1]), .kind = KV_CHANGE_SET, .codec = codec};
+  }
+  return kv_apply(db, changes, count / 2, NULL);
+}
+
+static void scan_codecs(text *answer, const kv_db *db, kv_slice prefix) {
+  kv_scan_options options = {.prefix = prefix, .ordered = 1};
+  kv_scan *cursor = NULL;
+  kv_status status = kv_scan_open(db, &options, &cursor, NULL);
+  const kv_entry *entries = NULL;
+  size_t count = 1;
+  while (status == KV_OK && count > 0) {
+    status = kv_scan_next(cursor, 3, &entries, &count, NULL);
+    for (size_t at = 0; status == KV_OK && at < count; at++) {
+      if (answer->len > 0) text_add(answer, " ");
+      text_add_word(answer, entries[at].key.data, entries[at].key.len);
+      text_add(answer, "=");
+      add_codec(answer, entries[at].codec);
+    }
+  }
+  NEED(kv_scan_free(cursor) == KV_OK && status == KV_OK, "the scan fails");
+  if (answer->len == 0) text_add(answer, "none");
+}
+
 /* Does what a line says, if it is of codecs. */
 int use_codec(const script_case *c, char **words, size_t count, text *answer) {
   const kv_db *db = c->db;
@@ -162,8 +195,11 @@ int use_codec(const script_case *c, char **words, size_t count, text *answer) {
     uint32_t codec;
     kv_status status = kv_key_codec(db, key.data, key.len, &codec, NULL);
     if (status != KV_OK) answer_status(answer, status);
-    else if (codec < CODEC_COUNT) text_add(answer, "%s", codecs[codec]);
-    else text_add(answer, "%" PRIu32, codec);
+    else add_codec(answer, codec);
+    return 1;
+  }
+  if (IS_OPERATION("scan_codecs", 1)) {
+    scan_codecs(answer, db, bytes_of(words[1]));
     return 1;
   }
   if (count < 3) return 0;
@@ -185,6 +221,16 @@ int use_codec(const script_case *c, char **words, size_t count, text *answer) {
     kv_status status = kv_increment_as(db, key.data, key.len, by, codec_of(words[1]), &sum, NULL);
     if (status == KV_OK) text_add(answer, "%" PRId64, sum);
     else answer_status(answer, status);
+  } else if (strcmp(words[0], "set_many_as") == 0) {
+    answer_status(answer, set_many_as(db, codec_of(words[1]), words + 2, count - 2));
+  } else if (strcmp(words[0], "get_many_as") == 0) {
+    answer_many(answer, db, codec_of(words[1]), words + 2, count - 2);
+  } else if (IS_OPERATION("get_or_load_as", 3)) {
+    kv_set_options options = {.codec = codec_of(words[1])};
+    uint8_t *owned = NULL;
+    size_t len = 0;
+    kv_status status = kv_get_or_load(db, key.data, key.len, &options, load, words[3], &owned, &len, NULL);
+    answer_owned(answer, status, owned, len);
   } else if (IS_OPERATION("set_moment", 4)) {
     moment value = {strtoll(words[3], NULL, 10), (int32_t)strtol(words[4], NULL, 10)};
     answer_status(answer, set_moment(db, codec_of(words[1]), key, value));

@@ -159,15 +159,7 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 		return truth(db.Delete(key))
 	case "get_many":
 		values, err := db.GetMany(plains(args))
-		var words []string
-		for _, value := range values {
-			if value == nil {
-				words = append(words, "-")
-			} else {
-				words = append(words, word(value))
-			}
-		}
-		return list(words), err
+		return many(values), err
 	case "set_many":
 		var pairs []kv.Pair
 		for at := 0; at < len(args); at += 2 {
@@ -242,6 +234,18 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 		return count(db.Figure(args[0]))
 	}
 	panic(operation + " is no operation")
+}
+
+func many(values [][]byte) string {
+	var words []string
+	for _, value := range values {
+		if value == nil {
+			words = append(words, "-")
+		} else {
+			words = append(words, word(value))
+		}
+	}
+	return list(words)
 }
 
 func truth(is bool, err error) (string, error) { return strconv.FormatBool(is), err }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,27 @@ func (c *testCase) useCodec(operation string, args []string) (given string, isKn
 		must(err)
 		given, err := count(c.db.IncrementAs(plain(args[1]), by, tag(args[0])))
 		return given, true, err
+	case "set_many_as":
+		var batch kv.Batch
+		for at := 1; at < len(args); at += 2 {
+			batch.SetAs(plain(args[at]), plain(args[at+1]), kv.ExpireDefault, tag(args[0]))
+		}
+		return "ok", true, c.db.Apply(&batch)
+	case "get_many_as":
+		values, err := c.db.GetManyAs(plains(args[1:]), tag(args[0]))
+		return many(values), true, err
+	case "get_or_load_as":
+		value, err := c.db.GetOrLoadWith(context.Background(), plain(args[1]), kv.LoadOptions{Codec: tag(args[0])}, loader(args[2]))
+		return word(value), true, err
+	case "scan_codecs":
+		var words []string
+		for entry, err := range c.db.Scan(kv.ScanOptions{Prefix: plain(args[0]), Ordered: true}) {
+			if err != nil {
+				return "", true, err
+			}
+			words = append(words, word(entry.Key)+"="+entry.Codec.String())
+		}
+		return list(words), true, nil
 	case "codec":
 		tag, err := c.db.Codec(plain(args[0]))
 		return tag.String(), true, err
