@@ -320,6 +320,69 @@ func TestAPatternIsPreloadedInPortionsAndCanBeGoneOnFrom(t *testing.T) {
 	}
 }
 
+func TestAStoreWithShardsSharesItsEntriesAndEachKeyStandsInItsShard(t *testing.T) {
+	server := startRedis(t)
+	dir := t.TempDir()
+	of := func() []kv.Option { return shared(server, kv.WithTierShards(2)) }
+	here, err := kv.Open(dir, of()...)
+	ok(t, err)
+	there := inMemory(t, of()...)
+	var keys, values [][]byte
+	for n := range 100 {
+		keys = append(keys, fmt.Appendf(nil, "k%d", n))
+		values = append(values, fmt.Appendf(nil, "v%d", n))
+		ok(t, here.Set(keys[n], values[n]))
+	}
+	ok(t, here.Flush(ctx, patience))
+	found, err := there.GetMany(keys)
+	ok(t, err)
+	same(t, fmt.Sprintf("%s", found), fmt.Sprintf("%s", values))
+	// Each stands where its prefix says, for anybody who reads that.
+	first := inMemory(t, shared(server, kv.WithTierPrefix("{t:0}"))...)
+	second := inMemory(t, shared(server, kv.WithTierPrefix("{t:1}"))...)
+	counts := [2]int{}
+	for n, key := range keys {
+		inFirst, err := first.Contains(key)
+		ok(t, err)
+		inSecond, err := second.Contains(key)
+		ok(t, err)
+		same(t, inFirst, !inSecond)
+		if inSecond {
+			counts[1]++
+		} else {
+			counts[0]++
+		}
+		for sum, db := range []*kv.Db{here, there} {
+			added, err := db.IncrementShared(ctx, fmt.Appendf(nil, "n%d", n), 1)
+			ok(t, err)
+			same(t, added, int64(sum+1))
+		}
+	}
+	if counts[0] < 20 || counts[1] < 20 {
+		t.Fatal(counts)
+	}
+	through := inMemory(t, append(of(), kv.WithTierWrites(kv.WritesThrough))...)
+	ok(t, through.Set(keys[8], []byte("through")))
+	_, err = here.Delete(keys[7])
+	ok(t, err)
+	ok(t, here.Flush(ctx, patience))
+	done, err := there.Preload(ctx, []byte("k*"), 0, nil)
+	ok(t, err)
+	same(t, fmt.Sprint(done.IsComplete, done.Copied, done.Removed), "true 1 1")
+	value, err := there.Get(keys[8])
+	ok(t, err)
+	same(t, string(value), "through")
+	ok(t, here.Close())
+	again, err := kv.Open(dir, of()...)
+	ok(t, err)
+	defer again.Close()
+	ok(t, again.Set([]byte("late"), values[0]))
+	ok(t, again.Flush(ctx, patience))
+	stats, err := again.TierStats()
+	ok(t, err)
+	same(t, fmt.Sprint(stats.UnsentKeys, stats.SentKeys), "0 1")
+}
+
 func TestEntriesGoOverTLSToWhoIsVouchedFor(t *testing.T) {
 	dir := t.TempDir()
 	run(t, "../../scripts/certificates.sh", dir)

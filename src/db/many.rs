@@ -31,7 +31,8 @@ impl Db {
                 missing.push(key.as_ref());
             }
         }
-        for portion in missing.chunks(FETCHED_KEYS_MAX) {
+        // As many as each shard may be asked at once.
+        for portion in missing.chunks(FETCHED_KEYS_MAX * tier.shards()) {
             self.read_many_through(tier, portion, |key, value| {
                 found.insert(key, tier.miss_if_unreachable(value)?);
                 Ok(())

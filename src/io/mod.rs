@@ -9,6 +9,8 @@ mod os;
 pub(crate) mod sim;
 
 pub(crate) use map::{prefetch, Map, HUGE_PAGE_BYTES};
+#[cfg(feature = "redis")]
+pub(crate) use os::wait_writable;
 pub(crate) use os::OsDisk;
 
 use std::io::{ErrorKind, Result};

@@ -4,6 +4,8 @@ use super::{uninterrupted, Access, Disk, Entry, File, Identity, LockAttempt, Loc
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::AsRawFd;
+#[cfg(feature = "redis")]
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,22 @@ impl Drop for Lock {
 /// A system call that returns 0 or sets the error, repeated while a signal interrupts it.
 fn checked(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
     uninterrupted(|| if call() == 0 { Ok(()) } else { Err(Error::last_os_error()) })
+}
+
+/// Waits until a socket takes bytes, or says why it does not: so also until a connection that was begun stands or has failed. `false` if
+/// `wait` is over before, which is rounded up to milliseconds.
+#[cfg(feature = "redis")]
+pub(crate) fn wait_writable(socket: BorrowedFd<'_>, wait: std::time::Duration) -> Result<bool> {
+    let wait_ms = libc::c_int::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
+    let mut asked = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: a system call on one `pollfd`, which outlives it; the descriptor is borrowed for as long.
+    match uninterrupted(|| match unsafe { libc::poll(&mut asked, 1, wait_ms) } {
+        -1 => Err(Error::last_os_error()),
+        ready => Ok(ready),
+    })? {
+        0 => Ok(false),
+        _ => Ok(true),
+    }
 }
 
 fn allocate(file: &fs::File, bytes: u64) -> Result<()> {

@@ -4,13 +4,12 @@
 //! The crate `redis` reads URLs and replies. Its own blocking connection is not used: it bounds each read of the socket, not the
 //! reply, and after a failed read it goes on to read what is left of a pipeline, a timeout each.
 
+use super::connect::{connect, connect_unix};
 use super::servers::ServerId;
 use crate::tier_options::{Address, Way};
 use redis::{Parser, RedisError, Value};
-use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +33,19 @@ pub(super) fn moment_after(wait: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(wait).unwrap_or_else(|| now + LONG)
+}
+
+/// How long to wait for a server until it is looked again whether the store ends.
+pub(super) fn next_look(until: Instant, stopping: &AtomicBool) -> io::Result<Duration> {
+    // Acquire: pairs with the Release in `Part::begin_stop`.
+    if stopping.load(Ordering::Acquire) {
+        return Err(io::Error::other("the store is closed"));
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    if left < Duration::from_micros(1) {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    Ok(left.min(LOOK_UP_EVERY))
 }
 
 /// Why an exchange failed. The connection is not used again.
@@ -133,15 +145,7 @@ struct Bounded<'s> {
 
 impl Bounded<'_> {
     fn arm(&self) -> io::Result<()> {
-        // Acquire: pairs with the Release in `Tier::stop`.
-        if self.stopping.load(Ordering::Acquire) {
-            return Err(io::Error::other("the store is closed"));
-        }
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left < Duration::from_micros(1) {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.stream.set_timeout(left.min(LOOK_UP_EVERY))
+        self.stream.set_timeout(next_look(self.until, self.stopping)?)
     }
 
     /// Does something to the socket until it is done, or the deadline has come, or the store ends.
@@ -267,9 +271,8 @@ impl Conn {
         if stopping.load(Ordering::Acquire) {
             return Err(Failure::new("the store is closed"));
         }
-        let connect = |host: &str, port| {
-            connect(host, port, timeout.min(ready_by.saturating_duration_since(Instant::now())))
-        };
+        let until = ready_by.min(moment_after(timeout));
+        let connect = |host: &str, port| connect(host, port, until, stopping);
         let stream = match peer {
             Peer::Unix(path) => Stream::Unix(connect_unix(path)?),
             Peer::Net(Address { host, port }, Way::Plain) => Stream::Tcp(connect(host, *port)?),
@@ -443,31 +446,6 @@ fn line_time(bytes: usize) -> Duration {
     Duration::from_millis((bytes / (LINE_BYTES_PER_SECOND / 1000)) as u64)
 }
 
-/// A server that hangs lets the queue of those who connect fill, and then `connect` would wait for as long as it hangs.
-fn connect_unix(path: &Path) -> Result<UnixStream, Failure> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    socket.set_nonblocking(false)?;
-    Ok(UnixStream::from(OwnedFd::from(socket)))
-}
-
-fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Failure> {
-    let until = moment_after(timeout);
-    let mut failed = Failure::new(format!("{host}: no address"));
-    for address in (host, port).to_socket_addrs()? {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                return Ok(socket);
-            }
-            Err(error) => failed = Failure::new(format!("connect to {address}: {error}")),
-        }
-    }
-    Err(failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,17 +457,6 @@ mod tests {
         let timeout = Duration::from_millis(100);
         let stopping = Arc::default();
         (Conn::over(Stream::Unix(ours), timeout, stopping), theirs)
-    }
-
-    #[test]
-    fn a_server_that_accepts_nobody_is_a_failure_and_not_a_wait() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("full");
-        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
-        full.listen(0).unwrap();
-        let _first = connect_unix(&path).unwrap();
-        assert_eq!(connect_unix(&path).map(drop), Err(Failure::new("no answer in time")));
     }
 
     #[test]

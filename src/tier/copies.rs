@@ -1,4 +1,8 @@
 //! What becomes of a store's entries when others change theirs in Redis.
+//!
+//! - **H3** What was asked while changes were not heard leaves no copy once they are, nor what was asked before once they are not any
+//!   more: whoever begins or ends to hear tells the loads that are under way that they were overtaken, and waits for those that did not see
+//!   that. Nothing would tell later that such a copy is old.
 
 use super::mark::is_own;
 use super::Shared;

@@ -85,13 +85,16 @@ struct Wanted {
 /// Where one caller waits for many keys.
 pub(super) struct WantedMany {
     slots: Vec<Arc<Slot>>,
+    timeout: Duration,
+    /// For the first of them.
+    until: Instant,
 }
 
 impl WantedMany {
-    /// Each may take `timeout` after the one before it, so that long values have as much time as if they were asked for one by one; the
+    /// Each may take the timeout after the one before it, so that long values have as much time as if they were asked for one by one; the
     /// first that takes longer ends the wait for the rest.
-    pub(super) fn wait(self, timeout: Duration) -> Vec<Outcome> {
-        let mut until = moment_after(timeout);
+    pub(super) fn wait(self) -> Vec<Outcome> {
+        let WantedMany { slots, timeout, mut until } = self;
         let wait = |slot: &Arc<Slot>| {
             let outcome = slot.wait(until);
             if outcome.is_ok() {
@@ -99,7 +102,7 @@ impl WantedMany {
             }
             outcome
         };
-        self.slots.iter().map(wait).collect()
+        slots.iter().map(wait).collect()
     }
 }
 
@@ -154,13 +157,18 @@ impl Fetches {
         slot.wait(until)
     }
 
-    /// As `fetch`, for many keys: as many as `KEYS_MAX` are one question.
-    pub(super) fn want_many<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<WantedMany, Failure> {
+    /// As `fetch`, for many keys: as many as `KEYS_MAX` are one question. The time for the first answer begins now, not when it is
+    /// waited for: whoever asks several parts waits for one after the other.
+    pub(super) fn want_many<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        timeout: Duration,
+    ) -> Result<WantedMany, Failure> {
         let mut queue = self.open_queue()?;
         let slots = keys.map(|key| queue.want(key.to_vec())).collect();
         drop(queue);
         self.come.notify_one();
-        Ok(WantedMany { slots })
+        Ok(WantedMany { slots, timeout, until: moment_after(timeout) })
     }
 
     /// Fails at once where nobody is to wait for an answer now.

@@ -13,6 +13,7 @@
 mod backoff;
 mod codec;
 mod conn;
+mod connect;
 mod copies;
 mod decide;
 mod fetch;
@@ -160,7 +161,7 @@ impl Tier {
         for (wanted, numbers) in asked {
             match wanted {
                 Ok(wanted) => {
-                    let outcomes = wanted.wait(self.options.timeout);
+                    let outcomes = wanted.wait();
                     for (number, outcome) in numbers.iter().zip(outcomes) {
                         fetched[*number] = Some(outcome.map_err(|failure| tier_error(&failure)));
                     }

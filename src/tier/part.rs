@@ -135,7 +135,7 @@ impl Part {
         // Asked after the key: what it says holds for that.
         let mark_key = mark_key.get(options.prefix.len()..).unwrap_or_default();
         let wanted = self.want_many([key, mark_key].into_iter()).map_err(|failure| tier_error(&failure))?;
-        let mut said = wanted.wait(options.timeout).into_iter();
+        let mut said = wanted.wait().into_iter();
         let mut next = || said.next().unwrap_or(Ok(Fetched::Absent)).map_err(|failure| tier_error(&failure));
         let fetched = next()?;
         let mark = match next()? {
@@ -150,7 +150,7 @@ impl Part {
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
     ) -> std::result::Result<WantedMany, Failure> {
-        self.shared.fetches.want_many(keys)
+        self.shared.fetches.want_many(keys, self.shared.options.timeout)
     }
 
     /// Tells the logger, in a thread of the store. Only for stores that ask.

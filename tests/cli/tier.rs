@@ -108,6 +108,35 @@ fn a_pattern_is_preloaded_and_can_be_gone_on_from() {
 
 #[cfg(feature = "redis-tls")]
 #[test]
+fn a_store_with_shards_shares_its_entries_and_each_key_stands_in_its_shard() {
+    let redis = Redis::start();
+    let (here, there) = (Place::new(), Place::new());
+    let of = |place: &Place, command: &str, args: &[&str]| {
+        shared(place, &redis, command, &[args, &["--tier-shards", "2"]].concat())
+    };
+    for n in 0..10 {
+        of(&here, "set", &[&format!("k{n}"), "v"]).ok();
+        assert_eq!(of(&here, "incr", &[&format!("n{n}"), "--shared"]).ok().text(), "1\n");
+    }
+    let mut counts = [0, 0];
+    for n in 0..10 {
+        let at = |shard: usize| redis.get(&format!("{{t:{shard}}}k{n}")).is_some();
+        assert_ne!(at(0), at(1), "k{n}");
+        counts[usize::from(at(1))] += 1;
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert_eq!(of(&there, "preload", &["k*"]).ok().text(), "10\n");
+    assert_eq!(there.kv("get", &["k7"]).ok().text(), "v");
+    assert_eq!(of(&there, "incr", &["n7", "--shared"]).ok().text(), "2\n");
+    of(&here, "del", &["k7"]).ok();
+    let again = of(&there, "preload", &["k*", "--json"]).ok();
+    assert!(again.text().contains("\"removed\":1"), "{}", again.text());
+    of(&here, "set", &["k", "v", "--tier-writes", "through"]).ok();
+    assert_eq!(of(&there, "get", &["k"]).ok().text(), "v");
+    shared(&here, &redis, "get", &["k", "--tier-shards", "65"]).failed(2, &["65"]);
+}
+
+#[test]
 fn entries_go_over_tls_to_who_is_vouched_for() {
     let place = Place::new();
     let dir = place.at("certificates");

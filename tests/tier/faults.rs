@@ -7,6 +7,8 @@ use super::server::Redis;
 use super::{bytes, hears, PATIENCE};
 use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use redis::Commands;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -224,6 +226,38 @@ fn local_calls_wait_for_no_redis_that_hangs() {
         "{:?} for a close: it waits for Redis",
         began.elapsed()
     );
+}
+
+/// Connections to a local port that nobody has answered yet.
+fn connecting_to(port: u16) -> usize {
+    const SYN_SENT: &str = "02";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{port:04X}");
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.len() > 3 && row[2].ends_with(&to) && row[3] == SYN_SENT).count()
+}
+
+#[test]
+fn close_waits_for_no_connection_that_is_being_made() {
+    // A queue that is full: what else comes is not answered.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+    let _queue: Vec<_> = std::iter::from_fn(connect).take(1000).collect();
+    // A connection may take longer than this test.
+    let tier = TierOptions::new(format!("redis://{address}")).timeout(PATIENCE * 100);
+    let db = in_memory(tier.fresh(WhenDeaf::Drop));
+    db.set(b"k", b"v").unwrap();
+    let (asking, closing) = (db.clone(), db.clone());
+    let asks = std::thread::spawn(move || asking.get(b"nowhere"));
+    until("who sends, asks and hears connects", || connecting_to(address.port()) == 3);
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    // Not joined where it fails: it would wait for as long as the connection.
+    std::thread::spawn(move || closed.send(closing.close()));
+    is_closed.recv_timeout(PATIENCE).expect("close waits for a connection").unwrap();
+    assert!(asks.join().unwrap().is_err());
 }
 
 #[test]

@@ -206,14 +206,53 @@ struct Holds {
 impl Encoder for Holds {
     fn encode(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, EncoderError> {
         if key == b"held" {
-            self.is_held.store(true, Ordering::SeqCst);
-            until("it goes on", || self.goes_on.load(Ordering::SeqCst));
+            self.hold();
         }
         Ok(value.to_vec())
     }
 
-    fn decode(&self, _key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {
+    fn decode(&self, key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {
+        if key == b"asked" {
+            self.hold();
+        }
         Ok(string.to_vec())
+    }
+}
+
+impl Holds {
+    fn hold(&self) {
+        self.is_held.store(true, Ordering::SeqCst);
+        until("it goes on", || self.goes_on.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn what_was_asked_before_changes_were_heard_leaves_no_copy() {
+    for when_deaf in [WhenDeaf::Drop, WhenDeaf::Keep] {
+        let redis = Redis::start();
+        redis.set("t:asked", "old");
+        let _: () = redis.run("ACL SETUSER default -client -psubscribe");
+        let (is_held, goes_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let holds = Holds { is_held: Arc::clone(&is_held), goes_on: Arc::clone(&goes_on) };
+        let tier = TierOptions::new(redis.url()).fresh(when_deaf).timeout(PATIENCE).encoder(holds);
+        let db = with(tier).in_memory().unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| db.get(b"asked"));
+            until("the answer is held", || is_held.load(Ordering::SeqCst));
+            redis.set("t:asked", "new");
+            let _: () = redis.run("ACL SETUSER default +@all");
+            until("changes are heard", || hears(&db));
+            // What stands here is compared with Redis now: the copy must come after that.
+            for n in 0..2 {
+                db.set(b"probe", b"ours").unwrap();
+                db.flush(PATIENCE).unwrap();
+                redis.set("t:probe", &n.to_string());
+                until("it is heard", || db.pin().unwrap().get(b"probe").unwrap().is_none());
+            }
+            goes_on.store(true, Ordering::SeqCst);
+            assert_eq!(reader.join().unwrap().unwrap(), bytes("old"), "as it was asked");
+        });
+        assert_eq!(db.get(b"asked").unwrap(), bytes("new"), "{when_deaf:?}");
     }
 }
 

@@ -1,11 +1,13 @@
 //! Reads that fall through to Redis, and the copies that they leave.
 
 use super::gate::until;
+use super::proxy::Proxy;
 use super::server::Redis;
 use super::{bytes, in_memory, options, with, PATIENCE};
 use kv::testing::loads_under_way;
 use kv::{Batch, Condition, Db, Error, Expiry, Json, SetOptions, Tag, TierOptions, Ttl, Writes};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -33,6 +35,34 @@ fn a_miss_brings_value_and_remaining_time_and_the_next_read_is_local() {
     // Copies are not sent back.
     db.flush(PATIENCE).unwrap();
     assert_eq!(db.tier_stats().unwrap().unwrap().sent_keys, 0);
+}
+
+#[test]
+fn of_several_shards_each_is_asked_before_any_is_waited_for() {
+    const SHARDS: usize = 8;
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let of_shards = |url: String| with(TierOptions::new(url).shards(SHARDS).timeout(PATIENCE * 2));
+    let writer = of_shards(redis.url()).in_memory().unwrap();
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    keys.iter().for_each(|key| writer.set(key.as_bytes(), b"v").unwrap());
+    writer.flush(PATIENCE).unwrap();
+    let db = of_shards(proxy.url()).in_memory().unwrap();
+    // Each connects to ask: none is answered before all have come.
+    let asked = Arc::new((Mutex::new((0, true)), Condvar::new()));
+    let of_proxy = Arc::clone(&asked);
+    proxy.before_answer("HELLO", move || {
+        let (state, come) = &*of_proxy;
+        let mut state = state.lock().unwrap();
+        state.0 += 1;
+        come.notify_all();
+        let are_awaited = |(count, all_come): &mut (usize, bool)| *count < SHARDS && *all_come;
+        let (mut state, waited) = come.wait_timeout_while(state, PATIENCE / 2, are_awaited).unwrap();
+        state.1 &= !waited.timed_out();
+    });
+    let values = db.get_many(&keys).unwrap();
+    assert!(values.iter().all(|value| *value == bytes("v")));
+    assert_eq!(*asked.0.lock().unwrap(), (SHARDS, true), "one was answered before all were asked");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 import re
 import signal
 import socket
@@ -412,6 +413,39 @@ def test_every_option_of_the_tier_is_taken(redis: Redis) -> None:
     with libkv.open_in_memory() as plain:
         plain.flush(0)
         assert plain.tier_stats() is None and plain.tier_stats_prometheus() == ""
+
+
+def test_a_store_with_shards_shares_its_entries_and_each_key_stands_in_its_shard(redis: Redis, tmp_path: Path) -> None:
+    keys = [f"k{n}" for n in range(100)]
+    options: Any = {"tier_url": redis.url, "tier_prefix": "t:", "tier_shards": 2}
+    with libkv.open(tmp_path / "here", **options) as here, shared(redis, tier_shards=2) as there:
+        for key in keys:
+            here[key] = key.encode()
+        here.flush(60)
+        assert there.get_many(keys) == [key.encode() for key in keys]
+        # As Redis computes slots, and anybody who reads what stands there.
+        shards = [shared(redis, tier_prefix=f"{{t:{number}}}") for number in range(2)]
+        for key in keys:
+            number = binascii.crc_hqx(key.encode(), 0) % 16384 % 2
+            assert shards[number].get(key) == key.encode() and shards[1 - number].get(key) is None
+            assert here.incr_shared(f"n{key}") == 1 and there.incr_shared(f"n{key}") == 2
+        for db in shards:
+            db.close()
+        with shared(redis, tier_shards=2, tier_writes="through") as through:
+            del here["k7"]
+            here.flush(60)
+            through["k8"] = b"through"
+            done = there.preload("k*")
+            assert (done.is_complete, done.copied, done.removed) == (True, 1, 1)
+            assert (there.get("k7"), there["k8"]) == (None, b"through")
+    with libkv.open(tmp_path / "here", **options) as again:
+        again["late"] = b"v"
+        again.flush(60)
+        stats = again.tier_stats()
+        assert stats is not None and (stats["unsent_keys"], stats["sent_keys"]) == (0, 1)
+    for number in (0, 65):
+        with pytest.raises(libkv.InvalidOptionError, match="tier_shards"):
+            shared(redis, tier_shards=number)
 
 
 def test_the_example_prints_what_the_page_shows(redis: Redis, tmp_path: Path) -> None:
