@@ -11,6 +11,7 @@ mod results;
 #[path = "../../../../../tests/tier/server.rs"]
 #[allow(dead_code)] // So do the tests.
 mod server;
+mod shards;
 mod workload;
 
 use kv::{Db, Options, Sync, TierOptions};
@@ -88,11 +89,12 @@ fn seconds(all: &[f64]) -> String {
 }
 
 type Part = fn(&mut Report, &Scale);
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("workload", workload::run),
     ("preload", preload::run),
     ("invalidation", invalidation::run),
     ("latency", latency::run),
+    ("shards", shards::run),
 ];
 
 fn main() {
