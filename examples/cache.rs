@@ -1,4 +1,4 @@
-//! A cache in memory: values that expire, and one loader per key however many ask.
+//! A cache in memory: values that expire, one loader per key however many ask, and a limit on what is held.
 
 use kv::{Db, Options, SetOptions};
 use std::convert::Infallible;
@@ -19,5 +19,15 @@ fn main() -> kv::Result<()> {
     let soon =
         matches!(db.ttl(b"user:7")?, Some(kv::Ttl::Remaining(left)) if left <= Duration::from_secs(300));
     println!("expires within five minutes: {}", if soon { "yes" } else { "no" });
-    db.close()
+    db.close()?;
+
+    // Holds a hundred entries, or a thousand lines; what nobody asks for goes.
+    let lines = |_: &[u8], value: &[u8]| value.split(|byte| *byte == b'\n').count() as u32;
+    let pages = Options::new().max_entries(Some(100)).max_bytes(Some(1000)).weigher(lines).in_memory()?;
+    for n in 0..500 {
+        pages.set(format!("page {n}").as_bytes(), b"one\ntwo\nthree")?;
+    }
+    let stats = pages.stats()?;
+    println!("pages: {}, lines: {}, evicted: {}", stats.entries, stats.weight, stats.evicted);
+    pages.close()
 }

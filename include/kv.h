@@ -496,6 +496,19 @@ typedef struct kv_sink kv_sink;
 typedef struct kv_watch kv_watch;
 
 /**
+ * Stores at `weight` what an entry weighs, of its key and its value as the caller gave it, and returns KV_OK; anything else: the entry
+ * weighs the bytes of both, which is what stands at `weight` already. Arguments are valid during the call. Called in the thread that writes,
+ * or that a copy of the tier comes in, by several at a time, and by kv_open for each entry; calls into any store give KV_IN_CALLBACK. It
+ * must be quick, not wait for a thread that calls the store, and return: not throw, not longjmp.
+ */
+typedef int32_t (*kv_weigher)(void *userdata,
+                              const void *key,
+                              size_t key_len,
+                              const void *value,
+                              size_t value_len,
+                              uint32_t *weight);
+
+/**
  * Bytes at an address. `data` may be NULL when `len` is 0.
  */
 typedef struct {
@@ -1241,6 +1254,20 @@ kv_status kv_clock_advance(kv_clock *clock, uint64_t by_ms);
  * Errors: KV_INVALID_HANDLE.
  */
 kv_status kv_clock_free(kv_clock *clock);
+
+/**
+ * Lets a function say what an entry weighs, in whatever unit the option max_bytes then limits; docs/cache.md. Asked once for each
+ * value that is written, and by kv_open for each entry, which reads all values; what it said counts until the entry goes. Without
+ * max_bytes kv_open gives KV_INVALID_OPTION.
+ *
+ * Parameters: `options`; `weigher`, not NULL; `userdata`: passed to it as it is.
+ * Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+ * Threads: `weigher` is called by the threads that write, several at a time; see kv_weigher.
+ * Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+ */
+kv_status kv_options_set_weigher(kv_options *options,
+                                 kv_weigher weigher,
+                                 void *userdata);
 
 /**
  * Lets a function hear of each entry that is deleted, expires or is evicted, and with the option listener_replaced

@@ -258,9 +258,36 @@ impl Options {
     }
 
     /// Weight of the entries that the store holds at most, as `max_entries`: an entry weighs the bytes of its key and of its value
-    /// as it is stored. One that is heavier than all that may be held is evicted by the write that sets it, and nothing else is.
+    /// as it is stored, or what [`Options::weigher`] says. One that is heavier than all that may be held is evicted by the write that sets it, and nothing else is.
     pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
         self.limits.bytes = bytes;
+        self
+    }
+
+    /// Says what an entry weighs, of its key and its value, in whatever unit `max_bytes` then limits: rows, a cost, bytes in the form that
+    /// the application holds. The value is what the caller gave: without compression and metadata, in the bytes that a codec wrote.
+    ///
+    /// Asked once for each value that is written, in the thread that writes, before the entry is visible, and at open once for each entry,
+    /// which reads all values. What it said counts until the entry goes, whatever it would say later; a change of the deadline asks
+    /// nothing. It stands in memory, in four bytes for each 32 of the log. With compression each write costs a decompression more. An
+    /// entry may weigh nothing. If it panics the entry weighs the bytes of key and value, and the logger is told. It must be
+    /// quick, and must not call the store or wait for a thread that does. Without `max_bytes` the store does not open.
+    ///
+    /// ```
+    /// use kv::Options;
+    ///
+    /// // A hundred lines of text.
+    /// let lines = |_: &[u8], value: &[u8]| value.split(|byte| *byte == b'\n').count() as u32;
+    /// let db = Options::new().max_bytes(Some(100)).weigher(lines).in_memory()?;
+    /// (0..50u8).try_for_each(|n| db.set(&[n], b"one\ntwo\nthree"))?;
+    /// assert_eq!((db.len(), db.stats()?.weight), (33, 99));
+    /// # Ok::<(), kv::Error>(())
+    /// ```
+    pub fn weigher(
+        mut self,
+        weigher: impl Fn(&[u8], &[u8]) -> u32 + Send + std::marker::Sync + 'static,
+    ) -> Self {
+        self.limits.weigher = Some(Arc::new(weigher));
         self
     }
 

@@ -14,7 +14,7 @@ mod waits;
 
 pub(crate) use values::Packed;
 
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, Load};
 use crate::clock::Ratchet;
 use crate::counters::Counters;
 use crate::dictionaries::Dictionaries;
@@ -350,16 +350,16 @@ impl Store {
         if !map.redirect(view.key, address, address.expired()) {
             return false;
         }
-        self.count_gone(&view);
+        self.count_gone(address, record);
         self.counters.expired.add(1);
         self.tell(address, record, Cause::Expired);
         true
     }
 
-    fn count_gone(&self, view: &View<'_>) {
+    fn count_gone(&self, address: Address, record: Found<'_>) {
         self.counters.entries.add(-1);
-        self.counters.live_bytes.add(-(view.bytes() as i64));
-        self.leave_room(view);
+        self.counters.live_bytes.add(-(record.1.bytes() as i64));
+        self.leave_room(address, record);
     }
 
     fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
@@ -375,10 +375,17 @@ impl Store {
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
-    pub(crate) fn publish_blind(&self, draft: &Draft<'_>, place: &Place<'_>, guard: &Guard) -> bool {
+    pub(crate) fn publish_blind(
+        &self,
+        draft: &Draft<'_>,
+        load: Load,
+        place: &Place<'_>,
+        guard: &Guard,
+    ) -> bool {
         let Some(new) = address_of(place) else { return false };
         let map = self.map(guard);
         self.note_use(place.segment, place.offset);
+        self.note_load(place, load);
         self.note_key(draft, place.lsn, || map.find(draft.key).is_some_and(|slot| is_put(&slot)));
         let old = map.publish_over_older(draft.key, new, place.lsn);
         old.map(|old| self.settle(draft, place, old, Some(Cause::Replaced))).is_ok()
@@ -388,6 +395,7 @@ impl Store {
     fn publish_over<'g>(
         &'g self,
         draft: &Draft<'_>,
+        load: Load,
         place: &Place<'_>,
         seen: &Seen<'g>,
         guard: &'g Guard,
@@ -402,6 +410,7 @@ impl Store {
                 && view.word.kind() == Some(Kind::Put)
         };
         self.note_use(place.segment, place.offset);
+        self.note_load(place, load);
         let is_noted = self.note_key(draft, place.lsn, || seen.live.is_some());
         let old = self.map(guard).publish_over_seen(draft.key, new, seen.slot.as_ref(), is_moved);
         if is_noted && old.is_err() {
@@ -467,13 +476,14 @@ impl Store {
     /// Writes a record for a key whatever stands there. Returns its LSN once it is visible.
     pub(crate) fn write_blind(&self, draft: &Draft<'_>) -> Result<u64> {
         let mut losses = 0;
-        self.make_room(std::slice::from_ref(draft));
+        let load = self.load_of(draft, None);
+        self.make_room(std::slice::from_ref(draft), &[load]);
         loop {
             self.check_writable()?;
             let _turn = self.turn(draft.key, draft.value.len(), losses);
-            match self.try_blind(draft) {
+            match self.try_blind(draft, load) {
                 Ok(Some(lsn)) => {
-                    self.keep_limits(draft.kind, draft.key, draft.value.len());
+                    self.keep_limits(draft.key, load);
                     return Ok(lsn);
                 }
                 Ok(None) => losses += 1,
@@ -483,7 +493,7 @@ impl Store {
     }
 
     /// One attempt of `write_blind`; `None` when a newer record stood there.
-    fn try_blind(&self, draft: &Draft<'_>) -> Result<Option<u64>, NoRoom> {
+    fn try_blind(&self, draft: &Draft<'_>, load: Load) -> Result<Option<u64>, NoRoom> {
         let guard = crossbeam_epoch::pin();
         // What it replaces comes from memory meanwhile: the bucket while room is reserved, for which a processor waits until all
         // that it has asked of memory is there, and the record while the new one is filled.
@@ -491,7 +501,7 @@ impl Store {
         let prefetch_record = map.prefetch_bucket(draft.key);
         let place = self.log.append_while(draft, &guard, prefetch_record)?;
         self.options.hooks.at(Point::Reserved);
-        if self.publish_blind(draft, &place, &guard) {
+        if self.publish_blind(draft, load, &place, &guard) {
             self.options.hooks.at(Point::Published);
             if !self.options.faults.has(Fault::AcknowledgedPending) {
                 place.resolve(State::Committed);
@@ -559,8 +569,10 @@ impl Store {
                     key,
                     value,
                 };
+                let kept = matches!(new.value, NewValue::Kept).then_some(&seen);
+                let load = self.load_of(&draft, kept);
                 self.options.hooks.at(Point::Decided);
-                if made_room < ROOM_MADE_MAX && self.lacks_room(&draft, &seen) {
+                if made_room < ROOM_MADE_MAX && self.lacks_room(load, &seen) {
                     drop(guard);
                     self.make_room_near(key);
                     made_room += 1;
@@ -573,10 +585,10 @@ impl Store {
                     }
                     Ok(place) => {
                         self.options.hooks.at(Point::Reserved);
-                        if self.publish_over(&draft, &place, &seen, &guard, replaced) {
+                        if self.publish_over(&draft, load, &place, &seen, &guard, replaced) {
                             self.options.hooks.at(Point::Published);
                             place.resolve(State::Committed);
-                            (Ok((place.lsn, draft.kind)), outcome)
+                            (Ok((place.lsn, load)), outcome)
                         } else {
                             self.abort(&draft, &place);
                             losses += 1;
@@ -587,8 +599,8 @@ impl Store {
                 }
             };
             match written {
-                Ok((lsn, kind)) => {
-                    self.keep_limits(kind, key, value_bytes);
+                Ok((lsn, load)) => {
+                    self.keep_limits(key, load);
                     return Ok((Some(lsn), outcome));
                 }
                 Err(no_room) => self.log.wait_for_room(no_room)?,
@@ -604,7 +616,7 @@ impl Store {
         }
         segment.account.charge(view.bytes());
         if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
-            self.count_gone(&view);
+            self.count_gone(address, record);
             self.tell(address, record, Cause::Deleted);
         }
         true

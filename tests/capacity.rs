@@ -7,7 +7,7 @@ use common::{seed, Rng};
 use kv::testing::{on, tickets, Hooks, Point, SimDisk};
 use kv::{Batch, Cause, Db, Expiry, ManualClock, Options, ScanOptions, Sync};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{mpsc, Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -392,4 +392,124 @@ fn a_cache_on_a_full_disk_lets_entries_go_and_takes_new_ones_again() {
     db.abandon();
     drop(db);
     assert_eq!(held(&open()), entries);
+}
+
+/// Of a scan, by a weigher's own word.
+fn weight_of_all(db: &Db, weigh: impl Fn(&[u8], &[u8]) -> u32) -> u64 {
+    let entries = db.scan(ScanOptions::new()).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| u64::from(weigh(&entry.key, &entry.value))).sum()
+}
+
+#[test]
+fn a_weigher_weighs_what_the_caller_gave_once_for_each_value_that_is_written() {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    fn lines(_: &[u8], value: &[u8]) -> u32 {
+        value.split(|byte| *byte == b'\n').count() as u32
+    }
+    let zstd = kv::Compression::Zstd { level: 1, threshold_bytes: 16 };
+    let weigher = |key: &[u8], value: &[u8]| {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        lines(key, value)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let open = |max| {
+        let options = options().compression(zstd).max_bytes(Some(max)).weigher(weigher);
+        options.open(dir.path()).unwrap()
+    };
+    let db = open(1000);
+    let text = "a line of text\n".repeat(20);
+    let writes: [fn(&Db, &[u8]); 9] = [
+        |db, text| db.set(b"a", text).unwrap(),
+        |db, text| assert!(db.add(b"b", text).unwrap()),
+        |db, text| assert!(db.replace(b"a", &text[..30]).unwrap()),
+        |db, text| assert!(db.compare_and_swap(b"c", 0, text).unwrap().is_some()),
+        |db, _| assert_eq!(db.increment(b"n", 1).unwrap(), 1),
+        |db, text| db.set_many(&[(b"d", text)]).unwrap(),
+        |db, text| db.apply(Batch::new().set(*b"e", text).delete(*b"f")).unwrap(),
+        |db, text| {
+            let mut session =
+                db.create_and_lock(b"s", kv::Wait::No, kv::CreateOptions::new()).unwrap().unwrap();
+            *session.value_mut() = text.to_vec();
+            session.metadata_mut().insert("name".into(), vec![b'\n'; 100]);
+            session.commit().unwrap();
+        },
+        |db, text| {
+            let loaded = db.get_or_load(b"l", kv::SetOptions::new(), || Ok::<_, String>(Some(text.to_vec())));
+            assert!(loaded.unwrap().is_some());
+        },
+    ];
+    for (n, write) in (1..).zip(writes) {
+        write(&db, text.as_bytes());
+        assert_eq!(
+            (ASKED.load(Ordering::Relaxed), db.stats().unwrap().weight),
+            (n, weight_of_all(&db, lines))
+        );
+    }
+    // The same value for another time, and copies of it, are not weighed anew.
+    assert!(db.expire(b"a", Duration::from_secs(100)).unwrap() && db.persist(b"a").unwrap());
+    db.compact().unwrap();
+    let weight = db.stats().unwrap().weight;
+    assert_eq!((ASKED.load(Ordering::Relaxed), weight), (9, weight_of_all(&db, lines)));
+    assert_eq!(weight, 6 * 21 + 3 + 1, "lines, not bytes");
+    drop(db);
+    let db = open(1000);
+    assert_eq!((ASKED.load(Ordering::Relaxed), db.stats().unwrap().weight), (9 + 8, weight));
+    drop(db);
+    let db = open(50);
+    let stats = db.stats().unwrap();
+    assert!(stats.weight <= 50 && stats.evicted >= 4, "{stats:?}");
+    db.set(b"heavy", "\n".repeat(50).as_bytes()).unwrap();
+    assert_eq!((db.get(b"heavy").unwrap(), db.stats().unwrap().entries), (None, stats.entries));
+    for n in 0..100u64 {
+        db.set(&key(n), text.as_bytes()).unwrap();
+        assert!(db.stats().unwrap().weight <= 50);
+    }
+    assert!((2..=4).contains(&db.len()), "{} entries", db.len());
+}
+
+#[test]
+fn a_weight_is_taken_away_as_it_was_added_whatever_the_weigher_says_meanwhile() {
+    let seed = seed("KV_SEED");
+    let asked = AtomicU64::new(0);
+    let weigher = move |_: &[u8], _: &[u8]| (asked.fetch_add(1, Ordering::Relaxed) % 50) as u32;
+    let db = options().max_bytes(Some(5000)).weigher(weigher).in_memory().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let db = &db;
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed ^ thread);
+                for _ in 0..5000 {
+                    let n = key(rng.below(500));
+                    match rng.below(8) {
+                        0 => drop(db.delete(&n).unwrap()),
+                        1 => drop(db.replace(&n, &[2; 200]).unwrap()),
+                        2 => db.set_many(&[(n, [3; 30]), (key(rng.below(500)), [3; 30])]).unwrap(),
+                        3 => drop(db.expire(&n, Duration::from_secs(1000)).unwrap()),
+                        _ => db.set(&n, &[1; 100]).unwrap(),
+                    }
+                }
+            });
+        }
+        scope.spawn(|| (0..20).for_each(|_| db.compact().unwrap()));
+    });
+    let stats = db.stats().unwrap();
+    assert!(stats.weight <= 5000 && stats.evicted > 0 && stats.relocated_bytes > 0, "{stats:?}");
+    held(&db).iter().for_each(|key| assert!(db.delete(key).unwrap()));
+    assert_eq!((db.stats().unwrap().weight, tickets(&db)), (0, 0));
+}
+
+#[test]
+fn an_entry_that_cannot_be_weighed_weighs_its_bytes() {
+    let (sender, lines) = mpsc::channel();
+    let weigher = |key: &[u8], _: &[u8]| if key == b"bad" { panic!("no weight") } else { 0 };
+    let logger = move |line: &str| drop(sender.send(line.to_string()));
+    let db = options().max_bytes(Some(100)).weigher(weigher).logger(logger).in_memory().unwrap();
+    db.set(b"bad", &[1; 47]).unwrap();
+    let line = lines.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(line, "weigher: panicked on a key of 3 bytes: it weighs its bytes");
+    (0..200).for_each(|n| db.set(&key(n), &[1; 200]).unwrap());
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.entries, stats.weight, stats.evicted), (201, 50, 0), "the others weigh nothing");
+    let refused = options().weigher(|_, _| 1).in_memory().unwrap_err().to_string();
+    assert_eq!(refused, "option weigher: without max_bytes there is nothing that weights count towards");
 }

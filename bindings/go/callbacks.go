@@ -73,10 +73,12 @@ func guarded(callback func() error) (err error) {
 	return callback()
 }
 
-// handles are what the library knows a store's listener, logger and encoder by.
+// handles are what the library knows a store's listener, logger, encoder and weigher by.
 type handles struct {
 	mu   sync.Mutex
 	held []cgo.Handle
+	// What has to end before they go.
+	ends []func()
 }
 
 func (h *handles) add(callback any) C.uintptr_t {
@@ -89,6 +91,10 @@ func (h *handles) add(callback any) C.uintptr_t {
 func (h *handles) free() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, end := range h.ends {
+		end()
+	}
+	h.ends = nil
 	for _, handle := range h.held {
 		handle.Delete()
 	}

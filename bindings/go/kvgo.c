@@ -85,6 +85,10 @@ kv_status kvgo_set_logger(kv_options *options, uintptr_t handle) {
   return kv_options_set_logger(options, logger, (void *)handle);
 }
 
+kv_status kvgo_set_weigher(kv_options *options, kvgo_weigher *weigher) {
+  return kv_options_set_weigher(options, kvgo_ask_weigher, weigher);
+}
+
 kv_status kvgo_set_tier_encoder(kv_options *options, uint32_t numbers, uintptr_t handle) {
   return kv_options_set_tier_encoder(options, encode, decode, numbers, (void *)handle, NULL);
 }

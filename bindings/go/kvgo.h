@@ -49,6 +49,13 @@ int kvgo_is_pinned(void);
 int kvgo_is_in_callback(void);
 kv_status kvgo_set_listener(kv_options *options, uintptr_t handle);
 kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
+/* weigher.c: what calls a weigher of Go's. */
+typedef struct kvgo_weigher kvgo_weigher;
+kvgo_weigher *kvgo_weigher_new(uintptr_t handle);
+void kvgo_weigher_free(kvgo_weigher *weigher);
+int32_t kvgo_ask_weigher(void *weigher, const void *key, size_t key_len, const void *value, size_t value_len,
+                         uint32_t *weight);
+kv_status kvgo_set_weigher(kv_options *options, kvgo_weigher *weigher);
 static inline kv_status kvgo_sink_write(kv_sink *sink, const uint8_t *data, size_t len) {
   return kv_sink_write(sink, data, len);
 }

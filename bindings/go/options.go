@@ -110,7 +110,7 @@ func WithTTLJitter(percent uint8) Option {
 // WithMaxEntries makes the store a cache of at most so many entries; docs/cache.md. 0 is refused.
 func WithMaxEntries(entries uint64) Option { return WithOption("max_entries", fmt.Sprint(entries)) }
 
-// WithMaxBytes makes the store a cache whose keys and stored values are at most so many bytes. 0 is refused.
+// WithMaxBytes makes the store a cache whose keys and stored values are at most so many bytes, or so much as [WithWeigher] says. 0 is refused.
 func WithMaxBytes(bytes uint64) Option { return WithOption("max_bytes", fmt.Sprint(bytes)) }
 
 // WithCompression stores values of at least thresholdBytes compressed with zstd at a level of -7 to 19, where that makes them

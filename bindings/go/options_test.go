@@ -57,6 +57,8 @@ func TestWhatNoOptionTakesIsRefusedWithItsName(t *testing.T) {
 		{kv.WithMode(kv.Mode(9)), kv.ErrInvalidArgument},
 		{kv.WithListener(nil), kv.ErrInvalidArgument},
 		{kv.WithLogger(nil), kv.ErrInvalidArgument},
+		{kv.WithWeigher(nil), kv.ErrInvalidArgument},
+		{kv.WithWeigher(func(_, _ []byte) uint32 { return 1 }), kv.ErrInvalidOption},
 		{kv.WithClock(nil), kv.ErrInvalidArgument},
 	} {
 		// The listener before it must be let go of.

@@ -7,18 +7,23 @@ use crate::error::{Error, Result};
 use crossbeam_utils::CachePadded;
 use policy::{Policy, Standing, COUNT_MAX};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Entries of a store for which a further part of the tickets is worth its loss of order, and the bytes that stand for as many.
 const ENTRIES_A_SHARD: u64 = 8192;
 const BYTES_A_SHARD: u64 = 4 << 20;
 const SHARDS_MAX: u64 = 16;
 
+/// What an entry weighs: by its key, and its value as the caller gave it.
+pub(crate) type Weigher = Arc<dyn Fn(&[u8], &[u8]) -> u32 + Send + Sync>;
+
 /// What a store may hold.
 #[derive(Clone, Default)]
 pub(crate) struct Limits {
     pub(crate) entries: Option<u64>,
     pub(crate) bytes: Option<u64>,
+    /// What counts towards `bytes` instead of bytes.
+    pub(crate) weigher: Option<Weigher>,
 }
 
 impl Limits {
@@ -31,6 +36,10 @@ impl Limits {
                 return Err(Error::InvalidOption { name: name.into(), reason });
             }
         }
+        if self.weigher.is_some() && self.bytes.is_none() {
+            let reason = "without max_bytes there is nothing that weights count towards".into();
+            return Err(Error::InvalidOption { name: "weigher".into(), reason });
+        }
         Ok(())
     }
 
@@ -39,7 +48,7 @@ impl Limits {
     }
 }
 
-/// What comes and what goes: entries, and their weight.
+/// What comes and what goes: entries, and their weight, in bytes or in what a weigher counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) entries: i64,
@@ -79,6 +88,10 @@ impl Capacity {
         }
     }
 
+    pub(crate) fn weigher(&self) -> Option<&Weigher> {
+        self.limits.weigher.as_ref()
+    }
+
     /// Whether there is no room for so much more.
     pub(crate) fn lacks_room_for(&self, more: Load) -> bool {
         let is_over = |limit: Option<u64>, held: &AtomicI64, more: i64| {
@@ -100,8 +113,8 @@ impl Capacity {
     }
 
     /// Whether an entry of this weight is too heavy even alone.
-    pub(crate) fn is_too_heavy(&self, bytes: u64) -> bool {
-        self.limits.bytes.is_some_and(|max| bytes > max)
+    pub(crate) fn is_too_heavy(&self, load: Load) -> bool {
+        self.limits.bytes.is_some_and(|max| u64::try_from(load.bytes).is_ok_and(|bytes| bytes > max))
     }
 
     pub(crate) fn count(&self, change: Load) {

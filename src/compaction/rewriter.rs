@@ -347,7 +347,7 @@ impl<'s> Rewriter<'s> {
             victim.account.charge(view.bytes());
             if let Some(copy) = output.view(staged.to.offset_bytes()) {
                 if copy.word.is_of(Kind::Put) {
-                    store.count_copy(&view, &copy);
+                    store.count_copy((staged.from, (victim, view)), (staged.to, (output, copy)));
                 }
                 self.sightings.extend(Sighting::of(output, staged.to.offset_bytes(), &copy));
             }

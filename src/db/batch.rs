@@ -2,6 +2,7 @@
 
 use super::write::{deadline_ms, Expiry, Stored};
 use super::Db;
+use crate::capacity::Load;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::log::{NoRoom, Sighting};
@@ -183,18 +184,19 @@ impl Db {
 
     /// Returns the highest LSN that has to be durable for all of it.
     fn write_frame(&self, store: &Store, drafts: &[Draft<'_>]) -> Result<u64> {
-        store.make_room(drafts);
+        let loads: Vec<_> = drafts.iter().map(|draft| store.load_of(draft, None)).collect();
+        store.make_room(drafts, &loads);
         loop {
             store.check_writable()?;
             let mut lost = Vec::new();
-            match self.try_frame(store, drafts, &mut lost) {
+            match self.try_frame(store, drafts, &loads, &mut lost) {
                 Ok(mut lsn) => {
                     // A member that met a newer record comes after it.
                     for draft in lost {
                         lsn = lsn.max(store.write_blind(draft)?);
                     }
-                    for draft in drafts {
-                        store.keep_limits(draft.kind, draft.key, draft.value.len());
+                    for (draft, load) in drafts.iter().zip(&loads) {
+                        store.keep_limits(draft.key, *load);
                     }
                     return Ok(lsn);
                 }
@@ -207,6 +209,7 @@ impl Db {
         &self,
         store: &Store,
         drafts: &'d [Draft<'k>],
+        loads: &[Load],
         lost: &mut Vec<&'d Draft<'k>>,
     ) -> Result<u64, NoRoom> {
         let guard = crossbeam_epoch::pin();
@@ -216,8 +219,8 @@ impl Db {
         frame.resolve(State::Committed);
         store.options.hooks.at(Point::Committed);
         let mut sightings = Vec::new();
-        for (draft, place) in drafts.iter().zip(&places) {
-            if !store.publish_blind(draft, place, &guard) {
+        for ((draft, load), place) in drafts.iter().zip(loads).zip(&places) {
+            if !store.publish_blind(draft, *load, place, &guard) {
                 place.segment.account.charge(record_bytes(draft.key.len(), draft.value.len()));
                 lost.push(draft);
             } else if let Some(view) = place.view() {

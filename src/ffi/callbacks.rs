@@ -41,6 +41,21 @@ pub type kv_listener = Option<unsafe extern "C-unwind" fn(userdata: *mut c_void,
 pub type kv_logger =
     Option<unsafe extern "C-unwind" fn(userdata: *mut c_void, line: *const c_char, line_len: usize)>;
 
+/// Stores at `weight` what an entry weighs, of its key and its value as the caller gave it, and returns KV_OK; anything else: the entry
+/// weighs the bytes of both, which is what stands at `weight` already. Arguments are valid during the call. Called in the thread that writes,
+/// or that a copy of the tier comes in, by several at a time, and by kv_open for each entry; calls into any store give KV_IN_CALLBACK. It
+/// must be quick, not wait for a thread that calls the store, and return: not throw, not longjmp.
+pub type kv_weigher = Option<
+    unsafe extern "C-unwind" fn(
+        userdata: *mut c_void,
+        key: *const c_void,
+        key_len: usize,
+        value: *const c_void,
+        value_len: usize,
+        weight: *mut u32,
+    ) -> i32,
+>;
+
 /// The host's pointer, carried between threads.
 #[derive(Clone, Copy)]
 pub(super) struct Userdata(pub(super) *mut c_void);
@@ -56,7 +71,7 @@ pub(super) enum Within {
     Nothing,
     /// A listener, loader, reader or writer.
     Callback,
-    /// A logger or an encoder.
+    /// A logger, an encoder or a weigher.
     Barred,
 }
 
@@ -81,7 +96,7 @@ pub(super) fn within<T>(what: Within, call: impl FnOnce() -> T) -> T {
 #[inline]
 pub(super) fn refuse_where_barred() -> Result<(), Failure> {
     if WITHIN.get() == Within::Barred {
-        return Err(Failure::new(KV_IN_CALLBACK, "a logger or an encoder must not call a store"));
+        return Err(Failure::new(KV_IN_CALLBACK, "a logger, an encoder or a weigher must not call a store"));
     }
     Ok(())
 }
@@ -101,6 +116,8 @@ pub(super) fn slice(bytes: &[u8]) -> kv_slice {
 }
 
 type ListenerFn = unsafe extern "C-unwind" fn(*mut c_void, *const kv_event);
+type WeigherFn =
+    unsafe extern "C-unwind" fn(*mut c_void, *const c_void, usize, *const c_void, usize, *mut u32) -> i32;
 type LoggerFn = unsafe extern "C-unwind" fn(*mut c_void, *const c_char, usize);
 
 pub(super) fn cause_of(cause: Cause) -> u32 {
@@ -124,6 +141,42 @@ fn say(logger: LoggerFn, userdata: Userdata, line: &str) {
     let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
     // SAFETY: A4.
     within(Within::Barred, || unsafe { logger(userdata.0, line.as_ptr(), line.as_bytes().len()) });
+}
+
+fn weigh(weigher: WeigherFn, userdata: Userdata, key: &[u8], value: &[u8]) -> u32 {
+    let bytes = u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX);
+    let mut weight = bytes;
+    let (key, value) = (slice(key), slice(value));
+    // SAFETY: A4; `weight` is this function's.
+    let status = within(Within::Barred, || unsafe {
+        weigher(userdata.0, key.data, key.len, value.data, value.len, &mut weight)
+    });
+    if status == KV_OK as i32 {
+        weight
+    } else {
+        bytes
+    }
+}
+
+/// Lets a function say what an entry weighs, in whatever unit the option max_bytes then limits; docs/cache.md. Asked once for each
+/// value that is written, and by kv_open for each entry, which reads all values; what it said counts until the entry goes. Without
+/// max_bytes kv_open gives KV_INVALID_OPTION.
+///
+/// Parameters: `options`; `weigher`, not NULL; `userdata`: passed to it as it is.
+/// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+/// Threads: `weigher` is called by the threads that write, several at a time; see kv_weigher.
+/// Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
+#[no_mangle]
+pub unsafe extern "C" fn kv_options_set_weigher(
+    options: *mut kv_options,
+    weigher: kv_weigher,
+    userdata: *mut c_void,
+) -> kv_status {
+    call!(std::ptr::null_mut(), {
+        let Some(weigher) = weigher else { return Err(Failure::argument("weigher")) };
+        let userdata = Userdata(userdata);
+        change(options, |options| Ok(options.weigher(move |key, value| weigh(weigher, userdata, key, value))))
+    })
 }
 
 /// Lets a function hear of each entry that is deleted, expires or is evicted, and with the option listener_replaced

@@ -60,7 +60,7 @@ impl Table {
 
     /// Lets the segment's number lead to it.
     pub(crate) fn insert(&self, segment: &Arc<Segment>) {
-        if self.notes != Notes::Nothing {
+        if self.notes != Notes::default() {
             segment.keep_marks(self.notes);
         }
         if let Some(word) = self.words.word(usize::from(segment.number()) * WORD_BYTES) {

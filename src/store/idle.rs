@@ -42,12 +42,11 @@ impl Idle {
 
 /// What a store that is opened like this notes of its records.
 pub(crate) fn notes_for(options: &Options) -> Notes {
-    match options.time_to_idle {
-        _ if options.mode == OpenMode::ReadOnly => Notes::Nothing,
-        Some(_) => Notes::HitsAndUses,
-        None if options.limits.are_set() => Notes::Hits,
-        None => Notes::Nothing,
+    if options.mode == OpenMode::ReadOnly {
+        return Notes::default();
     }
+    let uses = options.time_to_idle.is_some();
+    Notes { hits: uses || options.limits.are_set(), uses, weights: options.limits.weigher.is_some() }
 }
 
 impl Store {

@@ -1,11 +1,13 @@
 //! Room for what comes, where the options set a limit (`capacity/`). An entry that has to go gets a tombstone like any that is
 //! deleted, written over exactly the record that was chosen: so what is newer stays, and what went stays gone (I3, I5).
 
-use super::{Map, New, Seen, Slot, Step, Store};
-use crate::capacity::{one_more, Capacity, Load};
+use super::{Found, Map, New, Seen, Slot, Step, Store};
+use crate::capacity::{one_more, Capacity, Load, Weigher};
 use crate::error::Result;
-use crate::log::{Place, View};
+use crate::index::Address;
+use crate::log::{Place, Segment, View};
 use crate::record::{flags, Draft, Kind};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Choices in a row that somebody else was faster than, until a writer leaves it to the next one.
 const LOST_CHOICES_MAX: u32 = 16;
@@ -23,15 +25,48 @@ enum Outcome {
     NoneToGo,
 }
 
-/// What an entry counts as.
-fn load_of(key: &[u8], value: &[u8]) -> Load {
-    Load { entries: 1, bytes: (key.len() + value.len()) as i64 }
+/// What an entry counts as where nothing else is said: by its stored value.
+fn bytes_of(key: &[u8], value: &[u8]) -> u32 {
+    u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX)
+}
+
+fn load(weight: u32) -> Load {
+    Load { entries: 1, bytes: weight.into() }
+}
+
+fn sum<'l>(loads: impl IntoIterator<Item = &'l Load>) -> Load {
+    let add =
+        |sum: Load, one: &Load| Load { entries: sum.entries + one.entries, bytes: sum.bytes + one.bytes };
+    loads.into_iter().fold(Load::default(), add)
 }
 
 /// What is more when a put of `new` takes the place of `old`.
 fn more(new: Load, old: Option<Load>) -> Load {
     let old = old.unwrap_or_default();
     Load { entries: new.entries - old.entries, bytes: new.bytes - old.bytes }
+}
+
+/// What a record counts as: as its weigher said, if there is one. What was counted when it came is what is taken away when it goes, also
+/// where there is no memory to note it in.
+fn noted(segment: &Segment, offset: u64, key: &[u8], value: &[u8]) -> Load {
+    let weight = segment.marks().and_then(|marks| marks.weight(offset));
+    load(weight.unwrap_or_else(|| bytes_of(key, value)))
+}
+
+fn load_at(segment: &Segment, offset: u64, view: &View<'_>) -> Load {
+    noted(segment, offset, view.key, view.value)
+}
+
+fn load_of_slot(slot: &Slot<'_>) -> Load {
+    let (segment, view) = slot.record();
+    load_at(segment, slot.address().offset_bytes(), &view)
+}
+
+impl Seen<'_> {
+    /// What the entry counts as, if it is alive.
+    fn load(&self) -> Option<Load> {
+        self.standing().as_ref().map(load_of_slot)
+    }
 }
 
 fn evicted() -> New {
@@ -44,15 +79,60 @@ impl Store {
     pub(crate) fn begin_limits(&mut self) {
         let capacity = Capacity::new(&self.options.limits);
         let mut found = Vec::new();
-        self.walk(|map, address, (_, view)| {
+        self.walk(|map, address, (segment, view)| {
             if view.word.is_of(Kind::Put) && !address.is_expired() {
                 found.push((view.lsn, map.hash(view.key)));
-                capacity.count(load_of(view.key, view.value));
+                let offset = address.offset_bytes();
+                if let (Some(weigher), Some(marks)) = (capacity.weigher(), segment.marks()) {
+                    let value = self.value_at(offset, (segment, view));
+                    let weight = value.ok().and_then(|value| self.weigh(weigher, view.key, &value));
+                    marks.set_weight(offset, weight.unwrap_or_else(|| bytes_of(view.key, view.value)));
+                }
+                capacity.count(load_at(segment, offset, &view));
             }
         });
         found.sort_unstable();
         found.iter().for_each(|(_, hash)| capacity.put_back(*hash));
         self.capacity = Some(capacity);
+    }
+
+    /// What a record to be will count as; nothing without limits, and unless it is a put. `seen` is what stands for the key, if the value
+    /// stays: then so does the weight.
+    #[inline]
+    pub(crate) fn load_of(&self, draft: &Draft<'_>, seen: Option<&Seen<'_>>) -> Load {
+        match &self.capacity {
+            Some(capacity) if draft.kind == Kind::Put => self.load_in(capacity, draft, seen),
+            _ => Load::default(),
+        }
+    }
+
+    #[cold]
+    fn load_in(&self, capacity: &Capacity, draft: &Draft<'_>, seen: Option<&Seen<'_>>) -> Load {
+        let bytes = bytes_of(draft.key, draft.value);
+        let Some(weigher) = capacity.weigher() else { return load(bytes) };
+        match seen.and_then(Seen::load) {
+            Some(kept) => kept,
+            None => {
+                let value = self.unwrapped_value(draft);
+                load(value.and_then(|value| self.weigh(weigher, draft.key, &value)).unwrap_or(bytes))
+            }
+        }
+    }
+
+    /// Asks the weigher; `None` if it panics.
+    fn weigh(&self, weigher: &Weigher, key: &[u8], value: &[u8]) -> Option<u32> {
+        let weight = catch_unwind(AssertUnwindSafe(|| weigher(key, value))).ok();
+        if weight.is_none() {
+            self.say(&format!("weigher: panicked on a key of {} bytes: it weighs its bytes", key.len()));
+        }
+        weight
+    }
+
+    /// Notes what a record counts as, before it is found by anybody.
+    pub(super) fn note_load(&self, place: &Place<'_>, load: Load) {
+        if let Some(marks) = place.segment.marks() {
+            marks.set_weight(place.offset, u32::try_from(load.bytes).unwrap_or(u32::MAX));
+        }
     }
 
     /// Counts a publication: what came at `place`, and what it `ended` that was alive.
@@ -63,8 +143,11 @@ impl Store {
         place: &Place<'_>,
         ended: Option<&Slot<'_>>,
     ) {
-        let new = if draft.kind == Kind::Put { load_of(draft.key, draft.value) } else { Load::default() };
-        let old = ended.map(|slot| load_of(slot.record().1.key, slot.record().1.value));
+        let new = match draft.kind {
+            Kind::Put => noted(place.segment, place.offset, draft.key, draft.value),
+            _ => Load::default(),
+        };
+        let old = ended.map(load_of_slot);
         capacity.count(more(new, old));
         match (draft.kind == Kind::Put, ended) {
             (true, Some(slot)) => {
@@ -84,49 +167,62 @@ impl Store {
         }
     }
 
-    /// Counts an entry that left without a record of its own.
-    pub(super) fn leave_room(&self, view: &View<'_>) {
+    /// Counts a copy that took the place of a put; its stored value may be shorter.
+    pub(crate) fn count_copy(&self, old: (Address, Found<'_>), copy: (Address, Found<'_>)) {
+        let ((_, (_, old_view)), (_, (_, copy_view))) = (old, copy);
+        let longer_by = copy_view.bytes() as i64 - old_view.bytes() as i64;
+        if longer_by != 0 {
+            self.counters.live_bytes.add(longer_by);
+        }
         if let Some(capacity) = &self.capacity {
-            capacity.count(more(Load::default(), Some(load_of(view.key, view.value))));
+            let load = |(address, (segment, view)): (Address, Found<'_>)| {
+                load_at(segment, address.offset_bytes(), &view)
+            };
+            let change = more(load(copy), Some(load(old)));
+            if change != Load::default() {
+                capacity.count(change);
+            }
+        }
+    }
+
+    /// Counts an entry that left without a record of its own.
+    pub(super) fn leave_room(&self, address: Address, record: Found<'_>) {
+        let (segment, view) = record;
+        if let Some(capacity) = &self.capacity {
+            let old = load_at(segment, address.offset_bytes(), &view);
+            capacity.count(more(Load::default(), Some(old)));
             capacity.void(self.index.hash(view.key));
         }
     }
 
     /// Whether a put over what was seen would find no room.
     #[inline]
-    pub(super) fn lacks_room(&self, draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
-        let Some(capacity) = self.capacity.as_ref().filter(|_| draft.kind == Kind::Put) else { return false };
-        let new = load_of(draft.key, draft.value);
-        let old = seen.live.map(|view| load_of(view.key, view.value));
-        !capacity.is_too_heavy(new.bytes as u64) && capacity.lacks_room_for(more(new, old))
+    pub(super) fn lacks_room(&self, new: Load, seen: &Seen<'_>) -> bool {
+        let Some(capacity) = self.capacity.as_ref().filter(|_| new.entries != 0) else { return false };
+        !capacity.is_too_heavy(new) && capacity.lacks_room_for(more(new, seen.load()))
     }
 
     /// Makes room for records that are about to be written whatever stands there. What fails here is for the write to tell.
     #[inline]
-    pub(crate) fn make_room(&self, drafts: &[Draft<'_>]) {
+    pub(crate) fn make_room(&self, drafts: &[Draft<'_>], loads: &[Load]) {
         if let Some(capacity) = &self.capacity {
-            self.make_room_in(capacity, drafts);
+            self.make_room_in(capacity, drafts, loads);
         }
     }
 
     #[cold]
-    fn make_room_in(&self, capacity: &Capacity, drafts: &[Draft<'_>]) {
-        let puts = || drafts.iter().filter(|draft| draft.kind == Kind::Put);
-        let sum =
-            |sum: Load, one: Load| Load { entries: sum.entries + one.entries, bytes: sum.bytes + one.bytes };
-        let all = puts().map(|draft| load_of(draft.key, draft.value)).fold(Load::default(), sum);
+    fn make_room_in(&self, capacity: &Capacity, drafts: &[Draft<'_>], loads: &[Load]) {
+        let puts = || drafts.iter().zip(loads).filter(|(draft, _)| draft.kind == Kind::Put);
+        let all = sum(loads);
         if !capacity.lacks_room_for(all) || !capacity.could_hold(all) {
             return;
         }
         let more = {
             let guard = crossbeam_epoch::pin();
-            let one = |draft: &Draft<'_>| {
-                let old = self.look(draft.key, &guard).live;
-                more(load_of(draft.key, draft.value), old.map(|view| load_of(view.key, view.value)))
-            };
-            puts().map(one).fold(Load::default(), sum)
+            let one = |(draft, new): (&Draft<'_>, &Load)| more(*new, self.look(draft.key, &guard).load());
+            sum(&puts().map(one).collect::<Vec<_>>())
         };
-        let spared = puts().next().map(|draft| draft.key);
+        let spared = puts().next().map(|(draft, _)| draft.key);
         let _ = self.evict_while(capacity, spared, || capacity.lacks_room_for(more));
     }
 
@@ -141,21 +237,19 @@ impl Store {
     /// Sees to the limits after a record became visible: several writers may have found the same room. Waits until what went for it
     /// is as safe as the record will be.
     #[inline]
-    pub(crate) fn keep_limits(&self, kind: Kind, key: &[u8], value_bytes: usize) {
-        if let Some(capacity) = self.capacity.as_ref().filter(|_| kind == Kind::Put) {
-            self.keep_limits_of(capacity, key, (key.len() + value_bytes) as u64);
+    pub(crate) fn keep_limits(&self, key: &[u8], load: Load) {
+        if let Some(capacity) = self.capacity.as_ref().filter(|_| load.entries != 0) {
+            self.keep_limits_of(capacity, key, load);
         }
     }
 
     #[cold]
-    fn keep_limits_of(&self, capacity: &Capacity, key: &[u8], weight: u64) {
+    fn keep_limits_of(&self, capacity: &Capacity, key: &[u8], load: Load) {
         let mut last = None;
-        if capacity.is_too_heavy(weight) {
+        if capacity.is_too_heavy(load) {
             // It would drive out everything else and still not fit.
-            last = self
-                .evict(key, |view| capacity.is_too_heavy(load_of(view.key, view.value).bytes as u64))
-                .ok()
-                .flatten();
+            let is_heavy = |seen: &Seen<'_>| seen.load().is_some_and(|load| capacity.is_too_heavy(load));
+            last = self.evict(key, is_heavy).ok().flatten();
             if last.is_some() {
                 capacity.void(self.index.hash(key));
             }
@@ -208,7 +302,7 @@ impl Store {
             (hash, map.find_hash(hash).map(|(_, (_, view))| (view.key.to_vec(), view.lsn)))
         };
         let evicted = match &found {
-            Some((key, lsn)) => self.evict(key, |view| view.lsn == *lsn),
+            Some((key, lsn)) => self.evict(key, |seen| seen.lsn == *lsn),
             None => Ok(None),
         };
         if let Ok(Some(tombstone)) = evicted {
@@ -219,9 +313,9 @@ impl Store {
     }
 
     /// Writes the tombstone, if what stands for the key is what was chosen. Returns its LSN.
-    fn evict(&self, key: &[u8], is_chosen: impl Fn(&View<'_>) -> bool) -> Result<Option<u64>> {
+    fn evict(&self, key: &[u8], is_chosen: impl Fn(&Seen<'_>) -> bool) -> Result<Option<u64>> {
         let (tombstone, ()) = self.write(key, |seen| {
-            let is_chosen = seen.live.is_some_and(|view| is_chosen(&view)) && !self.has_unsent(seen);
+            let is_chosen = seen.live.is_some() && is_chosen(seen) && !self.has_unsent(seen);
             Ok(if is_chosen { Step::Write(evicted(), ()) } else { Step::Leave(()) })
         })?;
         if tombstone.is_some() {

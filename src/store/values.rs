@@ -1,12 +1,11 @@
 //! Values: from what is stored to what was given, and back.
 
 use super::{Found, Seen, Store};
-use crate::capacity::Load;
 use crate::error::{Error, Result};
 use crate::index::Address;
-use crate::log::{Segment, View};
+use crate::log::Segment;
 use crate::options::{Compression, ZSTD_THRESHOLD_BYTES};
-use crate::record::{compress, flags, metadata_part, restore, Dictionary, DICTIONARY_VALUE_BYTES_MAX};
+use crate::record::{compress, flags, metadata_part, restore, Dictionary, Draft, DICTIONARY_VALUE_BYTES_MAX};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -60,18 +59,6 @@ impl Store {
         (bytes.len() < view.value.len()).then_some((newest.number(), bytes))
     }
 
-    /// A copy took the place of a put; its stored value may be shorter.
-    pub(crate) fn count_copy(&self, old: &View<'_>, copy: &View<'_>) {
-        let shorter_by = old.value.len() as i64 - copy.value.len() as i64;
-        if shorter_by == 0 {
-            return;
-        }
-        self.counters.live_bytes.add(copy.bytes() as i64 - old.bytes() as i64);
-        if let Some(capacity) = &self.capacity {
-            capacity.count(Load { entries: 0, bytes: -shorter_by });
-        }
-    }
-
     /// # Errors
     /// [`Error::Corrupt`] with the dictionary's file, where that is missing or damaged.
     pub(crate) fn dictionary(&self, number: u16) -> Result<&Dictionary> {
@@ -101,6 +88,18 @@ impl Store {
             return Ok(Cow::Borrowed(view.value));
         }
         self.unwrapped(segment, offset)
+    }
+
+    /// The value of a record to be, as the caller gave it; `None` if it cannot be had.
+    pub(super) fn unwrapped_value<'v>(&self, draft: &Draft<'v>) -> Option<Cow<'v, [u8]>> {
+        if draft.flags & flags::WRAPPED == 0 {
+            return Some(Cow::Borrowed(draft.value));
+        }
+        let dictionary = match draft.dictionary {
+            0 => None,
+            number => Some(self.dictionary(number).ok()?),
+        };
+        restore(draft.flags, dictionary, draft.value, self.options.value_bytes_max as usize).ok()
     }
 
     // Given a place and not the record, as `Segment::check`.

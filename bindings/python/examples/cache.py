@@ -1,4 +1,4 @@
-"""A cache in memory: values that expire, and one loader per key however many ask."""
+"""A cache in memory: values that expire, one loader per key however many ask, and a limit on what is held."""
 
 import libkv
 
@@ -18,3 +18,15 @@ with libkv.open_in_memory(default_ttl="5m") as db:
     print("queries:", queries)
     ttl = db.ttl("user:7")
     print("expires within five minutes:", "yes" if ttl is not None and ttl <= 300 else "no")
+
+
+def lines(_: bytes, value: bytes) -> int:
+    return value.count(b"\n") + 1
+
+
+# Holds a hundred entries, or a thousand lines; what nobody asks for goes.
+with libkv.open_in_memory(max_entries=100, max_bytes=1000, weigher=lines) as pages:
+    for n in range(500):
+        pages[f"page {n}"] = b"one\ntwo\nthree"
+    stats = pages.stats()
+    print(f"pages: {stats['entries']}, lines: {stats['weight']}, evicted: {stats['evicted']}")

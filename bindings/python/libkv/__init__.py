@@ -126,13 +126,15 @@ def open(path: Path, **options: Any) -> Db[Any]:
     (docs/typed.md); `Db.typed` gives the same store with another.
     `clock`: a `Clock`, for tests. `listener`: hears of each `Event` in a thread of the store, and may use the store, but not
     close it. `logger`: takes a line whenever something happens that nobody asked about; must not use any store.
-    What a listener or logger raises goes to `sys.unraisablehook`.
+    What a listener, logger or weigher raises goes to `sys.unraisablehook`.
 
     Other options by name: `mode` (create, must_exist, read_only), `sync` (always, never, 100ms, 2s, 1m), `segment_bytes`,
     `value_bytes_max`, `default_ttl` (none, 500ms, 30s, 5m, 1h; also seconds as a float, or a timedelta), `compression` (off,
     zstd, zstd:LEVEL, zstd:LEVEL:THRESHOLD_BYTES, zstd-dictionary, zstd-dictionary:LEVEL: docs/compression.md), `recover` (strict, salvage), `listener_queue`,
     `listener_replaced`, `background`, `ordered_index` (True, False), `ttl_jitter_percent` (0 to 100); and of caches, docs/cache.md: `max_entries`,
-    `max_bytes`, `time_to_idle` (a time as for `default_ttl`).
+    `max_bytes`, `time_to_idle` (a time as for `default_ttl`), `weigher` (a function of key and value, both bytes as they are stored but not
+    compressed, that says what an entry weighs, in whatever unit `max_bytes` then limits; it must not use any store, and where it raises, or
+    says what is no weight, the entry weighs its bytes).
 
     With `tier_url` (redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, redis+unix:///PATH,
     redis+sentinel://…, redis-cluster://…) the store shares its entries through

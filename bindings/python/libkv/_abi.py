@@ -202,6 +202,7 @@ class Preloaded(ctypes.Structure):
 
 Listener = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(Event))
 Logger = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
+Weigher = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, ctypes.POINTER(c_uint32))
 Loader = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
 Release = ctypes.CFUNCTYPE(None, c_void_p)
 Encoder = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
@@ -241,6 +242,7 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_clock_free": [c_int32, _AT],
     "kv_options_set_listener": [c_int32, _AT, Listener, _AT],
     "kv_options_set_logger": [c_int32, _AT, Logger, _AT],
+    "kv_options_set_weigher": [c_int32, _AT, Weigher, _AT],
     "kv_open": [c_int32, _TEXT, _AT, _AT, _AT],
     "kv_open_in_memory": [c_int32, _AT, _AT, _AT],
     "kv_close": [c_int32, _AT, _AT],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from ctypes import byref, c_void_p, string_at
 from datetime import timedelta
@@ -22,7 +23,9 @@ CAUSES = {
     _abi.CAUSE_REPLACED: "replaced",
 }
 
-OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", Encoder, None]
+#: What an entry weighs, by its key and the bytes of its value.
+Weigher = Callable[[bytes, bytes], int]
+OptionValue = Union[str, int, float, bool, timedelta, "os.PathLike[str]", Encoder, Weigher, None]
 
 
 class Event(NamedTuple):
@@ -109,6 +112,18 @@ def _logger(say: Callable[[str], object]) -> Any:
     return _abi.Logger(log)
 
 
+def _weigher(weigh: Weigher) -> Any:
+    def ask(_: int, key: int, key_length: int, value: int, length: int, weight: Any) -> int:
+        # What it raises goes to `sys.unraisablehook`, by ctypes; then the bytes stand that are there already.
+        said = operator.index(weigh(_abi.bytes_at(key, key_length), _abi.bytes_at(value, length)))
+        if not 0 <= said < 2**32:
+            raise ValueError(f"weight {said}: must be from 0 to 2**32 - 1")
+        weight[0] = said
+        return _abi.OK
+
+    return _abi.Weigher(ask)
+
+
 class Options:
     """The library's options object, and what must outlive the stores that are opened with it."""
 
@@ -127,6 +142,10 @@ class Options:
             for name, value in by_name.items():
                 if name == "tier_encoder" and isinstance(value, Encoder):
                     self.keep.append(set_encoder(self.handle, value))
+                    continue
+                if name == "weigher" and callable(value):
+                    self.keep.append(_weigher(value))
+                    check(lib.kv_options_set_weigher(self.handle, self.keep[-1], None))
                     continue
                 error = c_void_p()
                 name_and_value = name.encode(), _text(value).encode()

@@ -352,3 +352,42 @@ def test_a_memoized_function_runs_once_for_its_arguments() -> None:
             return n if n < 2 else fib(n - 1) + fib(n - 2)
 
         assert fib(30) == 832040
+
+
+def test_a_weigher_says_what_counts_in_place_of_bytes(tmp_path: Path, unraisable: List[BaseException]) -> None:
+    db: libkv.Db[bytes]
+
+    def lines(key: bytes, value: bytes) -> int:
+        if key == b"nested":
+            len(db)
+        return {b"bad": -1, b"text": "1"}.get(key, value.count(b"\n"))  # type: ignore[return-value]
+
+    def open_store() -> libkv.Db[bytes]:
+        return libkv.open(tmp_path / "store", max_bytes=100, weigher=lines, compression="zstd:1:1")
+
+    with pytest.raises(libkv.InvalidOptionError, match="without max_bytes"):
+        libkv.open_in_memory(weigher=lines)
+    with pytest.raises(libkv.InvalidOptionError):
+        libkv.open_in_memory(max_bytes=100, weigher="lines")
+    db = open_store()
+    for n in range(50):
+        db[f"{n}"] = b"a line of text\n" * 3
+    assert (len(db), db.figure("weight")) == (33, 99) and not unraisable
+    # What raises, or says what is no weight, leaves the bytes.
+    for key, kind in [("bad", ValueError), ("text", TypeError), ("nested", libkv.InCallbackError)]:
+        db.clear()
+        db[key] = b"12345"
+        assert db.figure("weight") == len(key) + 5 and isinstance(unraisable.pop(), kind) and not unraisable
+    db.clear()
+    threads = [
+        threading.Thread(target=lambda n=n: [db.set(f"{n} {at}", b"\n\n") for at in range(200)]) for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert db.figure("weight") == 100
+    db.close()
+    db = open_store()
+    assert (len(db), db.figure("weight")) == (50, 100)
+    db.close()

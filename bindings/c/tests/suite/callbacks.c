@@ -294,10 +294,58 @@ static void a_transfer_takes_options_and_tells_its_progress(void) {
   OK(kv_db_free(db));
 }
 
+typedef struct {
+  kv_db *db;
+  unsigned asked;
+  kv_status answer, nested;
+} weighing;
+
+/* By lines. */
+static int32_t weigh(void *userdata, const void *key, size_t key_len, const void *value, size_t value_len, uint32_t *weight) {
+  weighing *w = userdata;
+  CHECK(key != NULL && *weight == key_len + value_len);
+  w->asked++;
+  w->nested = kv_delete(w->db, S("any"), NULL);
+  *weight = 1;
+  for (size_t at = 0; at < value_len; at++) *weight += ((const char *)value)[at] == '\n';
+  return w->answer;
+}
+
+static void a_weigher_says_what_counts_and_may_call_nothing(void) {
+  weighing w = {.answer = KV_OK};
+  kv_options *options = kv_options_new();
+  IS(KV_INVALID_ARGUMENT, kv_options_set_weigher(options, NULL, &w));
+  OK(kv_options_set_weigher(options, weigh, &w));
+  kv_db *db = NULL;
+  IS(KV_INVALID_OPTION, kv_open_in_memory(options, &db, NULL));
+  OK(kv_options_set(options, "max_bytes", "10", NULL));
+  OK(kv_options_set(options, "compression", "zstd:1:1", NULL));
+  OK(kv_open_in_memory(options, &db, NULL));
+  w.db = db;
+  for (int n = 0; n < 8; n++) {
+    char key = (char)('a' + n);
+    OK(kv_set(db, &key, 1, S("one line\ntwo lines\nand three lines lines lines lines"), NULL));
+  }
+  uint64_t weight = 0, entries = 0;
+  OK(kv_stats_get(db, "weight", &weight, NULL));
+  OK(kv_len(db, &entries, NULL));
+  CHECK(weight == 9 && entries == 3 && w.asked == 8 && w.nested == KV_IN_CALLBACK);
+  /* One that fails leaves the bytes, of which these are too many. */
+  w.answer = KV_INVALID_ARGUMENT;
+  OK(kv_set(db, S("k"), S("0123456789"), NULL));
+  IS(KV_NOT_FOUND, kv_contains(db, S("k"), NULL));
+  OK(kv_set(db, S("k"), S("0123456"), NULL));
+  OK(kv_stats_get(db, "weight", &weight, NULL));
+  CHECK(weight == 8);
+  OK(kv_db_free(db));
+  OK(kv_options_free(options));
+}
+
 const test callbacks_tests[] = {
     {"a_listener_hears_once_in_its_own_thread_and_may_call_but_not_close",
      a_listener_hears_once_in_its_own_thread_and_may_call_but_not_close},
     {"a_logger_takes_lines_and_may_call_nothing", a_logger_takes_lines_and_may_call_nothing},
+    {"a_weigher_says_what_counts_and_may_call_nothing", a_weigher_says_what_counts_and_may_call_nothing},
     {"a_loader_runs_in_the_callers_thread_once_a_key", a_loader_runs_in_the_callers_thread_once_a_key},
     {"entries_are_exported_and_imported_by_function_and_file",
      entries_are_exported_and_imported_by_function_and_file},

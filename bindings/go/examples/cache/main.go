@@ -1,7 +1,8 @@
-// A cache in memory: values that expire, and one loader per key however many ask.
+// A cache in memory: values that expire, one loader per key however many ask, and a limit on what is held.
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log"
@@ -39,4 +40,22 @@ func main() {
 	if ttl <= 5*time.Minute {
 		fmt.Println("expires within five minutes: yes")
 	}
+
+	// Holds a hundred entries, or a thousand lines; what nobody asks for goes.
+	lines := func(_, value []byte) uint32 { return uint32(bytes.Count(value, []byte("\n")) + 1) }
+	pages, err := kv.OpenInMemory(kv.WithMaxEntries(100), kv.WithMaxBytes(1000), kv.WithWeigher(lines))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pages.Close()
+	for n := range 500 {
+		if err := pages.Set(fmt.Appendf(nil, "page %d", n), []byte("one\ntwo\nthree")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	stats, err := pages.Stats()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("pages: %d, lines: %d, evicted: %d\n", stats["entries"], stats["weight"], stats["evicted"])
 }
