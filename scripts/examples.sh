@@ -6,8 +6,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for expected in "$root"/bindings/c/examples/*.out; do
     name=$(basename "$expected" .out)
-    "$1/$name" "$work/store" | diff "$expected" -
+    "$1/$name" "$work/$name" | diff "$expected" -
 done
 # The second run finds what the first has left.
-"$1/durable_store" "$work/store" | grep -qx 'visits: 2'
+"$1/durable_store" "$work/durable_store" | grep -qx 'visits: 2'
 echo "examples: Rust prints what C prints"

@@ -2,8 +2,9 @@
 //! without a file, as `cargo test` calls it, all of them.
 
 use kv::{
-    Batch, Codec, Condition, CreateOptions, Db, Error, Expiry, Format, Json, KeyOptions, LoadOptions,
+    Batch, Change, Codec, Condition, CreateOptions, Db, Error, Expiry, Format, Json, KeyOptions, LoadOptions,
     ManualClock, MessagePack, Metadata, Options, Protobuf, ScanOptions, Session, SetOptions, Tag, Ttl, Wait,
+    Watch, WatchOptions,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,8 @@ fn format(word: &str) -> Format {
     match word {
         "ndjson" => Format::Ndjson,
         "json" => Format::Json,
+        "csv" => Format::Csv,
+        "resp" => Format::Resp,
         _ => panic!("{word} is no format"),
     }
 }
@@ -148,6 +151,35 @@ fn found(value: Option<impl AsRef<[u8]>>) -> String {
 fn whole(value: &[u8], metadata: &Metadata) -> String {
     let pairs = metadata.iter().map(|(name, held)| format!("{}={}", word(name.as_bytes()), word(held)));
     std::iter::once(word(value)).chain(pairs).collect::<Vec<_>>().join(" ")
+}
+
+/// The lines of a text, each as a word.
+fn lines(text: &[u8]) -> String {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    list(lines.map(word).collect())
+}
+
+/// The text of these lines.
+fn text(lines: &[&str]) -> Vec<u8> {
+    lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect()
+}
+
+/// What there is to tell by now.
+fn changes(watch: &mut Watch) -> Result<String, Error> {
+    let mut words = Vec::new();
+    loop {
+        words.push(match watch.next_change(Wait::No) {
+            Ok(Some(Change::Put(entry))) => format!("put:{}={}", word(&entry.key), word(&entry.value)),
+            Ok(Some(Change::Removed { key, cause, .. })) => {
+                format!("removed:{}:{}", word(&key), format!("{cause:?}").to_lowercase())
+            }
+            Ok(Some(_)) => "cleared".to_owned(),
+            Ok(None) => return Ok(list(words)),
+            Err(Error::Lagged { .. }) => "lagged".to_owned(),
+            Err(error) => return Err(error),
+        });
+    }
 }
 
 fn list(words: Vec<String>) -> String {
@@ -233,6 +265,7 @@ struct Case {
     db: Option<Db>,
     versions: HashMap<String, u64>,
     session: Option<Session>,
+    watch: Option<Watch>,
     /// The last generated key.
     generated: Vec<u8>,
 }
@@ -293,7 +326,7 @@ impl Runner {
         let mut case = Case::new(self.dir.join(&self.lines[begin]["case ".len()..]), clock_ms);
         for line in &self.lines[begin..done] {
             if let ["option", name, value, "=>", "ok"] = line.split(' ').collect::<Vec<_>>()[..] {
-                case.settings.push((name.to_owned(), value.to_owned()));
+                case.settings.push((name.to_owned(), case.setting(value)));
             }
         }
         case.db = Some(case.open(true).expect("the store opens in another process"));
@@ -319,6 +352,7 @@ impl Case {
             db: None,
             versions: HashMap::new(),
             session: None,
+            watch: None,
             generated: Vec::new(),
         }
     }
@@ -335,6 +369,24 @@ impl Case {
         }
     }
 
+    fn mirror(&self) -> PathBuf {
+        self.path.with_extension("json")
+    }
+
+    /// The value of an option.
+    fn setting(&self, word: &str) -> String {
+        match word {
+            "$mirror" => self.mirror().to_str().expect("UTF-8").to_owned(),
+            word => word.to_owned(),
+        }
+    }
+
+    fn save(&mut self, expected: &str, version: u64) -> String {
+        let Some(name) = expected.strip_prefix('$') else { return version.to_string() };
+        self.versions.insert(name.to_owned(), version);
+        expected.to_owned()
+    }
+
     fn version(&self, word: &str) -> u64 {
         word.strip_prefix('$').map_or_else(|| number(word), |name| self.versions[name])
     }
@@ -343,8 +395,9 @@ impl Case {
     fn call(&mut self, words: &[&str], expected: &str) -> Result<String, Error> {
         let answer = match *words {
             ["option", name, value] => {
-                Options::new().set(name, value)?;
-                self.settings.push((name.to_owned(), value.to_owned()));
+                let value = self.setting(value);
+                Options::new().set(name, &value)?;
+                self.settings.push((name.to_owned(), value));
                 "ok".to_owned()
             }
             ["open"] => {
@@ -366,16 +419,28 @@ impl Case {
                 String::new()
             }
             ["version", key] => match self.db().version(&bytes(key))? {
-                Some(version) => {
-                    self.versions.insert(expected.trim_start_matches('$').to_owned(), version);
-                    if expected.starts_with('$') {
-                        expected.to_owned()
-                    } else {
-                        version.to_string()
-                    }
-                }
+                Some(version) => self.save(expected, version),
                 None => "absent".to_owned(),
             },
+            ["watch", prefix, after] => {
+                let options = WatchOptions::new().prefix(bytes(prefix));
+                let options = match after {
+                    "now" => options,
+                    after => options.after(self.version(after)),
+                };
+                self.watch = Some(self.db().watch(options)?);
+                "ok".to_owned()
+            }
+            ["changes"] => changes(self.watch.as_mut().expect("a watch"))?,
+            ["position"] => {
+                let position = self.watch.as_ref().expect("a watch").position();
+                self.save(expected, position)
+            }
+            ["write_mirror", ref lines @ ..] => {
+                std::fs::write(self.mirror(), text(lines)).expect("the mirror is written");
+                "ok".to_owned()
+            }
+            ["mirror"] => lines(&std::fs::read(self.mirror()).expect("a mirror")),
             ["lock", key] => {
                 let locked = self.db().get_and_lock(&bytes(key), Wait::No)?;
                 self.take_over(locked, "absent")
@@ -575,18 +640,18 @@ impl Case {
             ["export", kind, prefix] => {
                 let mut text = Vec::new();
                 db.export(&mut text, format(kind), ScanOptions::new().prefix(bytes(prefix)).ordered(true))?;
-                list(
-                    String::from_utf8(text)
-                        .expect("UTF-8")
-                        .lines()
-                        .map(|line| word(line.as_bytes()))
-                        .collect(),
-                )
+                lines(&text)
             }
             ["import", kind, ref lines @ ..] => {
-                let text: Vec<u8> =
-                    lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect();
-                db.import(&text[..], format(kind))?.entries.to_string()
+                db.import(&text(lines)[..], format(kind))?.entries.to_string()
+            }
+            ["fill", count] => {
+                for n in 0..number::<u32>(count) {
+                    let sum = n.wrapping_mul(2_654_435_761);
+                    let value = format!("name: package-{n}; section: libs; priority: optional; sum: {sum}");
+                    db.set(n.to_string().as_bytes(), value.as_bytes())?;
+                }
+                "ok".to_owned()
             }
             ["set_moment", codec, key, seconds, nanos] => {
                 let set = Moment { seconds: number(seconds), nanos: number(nanos) };

@@ -48,11 +48,11 @@ examples() {
     for source in "$here"/examples/*.c; do
         name=$(basename "$source" .c)
         cc -std=c99 "${flags[@]}" "$source" "${libraries[@]}" -o "$work/$name"
-        "$work/$name" "$work/store" >"$work/$name.out"
+        "$work/$name" "$work/$name.data" >"$work/$name.out"
         diff "$here/examples/$name.out" "$work/$name.out"
     done
     # The second run finds what the first has left.
-    "$work/durable_store" "$work/store" | grep -qx 'visits: 2'
+    "$work/durable_store" "$work/durable_store.data" | grep -qx 'visits: 2'
     sed -n '/^```c$/,/^```$/p' "$root/docs/c.md" | grep -v '^```' >"$work/docs.c"
     cc -std=c99 "${flags[@]}" "$work/docs.c" "${libraries[@]}" -o "$work/docs"
     sed -n '/^```c$/,/^```$/p' "$root/README.md" | grep -v '^```' >"$work/readme.c"

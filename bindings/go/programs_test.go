@@ -94,13 +94,17 @@ func TestTheDocsProgramOfTheReadmePrintsTheName(t *testing.T) {
 }
 
 func TestTheExamplesPrintWhatTheirTwinsInCPrint(t *testing.T) {
-	for _, name := range []string{"cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed"} {
+	names := []string{
+		"cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed", "files",
+		"watching",
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			expected, err := os.ReadFile("../c/examples/" + name + ".out")
 			ok(t, err)
 			args := []string{"run", "./examples/" + name}
-			if name == "durable_store" {
-				args = append(args, t.TempDir())
+			if name == "durable_store" || name == "files" {
+				args = append(args, filepath.Join(t.TempDir(), "data"))
 			}
 			same(t, run(t, "go", args...), string(expected))
 		})

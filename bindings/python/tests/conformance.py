@@ -95,7 +95,22 @@ class Case:
         self.versions: Dict[str, int] = {}
         self.store: Optional[libkv.Db[bytes]] = None
         self.locked: Optional[libkv.Session[bytes]] = None
+        self.watch: Optional[libkv.Watch] = None
         self.generated = b""
+
+    @property
+    def mirror(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def setting(self, value: str) -> str:
+        """The value of an option."""
+        return str(self.mirror) if value == "$mirror" else value
+
+    def save(self, expected: str, version: int) -> str:
+        if not expected.startswith("$"):
+            return str(version)
+        self.versions[expected[1:]] = version
+        return expected
 
     @property
     def held(self) -> libkv.Session[bytes]:
@@ -113,9 +128,10 @@ class Case:
         return self.versions[word[1:]] if word.startswith("$") else int(word)
 
     def do_option(self, name: str, value: str) -> str:
-        # The library reads an option when a store is opened with it.
-        libkv.open_in_memory(**{name: value}).close()
-        self.options[name] = value
+        # The library reads an option when a store is opened with it, which would take a mirror.
+        if value != "$mirror":
+            libkv.open_in_memory(**{name: value}).close()
+        self.options[name] = self.setting(value)
         return "ok"
 
     def do_open(self) -> str:
@@ -160,8 +176,46 @@ class Case:
         version = self.db.version(unword(key))
         if version is None:
             return "absent"
-        self.versions[expected[1:]] = version
-        return expected if expected.startswith("$") else str(version)
+        return self.save(expected, version)
+
+    def do_watch(self, prefix: str, after: str) -> str:
+        self.watch = self.db.watch(unword(prefix), after=None if after == "now" else self.number(after))
+        return "ok"
+
+    def do_changes(self) -> str:
+        assert self.watch is not None, "no watch"
+        told = []
+        while True:
+            try:
+                change = self.watch.next(0)
+            except libkv.LaggedError:
+                told.append("lagged")
+                continue
+            if change is None:
+                return words(told)
+            if change.kind == "put":
+                told.append(f"put:{word(change.key)}={word(change.value)}")
+            elif change.kind == "removed":
+                told.append(f"removed:{word(change.key)}:{change.cause}")
+            else:
+                told.append(change.kind)
+
+    def do_position(self, expected: str) -> str:
+        assert self.watch is not None, "no watch"
+        return self.save(expected, self.watch.position)
+
+    def do_write_mirror(self, *lines: str) -> str:
+        self.mirror.write_bytes(b"".join(unword(line) + b"\n" for line in lines))
+        return "ok"
+
+    def do_mirror(self) -> str:
+        return words([word(line) for line in self.mirror.read_bytes().split(b"\n") if line])
+
+    def do_fill(self, count: str) -> str:
+        for n in range(int(count)):
+            total = n * 2654435761 % 2**32
+            self.db[str(n)] = f"name: package-{n}; section: libs; priority: optional; sum: {total}".encode()
+        return "ok"
 
     def do_ttl(self, key: str) -> str:
         ttl = self.db.ttl(unword(key))
@@ -280,7 +334,7 @@ class Case:
     def do_export(self, format: str, prefix: str) -> str:
         text = io.BytesIO()
         self.db.export(text, format, prefix=unword(prefix), ordered=True)
-        return words([word(line) for line in text.getvalue().splitlines()])
+        return words([word(line) for line in text.getvalue().split(b"\n") if line])
 
     def do_import(self, format: str, *lines: str) -> str:
         text = io.BytesIO(b"".join(unword(line) + b"\n" for line in lines))
@@ -424,7 +478,8 @@ def run(file: str, directory: str, done: int = 0, clock_ms: Optional[int] = None
         case = Case(Path(directory) / lines[begin].split()[1], clock_ms)
         for line in lines[begin:done]:
             if line.startswith("option ") and line.endswith(" => ok"):
-                case.options.update([line.split()[1:3]])  # type: ignore[list-item]
+                _, name, value, *_ = line.split()
+                case.options[name] = case.setting(value)
         case.do_open()
     at = done
     while at < len(lines):
@@ -449,7 +504,7 @@ def run(file: str, directory: str, done: int = 0, clock_ms: Optional[int] = None
                 at += 1
             continue
         try:
-            if name == "version":
+            if name in ("version", "position"):
                 arguments.append(expected)
             got = getattr(case, f"do_{name}")(*arguments)
         except libkv.Error as error:

@@ -31,9 +31,12 @@ def python(program: Path, *args: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed"])
+EXAMPLES = ["cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed", "files", "watching"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_prints_what_its_twin_in_c_prints(name: str, tmp_path: Path) -> None:
-    args = [str(tmp_path / "store")] if name == "durable_store" else []
+    args = [str(tmp_path / "data")] if name in ("durable_store", "files") else []
     printed = python(BINDINGS / "python" / "examples" / f"{name}.py", *args, cwd=tmp_path)
     assert printed == (BINDINGS / "c" / "examples" / f"{name}.out").read_text()
 

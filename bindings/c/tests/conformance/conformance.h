@@ -19,11 +19,17 @@ typedef struct {
   uint64_t clock_ms;
   kv_db *db;
   kv_session *session;
+  kv_watch *watch;
   /* The last generated key. */
   uint8_t generated[KV_KEY_BYTES_MAX];
   size_t generated_len;
 } script_case;
 
+/* Where the case's mirror stands. */
+const char *mirror_of(const script_case *c);
+/* Keeps a version under the name that is expected, and answers with that. */
+void save(script_case *c, uint64_t version, const char *name, text *answer);
+int use_files_and_watches(script_case *c, char **words, size_t count, const char *expected, text *answer);
 uint64_t version_of(const script_case *c, const char *word);
 void answer_status(text *answer, kv_status status);
 uint32_t expiry_of(const char *word, uint64_t *ms);

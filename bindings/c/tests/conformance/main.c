@@ -43,6 +43,7 @@ static size_t split(const char *line, char ***words, char **expected) {
 
 static void case_end(script_case *c) {
   NEED(kv_session_free(c->session) == KV_OK, "the session stays");
+  NEED(kv_watch_free(c->watch) == KV_OK, "the watch stays");
   NEED(kv_db_free(c->db) == KV_OK && kv_clock_free(c->clock) == KV_OK, "the case's store stays");
   for (size_t at = 0; at < c->setting_count; at++) free(c->settings[at][0]);
   memset(c, 0, sizeof *c);
@@ -55,8 +56,14 @@ static void case_begin(script_case *c, const char *dir, const char *name, uint64
   c->clock_ms = clock_ms;
 }
 
+const char *mirror_of(const script_case *c) {
+  char *path = line_memory(strlen(c->path) + sizeof ".json");
+  return strcat(strcpy(path, c->path), ".json");
+}
+
 static void keep_setting(script_case *c, const char *name, const char *value) {
   NEED(c->setting_count < SETTINGS_MAX, "too many options");
+  if (strcmp(value, "$mirror") == 0) value = mirror_of(c);
   char *both = malloc(strlen(name) + strlen(value) + 2);
   NEED(both != NULL, "no memory");
   c->settings[c->setting_count][0] = strcpy(both, name);
@@ -94,6 +101,17 @@ uint64_t version_of(const script_case *c, const char *word) {
   return 0;
 }
 
+void save(script_case *c, uint64_t version, const char *name, text *answer) {
+  if (name[0] != '$') {
+    text_add(answer, "%llu", (unsigned long long)version);
+    return;
+  }
+  NEED(c->version_count < VERSIONS_MAX && strlen(name) < sizeof c->version_names[0], "too many versions");
+  c->versions[c->version_count] = version;
+  strcpy(c->version_names[c->version_count++], name + 1);
+  text_add(answer, "%s", name);
+}
+
 static void save_version(script_case *c, const char *word, const char *name, text *answer) {
   kv_slice key = bytes_of(word);
   uint64_t version;
@@ -102,14 +120,7 @@ static void save_version(script_case *c, const char *word, const char *name, tex
     answer_status(answer, status);
     return;
   }
-  NEED(c->version_count < VERSIONS_MAX && strlen(name) < sizeof c->version_names[0], "too many versions");
-  if (name[0] != '$') {
-    text_add(answer, "%llu", (unsigned long long)version);
-    return;
-  }
-  c->versions[c->version_count] = version;
-  strcpy(c->version_names[c->version_count++], name + 1);
-  text_add(answer, "%s", name);
+  save(c, version, name, answer);
 }
 
 static void verify(const script_case *c, text *answer) {
@@ -171,6 +182,8 @@ static void call(script_case *c, char **words, size_t count, const char *expecte
     save_version(c, words[1], expected, answer);
   } else if (strcmp(words[0], "verify") == 0) {
     verify(c, answer);
+  } else if (use_files_and_watches(c, words, count, expected, answer)) {
+    /* Done. */
   } else {
     operate(c, words, count, answer);
   }

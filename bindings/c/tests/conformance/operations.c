@@ -252,13 +252,16 @@ static kv_status scan(text *answer, const kv_db *db, const kv_scan_options *opti
 }
 
 static uint32_t format_of(const char *word) {
-  int is_json = strcmp(word, "json") == 0;
-  NEED(is_json || strcmp(word, "ndjson") == 0, "%s is no format", word);
-  return is_json ? KV_FORMAT_JSON : KV_FORMAT_NDJSON;
+  static const char *const names[] = {"ndjson", "json", "csv", "resp"};
+  for (uint32_t format = 0; format < 4; format++) {
+    if (strcmp(word, names[format]) == 0) return format;
+  }
+  NEED(0, "%s is no format", word);
+  return 0;
 }
 
 static int32_t write_text(void *userdata, const void *data, size_t len) {
-  text_add(userdata, "%.*s", (int)len, (const char *)data);
+  text_add_bytes(userdata, data, len);
   return 0;
 }
 
@@ -267,9 +270,12 @@ static kv_status export(text *answer, const kv_db *db, const char *format, kv_sl
   text lines = {NULL, 0};
   kv_status status = kv_export_to(db, write_text, &lines, format_of(format), NULL, &options, NULL, NULL);
   if (status != KV_OK || lines.len == 0) return status;
-  for (char *line = strtok(lines.data, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+  /* Each line ends with a line feed. */
+  const char *line = lines.data, *end = lines.data + lines.len, *feed;
+  for (; (feed = memchr(line, '\n', (size_t)(end - line))) != NULL; line = feed + 1) {
+    if (feed == line) continue;
     if (answer->len > 0) text_add(answer, " ");
-    text_add_word(answer, line, strlen(line));
+    text_add_word(answer, line, (size_t)(feed - line));
   }
   return status;
 }

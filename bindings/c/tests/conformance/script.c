@@ -36,6 +36,12 @@ void text_add(text *to, const char *format, ...) {
   to->len += (size_t)len;
 }
 
+void text_add_bytes(text *to, const void *data, size_t len) {
+  grow(to, len);
+  memcpy(to->data + to->len, data, len);
+  to->data[to->len += len] = 0;
+}
+
 void text_add_word(text *to, const void *data, size_t len) {
   const unsigned char *bytes = data;
   if (len == 0) {

@@ -30,6 +30,7 @@ typedef struct {
 } text;
 
 void text_add(text *to, const char *format, ...);
+void text_add_bytes(text *to, const void *data, size_t len);
 void text_add_word(text *to, const void *data, size_t len);
 
 kv_slice bytes_of(const char *word);

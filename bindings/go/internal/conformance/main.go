@@ -95,7 +95,7 @@ func (s *script) resume(done int, clockMs uint64) *testCase {
 	for _, line := range s.lines[begin:done] {
 		words := strings.Split(line, " ")
 		if words[0] == "option" && slices.Equal(words[3:], []string{"=>", "ok"}) {
-			c.options = append(c.options, kv.WithOption(words[1], words[2]))
+			c.options = append(c.options, kv.WithOption(words[1], c.setting(words[2])))
 		}
 	}
 	must(c.open(true))
@@ -123,6 +123,7 @@ type testCase struct {
 	db       *kv.Db
 	versions map[string]uint64
 	session  *kv.Session
+	watch    *kv.Watch
 	// The last generated key.
 	generated []byte
 }
@@ -130,6 +131,16 @@ type testCase struct {
 func newCase(path string, nowMs uint64) *testCase {
 	clock := kv.NewClock(time.UnixMilli(int64(nowMs)))
 	return &testCase{path: path, clock: clock, nowMs: nowMs, versions: map[string]uint64{}}
+}
+
+func (c *testCase) mirror() string { return c.path + ".json" }
+
+// setting is the value of an option.
+func (c *testCase) setting(word string) string {
+	if word == "$mirror" {
+		return c.mirror()
+	}
+	return word
 }
 
 func (c *testCase) open(isOnDisk bool) (err error) {

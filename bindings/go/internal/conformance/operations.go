@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -37,13 +38,26 @@ func (c *testCase) condition(word string) kv.Condition {
 	panic(word + " is no condition")
 }
 
+// save keeps a version under the name that is expected, and gives the answer.
+func (c *testCase) save(expected string, version uint64) string {
+	if name, saves := strings.CutPrefix(expected, "$"); saves {
+		c.versions[name] = version
+		return expected
+	}
+	return strconv.FormatUint(version, 10)
+}
+
 // answer does what a line says; expected names where a version is saved.
 func (c *testCase) answer(words []string, expected string) string {
 	args := words[1:]
 	switch words[0] {
 	case "option":
-		option := kv.WithOption(args[0], args[1])
-		// A store that is opened with it alone tells whether it is accepted.
+		option := kv.WithOption(args[0], c.setting(args[1]))
+		if args[1] == "$mirror" {
+			c.options = append(c.options, option)
+			return "ok"
+		}
+		// A store that is opened with it alone tells whether it is accepted; one with a mirror would take that.
 		db, err := kv.OpenInMemory(option)
 		if err == nil {
 			c.options = append(c.options, option)
@@ -69,11 +83,16 @@ func (c *testCase) answer(words []string, expected string) string {
 		return answered("ok", err)
 	case "version":
 		version, err := c.db.Version(plain(args[0]))
-		if name, saves := strings.CutPrefix(expected, "$"); saves && err == nil {
-			c.versions[name] = version
-			return expected
-		}
-		return answered(strconv.FormatUint(version, 10), err)
+		return answered(c.save(expected, version), err)
+	case "position":
+		return c.save(expected, c.watch.Position())
+	case "write_mirror":
+		must(os.WriteFile(c.mirror(), text(args), 0o600))
+		return "ok"
+	case "mirror":
+		content, err := os.ReadFile(c.mirror())
+		must(err)
+		return lines(content)
 	}
 	if c.db == nil {
 		panic(words[0] + " before open")
@@ -207,18 +226,30 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 	case "export":
 		var text bytes.Buffer
 		_, err := db.ExportTo(ctx, &text, format(args[0]), kv.ScanOptions{Prefix: plain(args[1]), Ordered: true})
-		var words []string
-		for line := range bytes.Lines(text.Bytes()) {
-			words = append(words, word(bytes.TrimSuffix(line, []byte("\n"))))
-		}
-		return list(words), err
+		return lines(text.Bytes()), err
 	case "import":
-		var text []byte
-		for _, line := range args[1:] {
-			text = append(append(text, plain(line)...), '\n')
-		}
-		done, err := db.ImportFrom(ctx, bytes.NewReader(text), format(args[0]))
+		done, err := db.ImportFrom(ctx, bytes.NewReader(text(args[1:])), format(args[0]))
 		return count(done.Entries, err)
+	case "fill":
+		for n := range uint32(number(args[0])) {
+			value := fmt.Sprintf("name: package-%d; section: libs; priority: optional; sum: %d", n, n*2654435761)
+			must(db.Set([]byte(strconv.Itoa(int(n))), []byte(value)))
+		}
+		return "ok", nil
+	case "watch":
+		options := kv.WatchOptions{Prefix: key}
+		if args[1] == "0" {
+			options.All = true
+		} else if args[1] != "now" {
+			options.After = c.version(args[1])
+		}
+		watch, err := db.Watch(options)
+		if err == nil {
+			c.watch = watch
+		}
+		return "ok", err
+	case "changes":
+		return c.changes()
 	case "clear":
 		return "ok", db.Clear(ctx)
 	case "sweep":
@@ -246,6 +277,29 @@ func many(values [][]byte) string {
 		}
 	}
 	return list(words)
+}
+
+// changes is what there is to tell by now.
+func (c *testCase) changes() (string, error) {
+	var words []string
+	causes := map[kv.Cause]string{
+		kv.CauseDeleted: "deleted", kv.CauseExpired: "expired", kv.CauseEvicted: "evicted",
+	}
+	for {
+		change, isThere, err := c.watch.TryNext()
+		switch {
+		case errors.Is(err, kv.ErrLagged):
+			words = append(words, "lagged")
+		case err != nil || !isThere:
+			return list(words), err
+		case change.Kind == kv.ChangePut:
+			words = append(words, "put:"+word(change.Key)+"="+word(change.Value))
+		case change.Kind == kv.ChangeRemoved:
+			words = append(words, "removed:"+word(change.Key)+":"+causes[change.Cause])
+		default:
+			words = append(words, "cleared")
+		}
+	}
 }
 
 func truth(is bool, err error) (string, error) { return strconv.FormatBool(is), err }

@@ -99,6 +99,25 @@ func word(from []byte) string {
 	return to.String()
 }
 
+// lines gives the lines of a text, each as a word.
+func lines(text []byte) string {
+	var words []string
+	for _, line := range bytes.Split(text, []byte("\n")) {
+		if len(line) > 0 {
+			words = append(words, word(line))
+		}
+	}
+	return list(words)
+}
+
+// text is what these lines stand for.
+func text(lines []string) (to []byte) {
+	for _, line := range lines {
+		to = append(append(to, plain(line)...), '\n')
+	}
+	return to
+}
+
 func list(words []string) string {
 	if len(words) == 0 {
 		return "none"
@@ -130,6 +149,10 @@ func format(word string) kv.Format {
 		return kv.FormatNDJSON
 	case "json":
 		return kv.FormatJSON
+	case "csv":
+		return kv.FormatCSV
+	case "resp":
+		return kv.FormatRESP
 	}
 	panic(word + " is no format")
 }
