@@ -24,10 +24,19 @@ pub fn options(sync: &str, segment_bytes: u64) -> Options {
     Options::new().sync(sync).segment_bytes(segment_bytes)
 }
 
+/// The same, with a dictionary for new values, or without; what is there may be of either kind.
+pub fn compressed(options: Options, compression: &str) -> Options {
+    options.set("compression", compression).unwrap()
+}
+
+/// Of which a store is opened with any; without the feature there is one.
+const COMPRESSIONS: &[&str] = if cfg!(feature = "zstd") { &["off", "zstd-dictionary"] } else { &["off"] };
+
 /// Writes until it is killed.
 pub fn child() {
     let board = Board::open(Path::new(&setting("KV_CRASH_BOARD")));
-    let db = options(&setting("KV_CRASH_SYNC"), number("KV_CRASH_SEGMENT_BYTES"));
+    let options = options(&setting("KV_CRASH_SYNC"), number("KV_CRASH_SEGMENT_BYTES"));
+    let db = compressed(options, &setting("KV_CRASH_COMPRESSION"));
     let db = db.max_entries(board.entries_max()).open(setting("KV_CRASH_DIR")).unwrap();
     let seed = number("KV_CRASH_CHILD_SEED");
     board.set_ready();
@@ -46,6 +55,15 @@ pub fn child() {
             board.compactions().fetch_add(1, Ordering::SeqCst);
         }
     });
+}
+
+/// Makes a store with a dictionary, of as many values as one is trained from.
+fn train(dir: &Path, board: &Board, rng: &mut Rng) {
+    let options = compressed(options("never", 1 << 20), "zstd-dictionary");
+    let db = options.background(false).max_entries(board.entries_max()).open(dir).unwrap();
+    (0..3000).for_each(|_| one_call(&db, board, 0, rng));
+    db.compact().unwrap();
+    db.close().unwrap();
 }
 
 /// Lets a child live for a random while and kills it.
@@ -85,23 +103,31 @@ fn campaign(kills: u64, entries_max: Option<u64>) -> u64 {
     let board = Board::create(&board_path);
     board.set_entries_max(entries_max.unwrap_or(0));
     let mut tally = Tally::default();
+    let has_dictionary = COMPRESSIONS.len() > 1;
+    if has_dictionary {
+        train(&dir, &board, &mut rng);
+    }
     let began = Instant::now();
     for kill in 0..kills {
         let sync = ["always", "every", "never"][rng.below(3) as usize];
         let segment_bytes = (64 << 10) << rng.below(3);
+        let compression = COMPRESSIONS[rng.below(COMPRESSIONS.len() as u64) as usize];
         let settings = [
             ("KV_CRASH_DIR", dir.display().to_string()),
             ("KV_CRASH_BOARD", board_path.display().to_string()),
             ("KV_CRASH_SYNC", sync.to_string()),
             ("KV_CRASH_SEGMENT_BYTES", segment_bytes.to_string()),
+            ("KV_CRASH_COMPRESSION", compression.to_string()),
             ("KV_CRASH_CHILD_SEED", rng.next().to_string()),
         ];
         let child = child::command("kills", &settings).spawn().unwrap();
         live_and_die(child, &board, &mut rng, &mut tally);
-        let db = options(sync, segment_bytes).max_entries(entries_max).open(&dir);
+        let options = compressed(options(sync, segment_bytes), compression);
+        let db = options.max_entries(entries_max).open(&dir);
         let db = db.unwrap_or_else(|error| panic!("kill {kill}: {error}"));
         assert!(entries_max.is_none_or(|max| db.len() as u64 <= max), "kill {kill}: {} entries", db.len());
         verify(&db, &board, &mut tally);
+        assert_eq!(db.stats().unwrap().dictionaries > 0, has_dictionary, "kill {kill}");
         match rng.below(4) {
             0 => {
                 db.close().unwrap();

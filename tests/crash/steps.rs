@@ -24,6 +24,8 @@ enum Step {
     Open,
     Roll,
     Compaction,
+    /// Also a compaction, before which a dictionary is trained.
+    Training,
     Backup,
     Close,
     /// After the death of the process.
@@ -32,11 +34,12 @@ enum Step {
     RecoveryOfCopy,
 }
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("create", Step::Create),
     ("open", Step::Open),
     ("roll", Step::Roll),
     ("compaction", Step::Compaction),
+    ("training", Step::Training),
     ("backup", Step::Backup),
     ("close", Step::Close),
     ("recovery", Step::Recovery),
@@ -55,7 +58,11 @@ pub fn child(name: &str) {
     let dir = Path::new(&dir);
     let mut rng = Rng::new(number("KV_CRASH_CHILD_SEED"));
     let mut call = |db: &Db, times: u32| (0..times).for_each(|_| one_call(db, &board, 0, &mut rng));
-    let open = || options().open(dir).unwrap();
+    let options = match step {
+        Step::Training if cfg!(feature = "zstd") => kills::compressed(options(), "zstd-dictionary"),
+        _ => options(),
+    };
+    let open = || options.clone().open(dir).unwrap();
     let between_marks = |step: &mut dyn FnMut()| {
         mark();
         step();
@@ -65,7 +72,8 @@ pub fn child(name: &str) {
         return between_marks(&mut || call(&open(), 3));
     }
     let db = open();
-    call(&db, 200);
+    // As many as a dictionary is trained from.
+    call(&db, if step == Step::Training { 2000 } else { 200 });
     match step {
         Step::Roll => {
             let segments = |db: &Db| db.stats().unwrap().segments;
@@ -76,7 +84,7 @@ pub fn child(name: &str) {
                 }
             });
         }
-        Step::Compaction => between_marks(&mut || db.compact().unwrap()),
+        Step::Compaction | Step::Training => between_marks(&mut || db.compact().unwrap()),
         Step::Backup => between_marks(&mut || db.backup(backup_of(dir)).unwrap()),
         Step::Close => between_marks(&mut || db.close().unwrap()),
         Step::Open => {

@@ -31,7 +31,8 @@ def python(program: Path, *args: str, cwd: Path) -> str:
     return done.stdout
 
 
-EXAMPLES = ["cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed", "files", "watching"]
+EXAMPLES = ["cache", "durable_store", "pinned_reads", "batch", "ranges", "sessions", "refresh", "typed", "files"]
+EXAMPLES += ["watching"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
