@@ -191,6 +191,23 @@ fn a_file_that_cannot_be_read_is_an_error_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_takes_nothing_from_the_store_that_was_to_load_it() {
+    let place = Place::new();
+    let db = place.open();
+    db.set(b"a", b"1").unwrap();
+    db.close().unwrap();
+    let spoilt = r#"{"b": 2, oops"#;
+    place.with(spoilt);
+    let opened = place.try_open(place.options().json_mirror_edited(WhenEdited::Load));
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+    assert_eq!(place.text(), spoilt);
+    let db = place.try_open(place.options().json_mirror_edited(WhenEdited::Overwrite)).unwrap();
+    assert_eq!((get(&db, "a").as_deref(), db.len()), (Some("1"), 1));
+    db.close().unwrap();
+    assert_eq!(place.text(), "{\n  \"a\": \"1\"\n}\n");
+}
+
+#[test]
 fn the_log_is_the_truth_of_a_store_whose_process_died() {
     let place = Place::new();
     place.with(PEOPLE);

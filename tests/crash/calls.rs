@@ -29,7 +29,7 @@ fn value_of(key: &str, sequence: u64) -> Vec<u8> {
 }
 
 /// One that a dictionary makes much smaller.
-fn text_of(key: &str, sequence: u64) -> Vec<u8> {
+pub fn text_of(key: &str, sequence: u64) -> Vec<u8> {
     let section = ["admin", "libs", "net", "utils"][sequence as usize / 2 % 4];
     format!(
         "{{\"key\":\"{key}\",\"sequence\":{sequence},\"architecture\":\"amd64\",\"section\":\"{section}\",\

@@ -1,9 +1,9 @@
-//! The process is killed at every system call of an open, a roll, a compaction, a backup, a close and a recovery, whichever
-//! thread makes it. Afterwards the store is sound, holds what was acknowledged and nothing else, and no file that belongs to
+//! The process is killed at every system call of an open, a roll, a compaction, a training, a backup, a close and a recovery,
+//! whichever thread makes it. Afterwards the store is sound, holds what was acknowledged and nothing else, and no file that belongs to
 //! nothing. A store goes on from one death to the next.
 
 use super::board::Board;
-use super::calls::{one_call, verify, Tally};
+use super::calls::{one_call, text_of, verify, Tally};
 use super::child::{self, number, setting};
 use super::common::{seed, Rng};
 use super::kills;
@@ -72,8 +72,12 @@ pub fn child(name: &str) {
         return between_marks(&mut || call(&open(), 3));
     }
     let db = open();
-    // As many as a dictionary is trained from.
-    call(&db, if step == Step::Training { 2000 } else { 200 });
+    call(&db, 200);
+    if step == Step::Training {
+        // As many as a dictionary is trained from.
+        (0..1000).for_each(|n| db.set(b"training", &text_of("training", n)).unwrap());
+        db.delete(b"training").unwrap();
+    }
     match step {
         Step::Roll => {
             let segments = |db: &Db| db.stats().unwrap().segments;
@@ -84,7 +88,14 @@ pub fn child(name: &str) {
                 }
             });
         }
-        Step::Compaction | Step::Training => between_marks(&mut || db.compact().unwrap()),
+        Step::Compaction => between_marks(&mut || db.compact().unwrap()),
+        Step::Training => between_marks(&mut || {
+            db.compact().unwrap();
+            assert!(
+                db.stats().unwrap().dictionaries > 0 || cfg!(not(feature = "zstd")),
+                "nothing was trained"
+            );
+        }),
         Step::Backup => between_marks(&mut || db.backup(backup_of(dir)).unwrap()),
         Step::Close => between_marks(&mut || db.close().unwrap()),
         Step::Open => {
