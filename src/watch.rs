@@ -87,7 +87,8 @@ impl Feed {
         loop {
             if let Some(spot) = self.spots.pop() {
                 let guard = crossbeam_epoch::pin();
-                let segment = store.log.table.get(spot.segment, &guard);
+                // T1: the number was kept without a guard.
+                let segment = store.log.table.standing(spot.segment, &guard);
                 let segment = segment.filter(|segment| segment.header().id == spot.segment_id);
                 if let Some(found) = segment.and_then(|segment| Some((segment, segment.view(spot.offset)?))) {
                     // Also if it cannot be read: the next call goes on behind it.

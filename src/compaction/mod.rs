@@ -201,6 +201,7 @@ impl Compactor {
             }
         }
         store.counters.reclaimed_bytes.add(reclaimed as i64);
+        spent.iter().for_each(|victim| store.log.table.leave(victim.number()));
         // A closing store unmaps everything soon enough.
         if store.options.faults.has(Fault::NoGraceBeforeUnmap) || store.wait_grace() {
             for victim in spent {

@@ -1,7 +1,8 @@
 //! The segment table: from the number in a record address to the mapped segment.
 //!
 //! - **T1** A number leads to one segment as long as any guard that was held while it did is held: `remove` takes the
-//!   segment out, and a grace period must pass before the number is released and the segment dropped (I8).
+//!   segment out a grace period after the last pointer has left the index (I8). Who has kept a number without a guard finds its
+//!   segment by `standing` alone, which `leave` ends before that grace period begins.
 
 use super::marks::Notes;
 use super::segment::Segment;
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::io::Map;
 use crate::limits::SEGMENTS_MAX;
 use crate::reclaim::Protected;
+use crossbeam_epoch::Guard;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +30,8 @@ struct Numbers {
     /// Numbers from here on were never used.
     fresh: usize,
     released: Vec<u16>,
+    /// Those whose segments are about to go.
+    leaving: Vec<u16>,
 }
 
 impl Table {
@@ -55,7 +59,28 @@ impl Table {
 
     /// Makes a reserved number free again. The caller knows that nobody can hold an address with it (T1).
     pub(crate) fn release(&self, number: u16) {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).released.push(number);
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.leaving.retain(|leaving| *leaving != number);
+        numbers.released.push(number);
+    }
+
+    /// The segment goes after the grace period that begins next: `standing` finds it no more.
+    pub(crate) fn leave(&self, number: u16) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).leaving.push(number);
+    }
+
+    /// The segment that has this number now, for who has not just read it in the index: it may be another than the one that had it
+    /// then. `None` if it is about to go.
+    pub(crate) fn standing<'g>(&self, number: u16, guard: &'g Guard) -> Option<&'g Segment> {
+        // T1: where it does not leave yet, the guard, which is held already, is one that the grace period waits for.
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_leaving = numbers.leaving.contains(&number);
+        drop(numbers);
+        if is_leaving {
+            None
+        } else {
+            self.get(number, guard)
+        }
     }
 
     /// Lets the segment's number lead to it.
