@@ -29,10 +29,12 @@ mod kills;
 mod steps;
 mod tracer;
 
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: &[(&str, fn())] = &[
     ("p2_every_step_of_the_stores_life_may_be_its_last", steps::run),
     ("p1_p2_histories_that_processes_die_in_are_linearizable", histories::run),
     ("p2_histories_without_a_rule_that_keeps_them_are_refused", histories::run_without_rules),
+    #[cfg(feature = "zstd")]
+    ("p2_p4_values_in_dictionaries_stand_and_fall_as_others_when_processes_die", kills::run_dictionaries),
     ("p4_what_a_cache_let_go_stays_gone_over_many_kills", kills::run_cache),
     ("p2_p4_nothing_acknowledged_is_lost_and_nothing_comes_back_over_many_kills", kills::run),
 ];
