@@ -28,8 +28,9 @@ use crate::options::Options;
 use crate::ordered::KeyList;
 use crate::reclaim::Protected;
 use crate::record::{flags, Draft, Kind, State};
+use crate::tag::Tag;
 #[cfg(feature = "redis")]
-use crate::tag::{Tag, Tagged};
+use crate::tag::Tagged;
 use crate::testing::{Fault, Point};
 use crossbeam_epoch::Guard;
 use std::sync::atomic::{AtomicU64, Ordering};
