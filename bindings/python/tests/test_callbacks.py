@@ -166,7 +166,7 @@ def test_a_listener_hears_why_an_entry_went_and_may_use_the_store(clock: libkv.C
         clock.advance(2)
         assert "old" not in db
         wait_until(lambda: len(heard) == 2, "both are heard")
-    assert heard[0] == (b"k", b"v", version, "deleted") and heard[1][:2] == (b"old", b"") and heard[1].cause == "expired"
+    assert heard[0] == (b"k", b"v", version, "deleted", "raw") and heard[1][:2] == (b"old", b"") and heard[1].cause == "expired"
     assert len(refused) == 2
 
 
