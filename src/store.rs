@@ -539,6 +539,7 @@ impl Store {
     ) -> Result<(Option<u64>, T)> {
         let (mut losses, mut made_room) = (0, 0);
         let mut value_bytes = 0;
+        let mut given_load = None;
         loop {
             self.check_writable()?;
             let _turn = self.turn(key, value_bytes, losses);
@@ -570,8 +571,14 @@ impl Store {
                     key,
                     value,
                 };
-                let kept = matches!(new.value, NewValue::Kept).then_some(&seen);
-                let load = self.load_of(&draft, kept);
+                let load = match &new.value {
+                    // The weigher's answer stands for all attempts.
+                    NewValue::Given if new.kind == Kind::Put => {
+                        *given_load.get_or_insert_with(|| self.load_of(&draft, None))
+                    }
+                    NewValue::Kept => self.load_of(&draft, Some(&seen)),
+                    _ => self.load_of(&draft, None),
+                };
                 self.options.hooks.at(Point::Decided);
                 if made_room < ROOM_MADE_MAX && self.lacks_room(load, &seen) {
                     drop(guard);

@@ -104,7 +104,8 @@ thread_local! {
     static LAST_LSN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// LSN of the record that the calling thread appended last, 0 if it has appended none.
+/// LSN of the record that the calling thread appended last, 0 if it has appended none. Evictions, which an operation may write besides
+/// its own record, before and after it, do not count.
 #[cfg(any(test, feature = "testing"))]
 pub fn last_lsn() -> u64 {
     LAST_LSN.with(std::cell::Cell::get)
@@ -116,6 +117,17 @@ pub(crate) fn appended(lsn: u64) {
     #[cfg(any(test, feature = "testing"))]
     LAST_LSN.with(|last| last.set(lsn));
     let _ = lsn;
+}
+
+/// Runs what appends records besides the operation's own: `last_lsn` does not tell of them.
+#[inline]
+pub(crate) fn besides<T>(append: impl FnOnce() -> T) -> T {
+    #[cfg(any(test, feature = "testing"))]
+    let last = last_lsn();
+    let appended = append();
+    #[cfg(any(test, feature = "testing"))]
+    LAST_LSN.with(|own| own.set(last));
+    appended
 }
 
 /// Keys that loaders or reads bring just now, and threads that wait for one of them.

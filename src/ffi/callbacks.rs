@@ -163,7 +163,8 @@ fn weigh(weigher: WeigherFn, userdata: Userdata, key: &[u8], value: &[u8]) -> u3
 /// max_bytes kv_open gives KV_INVALID_OPTION.
 ///
 /// Parameters: `options`; `weigher`, not NULL; `userdata`: passed to it as it is.
-/// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned.
+/// Ownership: `userdata` stays the caller's and must live until kv_close of every store opened with these options returned, and each
+/// call of such a store that ran then.
 /// Threads: `weigher` is called by the threads that write, several at a time; see kv_weigher.
 /// Errors: KV_INVALID_ARGUMENT, KV_INVALID_HANDLE.
 #[no_mangle]

@@ -40,18 +40,19 @@ fn checked(mut call: impl FnMut() -> libc::c_int) -> Result<()> {
 }
 
 /// Waits until a socket takes bytes, or says why it does not: so also until a connection that was begun stands or has failed. `false` if
-/// `wait` is over before, which is rounded up to milliseconds.
+/// `wait` is over before, which is rounded up to milliseconds, or a signal comes.
 #[cfg(feature = "redis")]
 pub(crate) fn wait_writable(socket: BorrowedFd<'_>, wait: std::time::Duration) -> Result<bool> {
     let wait_ms = libc::c_int::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
     let mut asked = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: a system call on one `pollfd`, which outlives it; the descriptor is borrowed for as long.
-    match uninterrupted(|| match unsafe { libc::poll(&mut asked, 1, wait_ms) } {
-        -1 => Err(Error::last_os_error()),
-        ready => Ok(ready),
-    })? {
-        0 => Ok(false),
-        _ => Ok(true),
+    match unsafe { libc::poll(&mut asked, 1, wait_ms) } {
+        // Not repeated: who is interrupted often would never look at the time.
+        -1 => match Error::last_os_error() {
+            error if error.kind() == ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+        ready => Ok(ready > 0),
     }
 }
 

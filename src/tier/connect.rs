@@ -20,7 +20,8 @@ pub(super) fn connect_unix(path: &Path) -> Result<UnixStream, Failure> {
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
-/// By `until`, to the first address of the host that takes the connection.
+/// By `until`, to the first address of the host that takes the connection; each has an equal share of the time that is left. The
+/// system looks the name up, for as long as it takes.
 pub(super) fn connect(
     host: &str,
     port: u16,
@@ -28,8 +29,11 @@ pub(super) fn connect(
     stopping: &AtomicBool,
 ) -> Result<TcpStream, Failure> {
     let mut failed = Failure::new(format!("{host}: no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match connect_to(&address, until, stopping) {
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    for (left, address) in (1..=addresses.len()).rev().zip(&addresses) {
+        let now = Instant::now();
+        let share = until.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
+        match connect_to(address, now + share, stopping) {
             Ok(socket) => return Ok(socket),
             Err(error) => failed = Failure::new(format!("connect to {address}: {error}")),
         }

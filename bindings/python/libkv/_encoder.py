@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import weakref
 from ctypes import byref, c_void_p
 from typing import Any, Callable, Protocol, runtime_checkable
 
 from . import _abi
 from ._errors import check
+from ._numbered import Numbered
 
 lib = _abi.lib
 
@@ -41,8 +40,7 @@ class Encoding:
 
 # The library knows each by its number: the functions below are there for as long as the process, so that a preload that goes on
 # when its store is closed calls none that is gone.
-_handed: "weakref.WeakValueDictionary[int, Encoding]" = weakref.WeakValueDictionary()
-_numbers = itertools.count(1)
+_handed: Numbered[Encoding] = Numbered()
 
 
 def _call(function: Callable[[Encoding], Callable[[bytes, bytes], bytes]]) -> Any:
@@ -66,10 +64,10 @@ _decode = _call(lambda encoding: encoding.decode)
 
 def set_encoder(options: int, encoder: Encoder) -> Encoding:
     """Gives options an encoder; what comes back has to outlive the stores."""
-    encoding, number, error = Encoding(encoder), next(_numbers), c_void_p()
+    encoding, error = Encoding(encoder), c_void_p()
     name = getattr(encoder, "numbers", "decimal")
     if name not in _NUMBERS:
         raise ValueError(f"numbers {name!r}: must be one of {', '.join(_NUMBERS)}")
-    _handed[number] = encoding
+    number = _handed.add(encoding)
     check(lib.kv_options_set_tier_encoder(options, _encode, _decode, _NUMBERS[name], number, byref(error)), error)
     return encoding

@@ -12,6 +12,7 @@ from . import _abi
 from ._codecs import name_of
 from ._encoder import Encoder, set_encoder
 from ._errors import check, failure
+from ._numbered import Numbered
 
 lib = _abi.lib
 
@@ -112,16 +113,29 @@ def _logger(say: Callable[[str], object]) -> Any:
     return _abi.Logger(log)
 
 
-def _weigher(weigh: Weigher) -> Any:
-    def ask(_: int, key: int, key_length: int, value: int, length: int, weight: Any) -> int:
-        # What it raises goes to `sys.unraisablehook`, by ctypes; then the bytes stand that are there already.
-        said = operator.index(weigh(_abi.bytes_at(key, key_length), _abi.bytes_at(value, length)))
+class Weighing:
+    """A weigher that was handed to the library."""
+
+    def __init__(self, weigh: Weigher) -> None:
+        self.weigh = weigh
+
+
+# The function below is there for as long as the process: a write that goes on when its store is closed may still ask.
+_weighing: Numbered[Weighing] = Numbered()
+
+
+def _ask(number: int, key: int, key_length: int, value: int, length: int, weight: Any) -> int:
+    weighing = _weighing.get(number)
+    # What is raised goes to `sys.unraisablehook`, by ctypes; then the bytes stand that are there already.
+    if weighing is not None:
+        said = operator.index(weighing.weigh(_abi.bytes_at(key, key_length), _abi.bytes_at(value, length)))
         if not 0 <= said < 2**32:
             raise ValueError(f"weight {said}: must be from 0 to 2**32 - 1")
         weight[0] = said
-        return _abi.OK
+    return _abi.OK
 
-    return _abi.Weigher(ask)
+
+_asked = _abi.Weigher(_ask)
 
 
 class Options:
@@ -144,8 +158,8 @@ class Options:
                     self.keep.append(set_encoder(self.handle, value))
                     continue
                 if name == "weigher" and callable(value):
-                    self.keep.append(_weigher(value))
-                    check(lib.kv_options_set_weigher(self.handle, self.keep[-1], None))
+                    self.keep.append(Weighing(value))
+                    check(lib.kv_options_set_weigher(self.handle, _asked, _weighing.add(self.keep[-1])))
                     continue
                 error = c_void_p()
                 name_and_value = name.encode(), _text(value).encode()
