@@ -20,6 +20,8 @@ pub struct Oracle {
     pub now_ms: u64,
     /// The latest deadline that somebody was told has passed: time never falls below it (I15).
     pub observed_ms: u64,
+    /// The store is a cache: what was over may have been evicted before, and then nobody was told that it was.
+    pub may_evict: bool,
     /// No version so far was higher.
     pub version_max: u64,
 }
@@ -33,7 +35,9 @@ impl Oracle {
     pub fn get(&mut self, key: &[u8]) -> Option<&Held> {
         let deadline_ms = self.entries.get(key)?.deadline_ms;
         if deadline_ms != 0 && deadline_ms <= self.now_ms {
-            self.observed_ms = self.observed_ms.max(deadline_ms);
+            if !self.may_evict {
+                self.observed_ms = self.observed_ms.max(deadline_ms);
+            }
             self.entries.remove(key);
             return None;
         }

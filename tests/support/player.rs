@@ -86,7 +86,10 @@ impl Player {
             None => options.in_memory().unwrap(),
         };
         let oracle = Oracle::at(START_MS);
-        Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, evicted: 0, at: 0 }
+        let mut player =
+            Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, evicted: 0, at: 0 };
+        player.oracle.may_evict = player.is_limited();
+        player
     }
 
     pub(super) fn deadline_ms(&self, when: When, kept_ms: Option<u64>) -> u64 {
