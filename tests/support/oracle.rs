@@ -73,6 +73,12 @@ impl Oracle {
         self.entries.clear();
     }
 
+    /// All keys, and whether their time is over; nobody is told by that.
+    pub fn held(&self) -> Vec<(Vec<u8>, bool)> {
+        let is_over = |held: &Held| held.deadline_ms != 0 && held.deadline_ms <= self.now_ms;
+        self.entries.iter().map(|(key, held)| (key.clone(), is_over(held))).collect()
+    }
+
     /// What lives under a prefix, by key.
     pub fn live(&mut self, prefix: &[u8]) -> Vec<(Vec<u8>, Held)> {
         let keys: Vec<_> = self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();

@@ -387,10 +387,11 @@ impl Player {
         if evicted == 0 {
             return;
         }
-        let gone: Vec<_> = self.oracle.live(b"").into_iter().map(|(key, _)| key).collect();
-        let gone: Vec<_> = gone.into_iter().filter(|key| !self.db.contains(key).unwrap()).collect();
-        assert!(gone.len() as u64 <= evicted, "operation {}: {gone:?} went, {evicted} evicted", self.at);
-        gone.iter().for_each(|key| self.oracle.overwrite(key));
+        let mut gone = self.oracle.held();
+        gone.retain(|(key, _)| !self.db.contains(key).unwrap());
+        let living = gone.iter().filter(|(_, is_over)| !is_over).count();
+        assert!(living as u64 <= evicted, "operation {}: {gone:?} went, {evicted} evicted", self.at);
+        gone.iter().for_each(|(key, _)| self.oracle.overwrite(key));
         self.evicted = stats.evicted;
     }
 
