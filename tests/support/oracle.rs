@@ -34,7 +34,7 @@ impl Oracle {
     /// What stands for `key`. That its time is over is an answer that binds the store.
     pub fn get(&mut self, key: &[u8]) -> Option<&Held> {
         let deadline_ms = self.entries.get(key)?.deadline_ms;
-        if deadline_ms != 0 && deadline_ms <= self.now_ms {
+        if self.is_over(deadline_ms) {
             if !self.may_evict {
                 self.observed_ms = self.observed_ms.max(deadline_ms);
             }
@@ -75,8 +75,12 @@ impl Oracle {
 
     /// All keys, and whether their time is over; nobody is told by that.
     pub fn held(&self) -> Vec<(Vec<u8>, bool)> {
-        let is_over = |held: &Held| held.deadline_ms != 0 && held.deadline_ms <= self.now_ms;
-        self.entries.iter().map(|(key, held)| (key.clone(), is_over(held))).collect()
+        self.entries.iter().map(|(key, held)| (key.clone(), self.is_over(held.deadline_ms))).collect()
+    }
+
+    /// Whether a deadline, 0 for none, has passed.
+    pub fn is_over(&self, deadline_ms: u64) -> bool {
+        deadline_ms != 0 && deadline_ms <= self.now_ms
     }
 
     /// What lives under a prefix, by key.

@@ -117,7 +117,7 @@ impl Player {
 
     /// A write of which only the store knows the version: while the entry lives it can be asked.
     pub(super) fn put_unversioned(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
-        let is_over = deadline_ms != 0 && deadline_ms <= self.oracle.now_ms;
+        let is_over = self.oracle.is_over(deadline_ms);
         let version = self.db.version(key).unwrap();
         // What was evicted by its own write is told apart by `follow_evictions`.
         assert!(version.is_some() != is_over || self.is_limited(), "operation {}", self.at);
