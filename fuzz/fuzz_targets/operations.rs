@@ -14,7 +14,7 @@ mod player;
 mod sequence;
 
 use libfuzzer_sys::fuzz_target;
-use sequence::{Config, Content, End, Only, Op, Sequence, When, KEYS};
+use sequence::{Config, Content, End, Only, Op, Packing, Sequence, When, KEYS, KINDS};
 
 /// Longer sequences find little that shorter ones don't, and cost opens.
 const OPERATIONS_MAX: usize = 100;
@@ -41,9 +41,22 @@ impl Bytes<'_> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
+    fn kind(&mut self) -> u8 {
+        self.byte() % KINDS
+    }
+
+    fn packing(&mut self) -> Packing {
+        match self.byte() % 8 {
+            0..4 => Packing::Off,
+            4..7 => Packing::EachByItself,
+            _ => Packing::WithDictionaries,
+        }
+    }
+
     fn content(&mut self) -> Content {
         let tag = self.number();
-        match self.byte() % 8 {
+        match self.byte() % 9 {
+            8 => Content::Record { kind: self.kind(), number: tag },
             0 => Content::Integer(i64::MAX),
             1 => Content::Integer(i64::MIN),
             2 | 3 => Content::Integer(i64::from(tag % 100) - 3),
@@ -86,7 +99,7 @@ impl Bytes<'_> {
     }
 
     fn operation(&mut self) -> Op {
-        match self.byte() % 28 {
+        match self.byte() % 29 {
             0 => Op::Set(self.key(), self.content()),
             1 => Op::SetWith(self.key(), self.content(), self.only(), self.when()),
             2 => Op::Add(self.key(), self.content()),
@@ -114,6 +127,7 @@ impl Bytes<'_> {
             24 => Op::Reopen,
             25 => Op::Crash,
             26 => Op::Session(self.key(), self.content(), self.end()),
+            27 => Op::Train(self.key(), self.kind()),
             _ => Op::Backup,
         }
     }
@@ -125,7 +139,7 @@ fuzz_target!(|data: &[u8]| {
         in_directory: bytes.flag(),
         background: bytes.byte() % 8 == 1,
         default_ttl_ms: bytes.flag().then(|| 1 + u64::from(bytes.number() % 2000)),
-        is_compressed: bytes.flag(),
+        packing: bytes.packing(),
         sync: bytes.byte() % 8,
         is_listed: bytes.flag(),
         entries_max: bytes.flag().then(|| 1 + u64::from(bytes.byte() % 4)),

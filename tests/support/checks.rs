@@ -2,7 +2,7 @@
 
 use super::oracle::Held;
 use super::player::{Player, SEGMENT_BYTES};
-use super::sequence::{key, KEYS};
+use super::sequence::{key, Packing, KEYS};
 use kv::{ScanOptions, Ttl};
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Player {
         assert_eq!(self.db.len(), live.len(), "operation {}", self.at);
         let stats = self.db.stats().unwrap();
         assert_eq!(stats.entries, live.len() as u64, "operation {}", self.at);
-        if !self.config.is_compressed {
+        if self.config.packing == Packing::Off {
             let bytes: usize = live.iter().map(|(k, held)| record_bytes(k, held)).sum();
             assert_eq!(stats.live_bytes, bytes as u64, "operation {}", self.at);
         }

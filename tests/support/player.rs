@@ -1,7 +1,7 @@
 //! Plays a sequence of operations on a store and on its oracle.
 
 use super::oracle::Oracle;
-use super::sequence::{key, Config, Content, Only, Op, Sequence, Totals, When, KEYS};
+use super::sequence::{key, Config, Content, Only, Op, Packing, Sequence, Totals, When, KEYS};
 use kv::{Batch, Compression, Condition, Db, Error, Expiry, ManualClock, Options};
 use kv::{SetOptions, Sync};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,15 @@ type Write = (Vec<u8>, Option<(Vec<u8>, u64)>);
 
 pub const SEGMENT_BYTES: u64 = 64 << 10;
 const START_MS: u64 = 1_700_000_000_000;
+/// Of values; a store trains no dictionary from less than 128 KiB of them.
+const TRAINING_BYTES: usize = 136 << 10;
+
 /// Runs a sequence; panics where store and oracle differ.
 pub fn run(sequence: &Sequence, totals: &Totals) {
     let mut player = Player::new(&sequence.config);
     totals.opens.fetch_add(1, Ordering::Relaxed);
+    let has_dictionaries = sequence.config.packing == Packing::WithDictionaries;
+    totals.with_dictionaries.fetch_add(has_dictionaries.into(), Ordering::Relaxed);
     for (at, op) in sequence.operations.iter().enumerate() {
         player.at = at;
         player.play(op, totals);
@@ -47,9 +52,10 @@ pub struct Player {
 }
 
 fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
-    let compression = match config.is_compressed {
-        true => Compression::Zstd { level: 1, threshold_bytes: 64 },
-        false => Compression::Off,
+    let compression = match config.packing {
+        Packing::Off => Compression::Off,
+        Packing::EachByItself => Compression::Zstd { level: 1, threshold_bytes: 64 },
+        Packing::WithDictionaries => Compression::ZstdDictionary { level: 1 },
     };
     let sync = match config.sync {
         0 => Sync::Always,
@@ -213,6 +219,11 @@ impl Player {
                 let writes: Vec<_> = entries.into_iter().map(|(k, v)| (k, Some((v, deadline_ms)))).collect();
                 self.take_over(writes);
             }
+            Op::Train(k, kind) => {
+                if self.config.packing == Packing::WithDictionaries {
+                    self.train(&key(*k), *kind, totals);
+                }
+            }
             Op::DeleteMany(keys) => {
                 let keys: Vec<_> = keys.iter().map(|k| key(*k)).collect();
                 let expected = keys.iter().filter(|k| self.oracle.remove(k).is_some()).count();
@@ -345,6 +356,37 @@ impl Player {
         }
         self.db.apply(&batch).unwrap();
         self.take_over(writes);
+    }
+
+    /// Writes records from which a compaction trains a dictionary, and looks whether it makes one more of them smaller.
+    fn train(&mut self, key: &[u8], kind: u8, totals: &Totals) {
+        let record = |number| (key.to_vec(), Content::Record { kind, number }.bytes());
+        let deadline_ms = self.deadline_ms(When::Default, None);
+        let mut bytes = 0;
+        for first in (0..).step_by(50) {
+            let records: Vec<_> = (first..first + 50).map(record).collect();
+            self.db.set_many(&records).unwrap();
+            self.take_over(
+                records.iter().map(|(k, v)| (k.clone(), Some((v.clone(), deadline_ms)))).collect(),
+            );
+            bytes += records.iter().map(|(_, value)| value.len()).sum::<usize>();
+            if bytes > TRAINING_BYTES {
+                break;
+            }
+        }
+        let before = self.db.stats().unwrap();
+        self.db.compact().unwrap();
+        let trained = self.db.stats().unwrap();
+        totals.trained.fetch_add(trained.dictionaries - before.dictionaries, Ordering::Relaxed);
+        let (_, value) = record(50_000);
+        self.db.set(key, &value).unwrap();
+        self.put_unversioned(key, &value, deadline_ms);
+        let stored = self.db.stats().unwrap().compressed_to_bytes - trained.compressed_to_bytes;
+        if trained.dictionaries > 0 {
+            // By itself such a record becomes no half.
+            totals.packed.fetch_add(u64::from(stored * 2 < value.len() as u64), Ordering::Relaxed);
+        }
+        self.check(key);
     }
 
     /// Takes over what a batch wrote: for each key the last member counts.

@@ -17,11 +17,22 @@ pub fn key(number: usize) -> Vec<u8> {
     }
 }
 
+/// Kinds of records that have little in common; each alike in itself, so that a dictionary serves it.
+pub const KINDS: u8 = 3;
+
 /// A value that says which write it is of, padded to a length.
 #[derive(Debug, Clone, Copy)]
 pub enum Content {
     Integer(i64),
-    Text { tag: u16, bytes: usize },
+    Text {
+        tag: u16,
+        bytes: usize,
+    },
+    /// JSON of 50 to 2,000 bytes.
+    Record {
+        kind: u8,
+        number: u16,
+    },
 }
 
 impl Content {
@@ -29,6 +40,24 @@ impl Content {
         match self {
             Content::Integer(n) => n.to_string().into_bytes(),
             Content::Text { tag, bytes } => tag.to_le_bytes().iter().copied().cycle().take(bytes).collect(),
+            Content::Record { kind, number } => record(kind, number).into_bytes(),
+        }
+    }
+}
+
+fn record(kind: u8, number: u16) -> String {
+    let mixed = u32::from(number).wrapping_mul(2_654_435_761);
+    match kind {
+        0 => format!(
+            "{{\"name\":\"package-{number}\",\"version\":\"{}.{}\",\"architecture\":\"amd64\",\"section\":\"libs\",\
+             \"maintainer\":\"Somebody <somebody@example.org>\",\"checksum\":\"{mixed:08x}\"}}",
+            number % 7,
+            number % 11
+        ),
+        1 => format!("{{\"order\":{number},\"customer\":{mixed},\"status\":\"delivered\"}}"),
+        _ => {
+            let hosts = (0..1 + mixed % 20).map(|n| format!("\"host-{}.example.net: retried {n} times\"", mixed >> n & 7));
+            format!("{{\"request\":\"{mixed:x}\",\"warnings\":[{}]}}", hosts.collect::<Vec<_>>().join(","))
         }
     }
 }
@@ -88,6 +117,8 @@ pub enum Op {
     Session(usize, Content, End),
     Apply(Vec<(usize, Option<Content>, When)>),
     SetMany(Vec<(usize, Content)>),
+    /// Enough records of a kind to train a dictionary from, in a store that has dictionaries.
+    Train(usize, u8),
     DeleteMany(Vec<usize>),
     Look(usize),
     Scan(usize, bool),
@@ -102,12 +133,19 @@ pub enum Op {
     Backup,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    Off,
+    EachByItself,
+    WithDictionaries,
+}
+
 #[derive(Debug, Clone)]
 pub struct Config {
     pub in_directory: bool,
     pub background: bool,
     pub default_ttl_ms: Option<u64>,
-    pub is_compressed: bool,
+    pub packing: Packing,
     pub is_listed: bool,
     pub sync: u8,
     pub entries_max: Option<u64>,
@@ -139,6 +177,10 @@ pub struct Totals {
     pub rolls: AtomicU64,
     pub expired: AtomicU64,
     pub evicted: AtomicU64,
+    /// Sequences with dictionaries, those trained in them, and records that one of them made smaller.
+    pub with_dictionaries: AtomicU64,
+    pub trained: AtomicU64,
+    pub packed: AtomicU64,
 }
 
 impl Totals {
@@ -151,6 +193,11 @@ impl Totals {
                 assert!(total(figure) > cases / 2, "{self:?}");
             }
             assert!(total(&self.relocated_bytes) > 0);
+            let with_dictionaries = total(&self.with_dictionaries);
+            assert!(with_dictionaries > cases / 100, "{self:?}");
+            for figure in [&self.trained, &self.packed] {
+                assert!(total(figure) > with_dictionaries / 2, "{self:?}");
+            }
         }
     }
 }
@@ -160,6 +207,7 @@ fn content() -> impl Strategy<Value = Content> {
         4 => (-3i64..100).prop_map(Content::Integer),
         1 => prop_oneof![Just(i64::MAX), Just(i64::MIN)].prop_map(Content::Integer),
         5 => (any::<u16>(), 0usize..40).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
+        3 => (0..KINDS, any::<u16>()).prop_map(|(kind, number)| Content::Record { kind, number }),
         3 => (any::<u16>(), 2000usize..20_000).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
         // Larger than a segment now and then.
         1 => (any::<u16>(), 20_000usize..70_000).prop_map(|(tag, bytes)| Content::Text { tag, bytes }),
@@ -217,6 +265,7 @@ fn operation() -> impl Strategy<Value = Op> {
         3 => proptest::collection::vec(member, 0..6).prop_map(Op::Apply),
         1 => proptest::collection::vec((k(), content()), 0..4).prop_map(Op::SetMany),
         1 => proptest::collection::vec(k(), 0..4).prop_map(Op::DeleteMany),
+        1 => (k(), 0..KINDS).prop_map(|(k, kind)| Op::Train(k, kind)),
     ];
     let store = prop_oneof![
         14 => (0u64..900).prop_map(Op::Advance),
@@ -239,36 +288,38 @@ fn operation() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Those with dictionaries are few: each training takes as long as ten sequences.
+fn packing() -> impl Strategy<Value = Packing> {
+    prop_oneof![
+        67 => Just(Packing::Off),
+        30 => Just(Packing::EachByItself),
+        3 => Just(Packing::WithDictionaries),
+    ]
+}
+
 pub fn sequence() -> impl Strategy<Value = Sequence> {
     let config = (
         proptest::bool::weighted(0.6),
         proptest::bool::weighted(0.3),
         proptest::option::weighted(0.3, 1u64..3000),
-        proptest::bool::weighted(0.3),
+        packing(),
         proptest::bool::ANY,
         0u8..8,
         proptest::option::weighted(0.3, 1u64..5),
         proptest::option::weighted(0.2, prop_oneof![20u64..500, 2_000u64..60_000]),
     )
         .prop_map(
-            |(
-                in_directory,
-                background,
-                default_ttl_ms,
-                is_compressed,
-                is_listed,
-                sync,
-                entries_max,
-                bytes_max,
-            )| Config {
-                in_directory,
-                background,
-                default_ttl_ms,
-                is_compressed,
-                is_listed,
-                sync,
-                entries_max,
-                bytes_max,
+            |(in_directory, background, default_ttl_ms, packing, is_listed, sync, entries_max, bytes_max)| {
+                Config {
+                    in_directory,
+                    background,
+                    default_ttl_ms,
+                    packing,
+                    is_listed,
+                    sync,
+                    entries_max,
+                    bytes_max,
+                }
             },
         );
     let operations = proptest::collection::vec(operation(), OPERATIONS);
