@@ -20,6 +20,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a compaction that failed (a full disk, say) the next attempt waits this long, unless somebody asks.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Lines for the logger that wait at most.
+#[cfg(feature = "redis")]
+const LINES_MAX: usize = 64;
 
 /// Work for the thread.
 pub(crate) enum Task {
@@ -33,6 +36,8 @@ pub(crate) struct Inbox {
     sightings: Mutex<Vec<Sighting>>,
     /// `None` once nobody will carry them out.
     tasks: Mutex<Option<Vec<Task>>>,
+    /// For the logger: hosts do not expect it in the threads of those who call, which may be here longer than the logger is.
+    lines: Mutex<Vec<String>>,
     signal: Signal,
     paused: AtomicBool,
     /// Hints in the wheel, for statistics.
@@ -44,6 +49,7 @@ impl Default for Inbox {
         Inbox {
             sightings: Mutex::default(),
             tasks: Mutex::new(Some(Vec::new())),
+            lines: Mutex::default(),
             signal: Signal::default(),
             paused: AtomicBool::new(false),
             hints: AtomicU64::new(0),
@@ -85,6 +91,21 @@ impl Inbox {
         }
         self.signal.wake();
         answer.recv().map_err(|_| Error::Closed)
+    }
+
+    /// Has the thread tell the logger, unless many lines wait for that: each says what its caller was not told.
+    #[cfg(feature = "redis")]
+    pub(crate) fn note(&self, line: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() < LINES_MAX {
+            lines.push(line);
+        }
+        drop(lines);
+        self.signal.wake();
+    }
+
+    fn take_lines(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Drops what nobody will do any more, so that nobody waits for it.
@@ -225,6 +246,7 @@ impl Maintenance {
 
     fn round(&mut self) {
         self.take_sightings();
+        self.inbox.take_lines().iter().for_each(|line| self.store.say(line));
         let tasks = self.inbox.take_tasks();
         let paused = self.inbox.is_paused();
         if !paused {

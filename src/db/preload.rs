@@ -71,8 +71,8 @@ impl Drop for Portion<'_> {
 impl Db {
     /// Copies what Redis holds under keys of `pattern` (as Redis' own: `*`, `?`, `[a-c]`, `\` before what is meant literally;
     /// without the tier's prefix), with the time that is left, and then removes what stands here under such keys and Redis does
-    /// not hold any more. From `cursor` on: 0, or where an earlier call came to. `progress` is told after each portion; where it
-    /// breaks off, or Redis fails, what was told last can be gone on from. Of several shards those that fail are left out: the others
+    /// not hold any more. From `cursor` on: 0, or where an earlier call came to. `progress` is told after each portion, and after each
+    /// shard that fails; where it breaks off, or Redis fails, what was told last can be gone on from. Of several shards those that fail are left out: the others
     /// are gone through to the end, the error says which failed, and the cursor that was told last leads to these alone.
     ///
     /// Changes of this store, sent or not, are not overwritten, and no read waits. Costs a connection while it runs, and the
@@ -109,7 +109,14 @@ impl Db {
             match copied {
                 Ok(copied) if copied.is_break() => return Ok(done),
                 Ok(_) => {}
-                Err(Error::Tier { reason }) => remaining.give_up(shard, reason)?,
+                Err(Error::Tier { reason }) => {
+                    remaining.give_up(shard, reason)?;
+                    // The next one may take its time as this one did.
+                    done.cursor = remaining.cursor()?;
+                    if progress(&done).is_break() {
+                        return Ok(done);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

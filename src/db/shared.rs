@@ -124,7 +124,7 @@ impl Db {
                 let kept = self.keep_copy(store, key, &value, expire_at_ms, || !overtaken().at_all);
                 if let Err(error) = kept {
                     // It was asked for and is here; that it cannot be kept costs the next caller a question.
-                    tier.of(key).note(format!("tier: a copy is not kept: {error}"));
+                    tier.of(key).note(&format!("a copy is not kept: {error}"));
                 }
             }
             Keeps::ToDecide(is_to_go) => {

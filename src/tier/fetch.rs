@@ -111,8 +111,6 @@ struct Queue {
     wanted: VecDeque<Wanted>,
     /// The circuit is open until then, and why: nobody waits for a server that has just failed.
     refused: Option<(Instant, Failure)>,
-    /// A line for the logger.
-    note: Option<String>,
     is_shut: bool,
 }
 
@@ -142,12 +140,6 @@ impl Fetches {
         queue.is_shut = true;
         queue.wanted.drain(..).for_each(|wanted| wanted.slot.put(Err(Failure::new("the store is closed"))));
         self.come.notify_all();
-    }
-
-    /// Has the thread that asks tell the logger: hosts do not expect it in the threads of those who read.
-    pub(super) fn note(&self, line: String) {
-        self.queue().note = Some(line);
-        self.come.notify_one();
     }
 
     /// What Redis holds for a key, by `until`.
@@ -188,17 +180,16 @@ impl Fetches {
         }
     }
 
-    /// The next keys and a line for the logger; `None` when the store ends.
-    fn take(&self) -> Option<(Vec<Wanted>, Option<String>)> {
+    /// The next keys; `None` when the store ends.
+    fn take(&self) -> Option<Vec<Wanted>> {
         let mut queue = self.queue();
         loop {
             if queue.is_shut {
                 return None;
             }
-            if !queue.wanted.is_empty() || queue.note.is_some() {
+            if !queue.wanted.is_empty() {
                 let count = queue.wanted.len().min(KEYS_MAX);
-                let wanted = queue.wanted.drain(..count).collect();
-                return Some((wanted, queue.note.take()));
+                return Some(queue.wanted.drain(..count).collect());
             }
             queue = self.come.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -221,13 +212,7 @@ impl Fetcher {
     }
 
     pub(super) fn run(mut self) {
-        while let Some((wanted, note)) = self.shared.fetches.take() {
-            if let Some(line) = note {
-                self.shared.store.say(&line);
-            }
-            if wanted.is_empty() {
-                continue;
-            }
+        while let Some(wanted) = self.shared.fetches.take() {
             let asked = std::panic::AssertUnwindSafe(|| self.ask(&wanted));
             let asked = std::panic::catch_unwind(asked);
             match asked.unwrap_or_else(|_| Err(Failure::new("the thread that asks panicked"))) {

@@ -153,9 +153,9 @@ impl Part {
         self.shared.fetches.want_many(keys, self.shared.options.timeout)
     }
 
-    /// Tells the logger, in a thread of the store. Only for stores that ask.
-    pub(crate) fn note(&self, line: String) {
-        self.shared.fetches.note(line);
+    /// Tells the logger, in a thread of the store.
+    pub(crate) fn note(&self, line: &str) {
+        self.shared.inbox.note(format!("tier: {line}"));
     }
 
     pub(crate) fn keeps_copies(&self) -> bool {

@@ -80,11 +80,10 @@ impl Part {
         Ok(Scanning { shared, conn, pattern: pattern.to_vec(), is_short: false, question: None })
     }
 
-    /// The value for what Redis holds; `None` for what cannot be decoded: the logger is told, where a thread asks, by that one. The
-    /// caller's may go on after the store was closed, and the logger is gone then.
+    /// The value for what Redis holds; `None` for what cannot be decoded: the logger is told.
     pub(crate) fn decode(&self, key: &[u8], fetched: Fetched) -> Option<Fetched> {
         let decoded = self.shared.codec.decode(key, fetched);
-        decoded.map_err(|failure| self.note(format!("tier: not copied: {}", failure.reason))).ok()
+        decoded.map_err(|failure| self.note(&format!("not copied: {}", failure.reason))).ok()
     }
 
     /// Whether what Redis holds, not decoded, is what stands here.

@@ -74,6 +74,28 @@ fn what_cannot_be_decoded_fails_its_reader_with_the_reason_and_nobody_else() {
 }
 
 #[test]
+fn what_a_preload_cannot_decode_is_told_with_and_without_reads_by_a_thread_of_the_store() {
+    let redis = Redis::start();
+    redis.set("t:bad", "{\"a\":");
+    redis.set("t:worse", "[");
+    for reads in [true, false] {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&lines);
+        let here = std::thread::current().id();
+        let log = move |line: &str| {
+            assert_ne!(std::thread::current().id(), here);
+            to.lock().unwrap().push(line.to_string());
+        };
+        let db = with(json(&redis).reads(reads)).background(false).logger(log).in_memory().unwrap();
+        assert_eq!(preload(&db), (0, 0));
+        until("both are told", || {
+            let lines = lines.lock().unwrap();
+            lines.iter().filter(|line| line.contains("tier: not copied: ")).count() == 2
+        });
+    }
+}
+
+#[test]
 fn what_cannot_be_encoded_is_told_holds_nothing_up_and_stays_here() {
     let mut redis = Redis::start();
     redis.set("t:k", "\"older\"");

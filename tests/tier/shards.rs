@@ -602,6 +602,28 @@ fn a_store_at_one_server_may_have_several_shards() {
 }
 
 #[test]
+fn a_preload_tells_of_each_shard_that_fails_when_it_does() {
+    let mut redis = Redis::start();
+    let tier = TierOptions::new(redis.url()).timeout(Duration::from_millis(200));
+    let db = options_of(tier, 4).in_memory().unwrap();
+    redis.kill();
+    let mut told = Vec::new();
+    let failed = db.preload(b"*", 0, |done| {
+        told.push(done.cursor);
+        ControlFlow::Continue(())
+    });
+    assert!(failed.unwrap_err().to_string().contains("shards 0, 1, 2, 3"));
+    assert!(told.len() >= 4, "told {told:?}");
+    // Whoever breaks off behind the first waits for no other.
+    let mut calls = 0;
+    let done = db.preload(b"*", 0, |_| {
+        calls += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((calls, done.unwrap().is_complete), (1, false));
+}
+
+#[test]
 fn another_number_of_shards_is_another_tier_that_is_sent_everything() {
     let redis = Redis::start();
     let dir = tempfile::tempdir().unwrap();
