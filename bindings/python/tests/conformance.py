@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import queue
 import re
 import subprocess
 import sys
@@ -96,6 +97,7 @@ class Case:
         self.store: Optional[libkv.Db[bytes]] = None
         self.locked: Optional[libkv.Session[bytes]] = None
         self.watch: Optional[libkv.Watch] = None
+        self.told: Optional["queue.SimpleQueue[libkv.Event]"] = None
         self.generated = b""
 
     @property
@@ -134,12 +136,20 @@ class Case:
         self.options[name] = self.setting(value)
         return "ok"
 
+    def do_listen(self) -> str:
+        self.told = queue.SimpleQueue()
+        return "ok"
+
+    @property
+    def _hooks(self) -> Dict[str, Any]:
+        return {"clock": self.clock, "listener": self.told and self.told.put}
+
     def do_open(self) -> str:
-        self.store = libkv.open(self.path, clock=self.clock, **self.options)
+        self.store = libkv.open(self.path, **self._hooks, **self.options)
         return "ok"
 
     def do_open_in_memory(self) -> str:
-        self.store = libkv.open_in_memory(clock=self.clock, **self.options)
+        self.store = libkv.open_in_memory(**self._hooks, **self.options)
         return "ok"
 
     def do_close(self) -> str:
@@ -199,6 +209,18 @@ class Case:
                 told.append(f"removed:{word(change.key)}:{change.cause}")
             else:
                 told.append(change.kind)
+
+    def do_events(self, count: str) -> str:
+        assert self.told is not None, "no listener"
+        deadline = time.monotonic() + 60
+        told: List[str] = []
+        while True:
+            left = deadline - time.monotonic() if len(told) < int(count) else 0
+            try:
+                event = self.told.get(timeout=max(left, 0))
+            except queue.Empty:
+                return words(told)
+            told.append(f"{word(event.key)}={word(event.value)}:{event.codec}:{event.cause}")
 
     def do_position(self, expected: str) -> str:
         assert self.watch is not None, "no watch"

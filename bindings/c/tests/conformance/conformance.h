@@ -6,6 +6,8 @@
 #define SETTINGS_MAX 16
 #define VERSIONS_MAX 16
 
+typedef struct listener listener;
+
 /* Where a case stands. */
 typedef struct {
   char path[4096];
@@ -20,16 +22,29 @@ typedef struct {
   kv_db *db;
   kv_session *session;
   kv_watch *watch;
+  /* NULL: nobody listens. */
+  listener *listener;
   /* The last generated key. */
   uint8_t generated[KV_KEY_BYTES_MAX];
   size_t generated_len;
 } script_case;
+
+/* By the numbers of KV_CAUSE_... */
+extern const char *const causes[];
 
 /* Where the case's mirror stands. */
 const char *mirror_of(const script_case *c);
 /* Keeps a version under the name that is expected, and answers with that. */
 void save(script_case *c, uint64_t version, const char *name, text *answer);
 int use_files_and_watches(script_case *c, char **words, size_t count, const char *expected, text *answer);
+listener *listener_new(void);
+/* For stores that are freed. */
+void listener_free(listener *l);
+/* Lets the listener hear of a store's removals, if there is one. */
+void let_hear(kv_options *options, listener *l);
+/* What it was told since it was asked last, once that is so many. */
+void events(listener *l, size_t count, text *answer);
+void add_codec(text *answer, uint32_t codec);
 uint64_t version_of(const script_case *c, const char *word);
 void answer_status(text *answer, kv_status status);
 uint32_t expiry_of(const char *word, uint64_t *ms);

@@ -43,7 +43,6 @@ static kv_status watch(script_case *c, const char *prefix, const char *after) {
 }
 
 static void add_change(text *answer, const kv_watch_change *change) {
-  static const char *const causes[] = {"deleted", "expired", "evicted", "replaced"};
   if (change->kind == KV_WATCH_CLEARED) {
     text_add(answer, "cleared");
     return;

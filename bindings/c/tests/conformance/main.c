@@ -45,6 +45,7 @@ static void case_end(script_case *c) {
   NEED(kv_session_free(c->session) == KV_OK, "the session stays");
   NEED(kv_watch_free(c->watch) == KV_OK, "the watch stays");
   NEED(kv_db_free(c->db) == KV_OK && kv_clock_free(c->clock) == KV_OK, "the case's store stays");
+  listener_free(c->listener);
   for (size_t at = 0; at < c->setting_count; at++) free(c->settings[at][0]);
   memset(c, 0, sizeof *c);
 }
@@ -85,6 +86,7 @@ static kv_status open_store(script_case *c, int is_on_disk) {
   for (size_t at = 0; at < c->setting_count; at++) {
     NEED(kv_options_set(options, c->settings[at][0], c->settings[at][1], NULL) == KV_OK, "%s", c->settings[at][0]);
   }
+  let_hear(options, c->listener);
   NEED(kv_db_free(c->db) == KV_OK, "the store stays");
   c->db = NULL;
   kv_status status = is_on_disk ? kv_open(c->path, options, &c->db, NULL) : kv_open_in_memory(options, &c->db, NULL);
@@ -169,6 +171,13 @@ static void resume(script_case *c, const char *dir, size_t done, uint64_t clock_
 static void call(script_case *c, char **words, size_t count, const char *expected, text *answer) {
   if (strcmp(words[0], "option") == 0 && count == 3) {
     answer_status(answer, set_option(c, words[1], words[2]));
+  } else if (strcmp(words[0], "listen") == 0) {
+    NEED(c->listener == NULL, "a second listener");
+    c->listener = listener_new();
+    text_add(answer, "ok");
+  } else if (strcmp(words[0], "events") == 0 && count == 2) {
+    NEED(c->listener != NULL, "no listener");
+    events(c->listener, (size_t)number_of(words[1]), answer);
   } else if (strcmp(words[0], "open") == 0) {
     answer_status(answer, open_store(c, 1));
   } else if (strcmp(words[0], "open_in_memory") == 0) {

@@ -16,7 +16,7 @@ static uint32_t codec_of(const char *word) {
   return (uint32_t)number_of(word);
 }
 
-static void add_codec(text *answer, uint32_t codec) {
+void add_codec(text *answer, uint32_t codec) {
   if (codec < CODEC_COUNT) text_add(answer, "%s", codecs[codec]);
   else text_add(answer, "%" PRIu32, codec);
 }

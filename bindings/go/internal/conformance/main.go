@@ -124,6 +124,8 @@ type testCase struct {
 	versions map[string]uint64
 	session  *kv.Session
 	watch    *kv.Watch
+	// What the listener was told; nil: there is none.
+	told chan kv.Event
 	// The last generated key.
 	generated []byte
 }
@@ -145,6 +147,9 @@ func (c *testCase) setting(word string) string {
 
 func (c *testCase) open(isOnDisk bool) (err error) {
 	options := append([]kv.Option{kv.WithClock(c.clock), kv.WithBackground(false)}, c.options...)
+	if told := c.told; told != nil {
+		options = append(options, kv.WithListener(func(event kv.Event) { told <- event }))
+	}
 	var db *kv.Db
 	if isOnDisk {
 		db, err = kv.Open(c.path, options...)

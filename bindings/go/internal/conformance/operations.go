@@ -64,6 +64,11 @@ func (c *testCase) answer(words []string, expected string) string {
 			err = db.Close()
 		}
 		return answered("ok", err)
+	case "listen":
+		c.told = make(chan kv.Event, 1024)
+		return "ok"
+	case "events":
+		return c.events(int(number(args[0])))
 	case "open":
 		return answered("ok", c.open(true))
 	case "open_in_memory":
@@ -279,12 +284,36 @@ func many(values [][]byte) string {
 	return list(words)
 }
 
+// causes are the words of the script.
+var causes = map[kv.Cause]string{
+	kv.CauseDeleted: "deleted", kv.CauseExpired: "expired", kv.CauseEvicted: "evicted", kv.CauseReplaced: "replaced",
+}
+
+// events is what the listener was told, once it is so many.
+func (c *testCase) events(count int) string {
+	var words []string
+	for late := time.After(time.Minute); ; {
+		var event kv.Event
+		if len(words) < count {
+			select {
+			case event = <-c.told:
+			case <-late:
+				return list(words)
+			}
+		} else {
+			select {
+			case event = <-c.told:
+			default:
+				return list(words)
+			}
+		}
+		words = append(words, word(event.Key)+"="+word(event.Value)+":"+event.Codec.String()+":"+causes[event.Cause])
+	}
+}
+
 // changes is what there is to tell by now.
 func (c *testCase) changes() (string, error) {
 	var words []string
-	causes := map[kv.Cause]string{
-		kv.CauseDeleted: "deleted", kv.CauseExpired: "expired", kv.CauseEvicted: "evicted",
-	}
 	for {
 		change, isThere, err := c.watch.TryNext()
 		switch {

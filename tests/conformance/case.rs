@@ -1,268 +1,31 @@
-//! The conformance script (tests/conformance), as Rust executes it. `conformance FILE DIR [LINE CLOCK_MS]` runs one file;
-//! without a file, as `cargo test` calls it, all of them.
+//! Where a case stands, and what each operation is in Rust.
 
+use crate::moment::moment_of;
+use crate::words::{
+    bytes, expiry, format, found, lines, list, load_options, number, ok, tag, text, whole, word,
+};
 use kv::{
-    Batch, Change, Codec, Condition, CreateOptions, Db, Error, Expiry, Format, Json, KeyOptions, LoadOptions,
-    ManualClock, MessagePack, Metadata, Options, Protobuf, ScanOptions, Session, SetOptions, Tag, Ttl, Wait,
-    Watch, WatchOptions,
+    Batch, Change, Condition, CreateOptions, Db, Error, Event, Expiry, KeyOptions, ManualClock, Options,
+    ScanOptions, Session, SetOptions, Tag, Ttl, Wait, Watch, WatchOptions,
 };
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-const CLOCK_MS: u64 = 1_000_000_000_000;
-
-fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let failures = match args[..] {
-        [file, dir] if file.ends_with(".kvt") => Runner::new(file, dir).run(0, CLOCK_MS, false),
-        [file, dir, line, clock_ms] => {
-            Runner::new(file, dir).run(line.parse().expect("LINE"), clock_ms.parse().expect("CLOCK_MS"), true)
-        }
-        _ => run_all(),
-    };
-    ExitCode::from(u8::from(failures > 0))
-}
-
-fn run_all() -> usize {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
-    let mut files: Vec<PathBuf> = scripts.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "kvt"));
-    files.sort();
-    let mut failures = 0;
-    for file in &files {
-        let dir = tempfile::tempdir().unwrap();
-        failures += Runner::new(file.to_str().unwrap(), dir.path().to_str().unwrap()).run(0, CLOCK_MS, false);
-    }
-    println!("conformance: {} files, {failures} failures", files.len());
-    failures
-}
-
-fn bytes(word: &str) -> Vec<u8> {
-    if word == "\"\"" {
-        return Vec::new();
-    }
-    if let Some((count, byte)) = word.strip_prefix('@').and_then(|rest| rest.split_once('*')) {
-        return vec![u8::from_str_radix(byte, 16).expect(word); count.parse().expect(word)];
-    }
-    let mut plain = Vec::new();
-    let mut rest = word.as_bytes().iter();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digits = [*rest.next().expect(word), *rest.next().expect(word)];
-                plain.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).expect(word));
-            }
-            byte => plain.push(*byte),
-        }
-    }
-    plain
-}
-
-fn word(bytes: &[u8]) -> String {
-    let mut word = String::new();
-    for byte in bytes {
-        match byte {
-            b'!'..=b'~' if *byte != b'%' => word.push(char::from(*byte)),
-            byte => word.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    match (bytes.iter().all(|byte| *byte == bytes[0]), bytes.len()) {
-        (_, 0) => "\"\"".to_owned(),
-        (true, 17..) => format!("@{}*{:02X}", bytes.len(), bytes[0]),
-        _ => word,
-    }
-}
-
-fn number<T: std::str::FromStr>(word: &str) -> T {
-    word.parse().ok().unwrap_or_else(|| panic!("{word} is no number"))
-}
-
-fn expiry(word: &str) -> Expiry {
-    match word.split_once(':') {
-        None if word == "default" => Expiry::Default,
-        None if word == "never" => Expiry::Never,
-        None if word == "keep" => Expiry::Keep,
-        Some(("after", ms)) => Expiry::After(Duration::from_millis(number(ms))),
-        Some(("at", ms)) => Expiry::At(UNIX_EPOCH + Duration::from_millis(number(ms))),
-        _ => panic!("{word} is no expiry"),
-    }
-}
-
-fn load_options(words: &[&str]) -> LoadOptions {
-    words.iter().fold(LoadOptions::new(), |options, word| {
-        let (name, figure) = word.split_once(':').unwrap_or_else(|| panic!("{word} is no option"));
-        let time = || Duration::from_millis(number(figure));
-        match name {
-            "ttl" => options.ttl(time()),
-            "fresh_for" => options.fresh_for(time()),
-            "early" => options.early(number(figure)),
-            "absent_for" => options.absent_for(time()),
-            #[cfg(feature = "redis")]
-            "lease" => options.lease(time()),
-            #[cfg(not(feature = "redis"))]
-            "lease" => options,
-            _ => panic!("{word} is no option"),
-        }
-    })
-}
-
-fn format(word: &str) -> Format {
-    match word {
-        "ndjson" => Format::Ndjson,
-        "json" => Format::Json,
-        "csv" => Format::Csv,
-        "resp" => Format::Resp,
-        _ => panic!("{word} is no format"),
-    }
-}
-
-fn status(error: &Error) -> &'static str {
-    match error {
-        Error::Corrupt { .. } => "corrupt",
-        Error::NotAStore { .. } => "not_a_store",
-        Error::Locked { .. } => "locked",
-        Error::KeyTooLong { .. } => "key_too_long",
-        Error::ValueTooLong { .. } => "value_too_long",
-        Error::InvalidOption { .. } => "invalid_option",
-        Error::NotAnInteger { .. } => "not_an_integer",
-        Error::Overflow { .. } => "overflow",
-        Error::Closed => "closed",
-        Error::ReadOnly { .. } => "read_only",
-        Error::Loader { .. } => "loader_failed",
-        Error::NotText { .. } => "not_text",
-        Error::Import { .. } => "bad_import",
-        Error::KeyLocked => "key_locked",
-        Error::Conflict => "conflict",
-        Error::WrongCodec { .. } => "wrong_codec",
-        Error::Codec { .. } => "undecodable",
-        _ => "of another kind",
-    }
-}
-
-fn found(value: Option<impl AsRef<[u8]>>) -> String {
-    value.map_or("absent".to_owned(), |value| word(value.as_ref()))
-}
-
-/// A value and its metadata.
-fn whole(value: &[u8], metadata: &Metadata) -> String {
-    let pairs = metadata.iter().map(|(name, held)| format!("{}={}", word(name.as_bytes()), word(held)));
-    std::iter::once(word(value)).chain(pairs).collect::<Vec<_>>().join(" ")
-}
-
-/// The lines of a text, each as a word.
-fn lines(text: &[u8]) -> String {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    list(lines.map(word).collect())
-}
-
-/// The text of these lines.
-fn text(lines: &[&str]) -> Vec<u8> {
-    lines.iter().flat_map(|line| [bytes(line), b"\n".to_vec()].concat()).collect()
-}
-
-/// What there is to tell by now.
-fn changes(watch: &mut Watch) -> Result<String, Error> {
-    let mut words = Vec::new();
-    loop {
-        words.push(match watch.next_change(Wait::No) {
-            Ok(Some(Change::Put(entry))) => format!("put:{}={}", word(&entry.key), word(&entry.value)),
-            Ok(Some(Change::Removed { key, cause, .. })) => {
-                format!("removed:{}:{}", word(&key), format!("{cause:?}").to_lowercase())
-            }
-            Ok(Some(_)) => "cleared".to_owned(),
-            Ok(None) => return Ok(list(words)),
-            Err(Error::Lagged { .. }) => "lagged".to_owned(),
-            Err(error) => return Err(error),
-        });
-    }
-}
-
-fn list(words: Vec<String>) -> String {
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(" ")
-    }
-}
-
-fn entries(db: &Db, limit: &str, options: ScanOptions) -> Result<String, Error> {
-    let limit = if limit == "0" { usize::MAX } else { number(limit) };
-    let words = db.scan(options.limit(limit))?;
-    let words = words.map(|entry| entry.map(|entry| word(&entry.key) + "=" + &word(&entry.value)));
-    Ok(list(words.collect::<Result<_, _>>()?))
-}
-
-fn many(db: &Db, codec: Tag, keys: &[&str]) -> Result<String, Error> {
-    let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
-    let values = db.get_many_as(&keys, codec)?;
-    let words = values.iter().map(|value| value.as_ref().map_or("-".to_owned(), |value| word(value)));
-    Ok(list(words.collect()))
-}
-
-fn load(db: &Db, codec: Tag, key: &str, loaded: &str) -> Result<String, Error> {
-    let value = db.get_or_load(&bytes(key), SetOptions::new().codec(codec), || match loaded {
-        "!" => Err("it fails"),
-        "-" => Ok(None),
-        loaded => Ok(Some(bytes(loaded))),
-    })?;
-    Ok(found(value))
-}
-
-fn ok(_: ()) -> String {
-    "ok".to_owned()
-}
-
-/// A value that each host has a type for: google.protobuf.Timestamp, or an object with its fields.
-#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize, prost::Message)]
-struct Moment {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
-/// Sets a moment, or reads one where there is none to set.
-fn moment<C: Codec<Moment> + Default>(db: &Db, key: &str, set: Option<Moment>) -> Result<String, Error> {
-    let moments = db.typed::<Moment, C>();
-    match set {
-        Some(moment) => moments.set(&bytes(key), &moment).map(ok),
-        None => Ok(match moments.get(&bytes(key))? {
-            Some(moment) => format!("{} {}", moment.seconds, moment.nanos),
-            None => "absent".to_owned(),
-        }),
-    }
-}
-
-fn moment_of(codec: &str, db: &Db, key: &str, set: Option<Moment>) -> Result<String, Error> {
-    match codec {
-        "json" => moment::<Json>(db, key, set),
-        "msgpack" => moment::<MessagePack>(db, key, set),
-        "protobuf" => moment::<Protobuf>(db, key, set),
-        _ => panic!("no moment is written by {codec}"),
-    }
-}
-
-fn tag(word: &str) -> Tag {
-    word.parse().unwrap_or_else(|error| panic!("{error}"))
-}
-
-struct Runner {
-    file: String,
-    lines: Vec<String>,
-    dir: PathBuf,
-}
+/// How long an answer may be awaited.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a case stands.
-struct Case {
+pub struct Case {
     path: PathBuf,
-    settings: Vec<(String, String)>,
-    clock: Arc<ManualClock>,
-    db: Option<Db>,
+    pub settings: Vec<(String, String)>,
+    pub clock: Arc<ManualClock>,
+    pub db: Option<Db>,
+    /// What the listener is to tell by, once there is one, and what it told.
+    listener: Option<Sender<Event>>,
+    events: Option<Receiver<Event>>,
     versions: HashMap<String, u64>,
     session: Option<Session>,
     watch: Option<Watch>,
@@ -270,86 +33,16 @@ struct Case {
     generated: Vec<u8>,
 }
 
-impl Runner {
-    fn new(file: &str, dir: &str) -> Runner {
-        let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
-        Runner { file: file.to_owned(), lines: text.lines().map(str::to_owned).collect(), dir: dir.into() }
-    }
-
-    /// Runs the lines after the first `done`; in another process only to the end of the case. Returns how many failed.
-    fn run(&self, done: usize, clock_ms: u64, is_other_process: bool) -> usize {
-        let (mut failures, mut cases, mut checked) = (0, 0, 0);
-        let mut case = None;
-        if is_other_process {
-            case = Some(self.resume(done, clock_ms));
-        }
-        let mut at = done;
-        while at < self.lines.len() {
-            let line = &self.lines[at];
-            at += 1;
-            let (call, expected) = line.split_once(" => ").unwrap_or((line, ""));
-            let words: Vec<&str> = call.split(' ').collect();
-            match words[..] {
-                [""] => continue,
-                [first, ..] if first.starts_with('#') => continue,
-                ["case", _] if is_other_process => break,
-                ["case", name] => {
-                    case = Some(Case::new(self.dir.join(name), CLOCK_MS));
-                    cases += 1;
-                }
-                ["process"] => {
-                    let case = case.as_mut().expect("a case");
-                    failures += self.go_on_elsewhere(case, at);
-                    at += self.lines[at..].iter().take_while(|line| !line.starts_with("case ")).count();
-                }
-                _ => {
-                    let case = case.as_mut().expect("a case");
-                    let got = case
-                        .call(&words, expected)
-                        .unwrap_or_else(|error| format!("error {}", status(&error)));
-                    checked += 1;
-                    if got != expected {
-                        println!("{}:{at}: expected {expected}, got {got}", self.file);
-                        failures += 1;
-                    }
-                }
-            }
-        }
-        if !is_other_process {
-            println!("{}: {cases} cases, {checked} lines", self.file);
-        }
-        failures
-    }
-
-    fn resume(&self, done: usize, clock_ms: u64) -> Case {
-        let begin = self.lines[..done].iter().rposition(|line| line.starts_with("case ")).expect("a case");
-        let mut case = Case::new(self.dir.join(&self.lines[begin]["case ".len()..]), clock_ms);
-        for line in &self.lines[begin..done] {
-            if let ["option", name, value, "=>", "ok"] = line.split(' ').collect::<Vec<_>>()[..] {
-                case.settings.push((name.to_owned(), case.setting(value)));
-            }
-        }
-        case.db = Some(case.open(true).expect("the store opens in another process"));
-        case
-    }
-
-    fn go_on_elsewhere(&self, case: &mut Case, line: usize) -> usize {
-        case.db.take().expect("an open store").close().expect("the store closes");
-        let clock_ms = kv::Clock::unix_ms(&*case.clock);
-        let mut other = Command::new(std::env::current_exe().unwrap());
-        other.arg(&self.file).arg(&self.dir).arg(line.to_string()).arg(clock_ms.to_string());
-        usize::from(!other.status().expect("the other process starts").success())
-    }
-}
-
 impl Case {
-    fn new(path: PathBuf, clock_ms: u64) -> Case {
+    pub fn new(path: PathBuf, clock_ms: u64) -> Case {
         let clock = Arc::new(ManualClock::new(clock_ms));
         Case {
             path,
             settings: Vec::new(),
             clock,
             db: None,
+            listener: None,
+            events: None,
             versions: HashMap::new(),
             session: None,
             watch: None,
@@ -357,10 +50,13 @@ impl Case {
         }
     }
 
-    fn open(&self, is_on_disk: bool) -> Result<Db, Error> {
+    pub fn open(&self, is_on_disk: bool) -> Result<Db, Error> {
         let mut options = Options::new().clock(self.clock.clone()).background(false);
         for (name, value) in &self.settings {
             options = options.set(name, value)?;
+        }
+        if let Some(events) = self.listener.clone() {
+            options = options.listener(move |event| drop(events.send(event.clone())));
         }
         if is_on_disk {
             options.open(&self.path)
@@ -374,7 +70,7 @@ impl Case {
     }
 
     /// The value of an option.
-    fn setting(&self, word: &str) -> String {
+    pub fn setting(&self, word: &str) -> String {
         match word {
             "$mirror" => self.mirror().to_str().expect("UTF-8").to_owned(),
             word => word.to_owned(),
@@ -392,7 +88,7 @@ impl Case {
     }
 
     /// Does what a line says and returns the answer; `expected` names where a version is saved.
-    fn call(&mut self, words: &[&str], expected: &str) -> Result<String, Error> {
+    pub fn call(&mut self, words: &[&str], expected: &str) -> Result<String, Error> {
         let answer = match *words {
             ["option", name, value] => {
                 let value = self.setting(value);
@@ -400,6 +96,12 @@ impl Case {
                 self.settings.push((name.to_owned(), value));
                 "ok".to_owned()
             }
+            ["listen"] => {
+                let (tell, told) = channel();
+                (self.listener, self.events) = (Some(tell), Some(told));
+                "ok".to_owned()
+            }
+            ["events", count] => events(self.events.as_ref().expect("a listener"), number(count)),
             ["open"] => {
                 self.db = Some(self.open(true)?);
                 "ok".to_owned()
@@ -620,7 +322,7 @@ impl Case {
                 })?)
             }
             ["await", key, answer] => {
-                let deadline = Instant::now() + Duration::from_secs(60);
+                let deadline = Instant::now() + PATIENCE;
                 loop {
                     match found(db.get(&bytes(key))?) == answer {
                         true => break "ok".to_owned(),
@@ -654,8 +356,7 @@ impl Case {
                 "ok".to_owned()
             }
             ["set_moment", codec, key, seconds, nanos] => {
-                let set = Moment { seconds: number(seconds), nanos: number(nanos) };
-                moment_of(codec, db, key, Some(set))?
+                moment_of(codec, db, key, Some((number(seconds), number(nanos))))?
             }
             ["get_moment", codec, key] => moment_of(codec, db, key, None)?,
             ["set_as", codec, key, value] => {
@@ -682,4 +383,60 @@ impl Case {
             _ => panic!("{words:?} is no operation"),
         })
     }
+}
+
+/// What the listener has told, once that is so many.
+fn events(told: &Receiver<Event>, count: usize) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let mut words = Vec::new();
+    loop {
+        let left = if words.len() < count {
+            deadline.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        };
+        let Ok(Event { key, value, codec, cause, .. }) = told.recv_timeout(left) else { return list(words) };
+        let cause = format!("{cause:?}").to_lowercase();
+        words.push(format!("{}={}:{codec}:{cause}", word(&key), word(&value)));
+    }
+}
+
+/// What there is to tell by now.
+fn changes(watch: &mut Watch) -> Result<String, Error> {
+    let mut words = Vec::new();
+    loop {
+        words.push(match watch.next_change(Wait::No) {
+            Ok(Some(Change::Put(entry))) => format!("put:{}={}", word(&entry.key), word(&entry.value)),
+            Ok(Some(Change::Removed { key, cause, .. })) => {
+                format!("removed:{}:{}", word(&key), format!("{cause:?}").to_lowercase())
+            }
+            Ok(Some(_)) => "cleared".to_owned(),
+            Ok(None) => return Ok(list(words)),
+            Err(Error::Lagged { .. }) => "lagged".to_owned(),
+            Err(error) => return Err(error),
+        });
+    }
+}
+
+fn entries(db: &Db, limit: &str, options: ScanOptions) -> Result<String, Error> {
+    let limit = if limit == "0" { usize::MAX } else { number(limit) };
+    let words = db.scan(options.limit(limit))?;
+    let words = words.map(|entry| entry.map(|entry| word(&entry.key) + "=" + &word(&entry.value)));
+    Ok(list(words.collect::<Result<_, _>>()?))
+}
+
+fn many(db: &Db, codec: Tag, keys: &[&str]) -> Result<String, Error> {
+    let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
+    let values = db.get_many_as(&keys, codec)?;
+    let words = values.iter().map(|value| value.as_ref().map_or("-".to_owned(), |value| word(value)));
+    Ok(list(words.collect()))
+}
+
+fn load(db: &Db, codec: Tag, key: &str, loaded: &str) -> Result<String, Error> {
+    let value = db.get_or_load(&bytes(key), SetOptions::new().codec(codec), || match loaded {
+        "!" => Err("it fails"),
+        "-" => Ok(None),
+        loaded => Ok(Some(bytes(loaded))),
+    })?;
+    Ok(found(value))
 }
