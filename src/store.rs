@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use idle::{notes_for, Idle};
 #[cfg(feature = "redis")]
 use outbox::Outbox;
+use room::Weighed;
 
 /// Losses after which a writer of a large value queues with others that lose on keys like its own.
 const LOSSES_MAX: u32 = 3;
@@ -148,6 +149,12 @@ pub(crate) enum NewValue {
 }
 
 impl New {
+    /// The record of it, with the value that `value` stands for.
+    fn draft<'d>(&self, key: &'d [u8], value: &'d [u8]) -> Draft<'d> {
+        let New { kind, flags, codec, dictionary, expire_at_ms, .. } = *self;
+        Draft { kind, flags, codec, dictionary, lsn: 0, expire_at_ms, key, value }
+    }
+
     pub(crate) fn tombstone() -> New {
         New {
             kind: Kind::Tombstone,
@@ -476,9 +483,14 @@ impl Store {
 
     /// Writes a record for a key whatever stands there. Returns its LSN once it is visible.
     pub(crate) fn write_blind(&self, draft: &Draft<'_>) -> Result<u64> {
-        let mut losses = 0;
         let load = self.load_of(draft, None);
         self.make_room(std::slice::from_ref(draft), &[load]);
+        self.write_weighed(draft, load)
+    }
+
+    /// The same, of a record that was weighed, and that room was made for.
+    pub(crate) fn write_weighed(&self, draft: &Draft<'_>, load: Load) -> Result<u64> {
+        let mut losses = 0;
         loop {
             self.check_writable()?;
             let _turn = self.turn(draft.key, draft.value.len(), losses);
@@ -539,7 +551,7 @@ impl Store {
     ) -> Result<(Option<u64>, T)> {
         let (mut losses, mut made_room) = (0, 0);
         let mut value_bytes = 0;
-        let mut given_load = None;
+        let mut weighed = Weighed::default();
         loop {
             self.check_writable()?;
             let _turn = self.turn(key, value_bytes, losses);
@@ -550,6 +562,11 @@ impl Store {
                     Step::Leave(outcome) => return Ok((None, outcome)),
                     Step::Write(new, outcome) => (new, outcome),
                 };
+                if self.is_to_be_weighed(&new, &weighed) {
+                    drop(guard);
+                    self.weigh_new(key, given, new, &mut weighed);
+                    continue;
+                }
                 let value = match &new.value {
                     NewValue::Given => given,
                     NewValue::Kept => {
@@ -561,23 +578,10 @@ impl Store {
                 value_bytes = value.len();
                 // Another deadline is no other value.
                 let replaced = (!matches!(new.value, NewValue::Kept)).then_some(Cause::Replaced);
-                let draft = Draft {
-                    kind: new.kind,
-                    flags: new.flags,
-                    codec: new.codec,
-                    dictionary: new.dictionary,
-                    lsn: 0,
-                    expire_at_ms: new.expire_at_ms,
-                    key,
-                    value,
-                };
-                let load = match &new.value {
-                    // The weigher's answer stands for all attempts.
-                    NewValue::Given if new.kind == Kind::Put => {
-                        *given_load.get_or_insert_with(|| self.load_of(&draft, None))
-                    }
-                    NewValue::Kept => self.load_of(&draft, Some(&seen)),
-                    _ => self.load_of(&draft, None),
+                let draft = new.draft(key, value);
+                let load = match weighed.of(&new.value) {
+                    Some(load) => load,
+                    None => self.load_of(&draft, matches!(new.value, NewValue::Kept).then_some(&seen)),
                 };
                 self.options.hooks.at(Point::Decided);
                 if made_room < ROOM_MADE_MAX && self.lacks_room(load, &seen) {

@@ -509,6 +509,51 @@ fn a_weight_is_taken_away_as_it_was_added_whatever_the_weigher_says_meanwhile() 
 }
 
 #[test]
+fn no_grace_period_waits_for_a_weigher() {
+    let (asks, asked) = mpsc::channel();
+    let ends = asks.clone();
+    let (says, cleared) = mpsc::channel::<()>();
+    let cleared = std::sync::Mutex::new(cleared);
+    let weigher = move |_: &[u8], _: &[u8]| {
+        asks.send(true).unwrap();
+        // Whoever clears waits for all guards.
+        u32::from(cleared.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok())
+    };
+    let db = options().max_bytes(Some(100)).weigher(weigher).in_memory().unwrap();
+    let other = db.clone();
+    let clears = std::thread::spawn(move || {
+        while asked.recv().unwrap() {
+            other.clear().unwrap();
+            says.send(()).unwrap();
+        }
+    });
+    let writes: [fn(&Db); 6] = [
+        |db| db.set(b"k", b"value").unwrap(),
+        |db| db.set_many(&[(b"k", b"value"), (b"l", b"value")]).unwrap(),
+        |db| assert!(db.add(b"k", b"value").unwrap()),
+        |db| assert!(db.compare_and_swap(b"k", 0, b"value").unwrap().is_some()),
+        |db| assert_eq!(db.increment(b"k", 7).unwrap(), 7),
+        |db| {
+            let mut session =
+                db.create_and_lock(b"k", kv::Wait::No, kv::CreateOptions::new()).unwrap().unwrap();
+            session.value_mut().push(1);
+            session.commit().unwrap();
+        },
+    ];
+    for write in writes {
+        db.clear().unwrap();
+        write(&db);
+        assert_eq!(
+            db.stats().unwrap().weight,
+            db.len() as u64,
+            "each was weighed while the store was cleared"
+        );
+    }
+    ends.send(false).unwrap();
+    clears.join().unwrap();
+}
+
+#[test]
 fn an_entry_that_cannot_be_weighed_weighs_its_bytes() {
     let (sender, lines) = mpsc::channel();
     let weigher = |key: &[u8], _: &[u8]| if key == b"bad" { panic!("no weight") } else { 0 };

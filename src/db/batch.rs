@@ -192,8 +192,8 @@ impl Db {
             match self.try_frame(store, drafts, &loads, &mut lost) {
                 Ok(mut lsn) => {
                     // A member that met a newer record comes after it.
-                    for draft in lost {
-                        lsn = lsn.max(store.write_blind(draft)?);
+                    for (draft, load) in lost {
+                        lsn = lsn.max(store.write_weighed(draft, load)?);
                     }
                     for (draft, load) in drafts.iter().zip(&loads) {
                         store.keep_limits(draft.key, *load);
@@ -210,7 +210,7 @@ impl Db {
         store: &Store,
         drafts: &'d [Draft<'k>],
         loads: &[Load],
-        lost: &mut Vec<&'d Draft<'k>>,
+        lost: &mut Vec<(&'d Draft<'k>, Load)>,
     ) -> Result<u64, NoRoom> {
         let guard = crossbeam_epoch::pin();
         let mut places = Vec::with_capacity(drafts.len());
@@ -222,7 +222,7 @@ impl Db {
         for ((draft, load), place) in drafts.iter().zip(loads).zip(&places) {
             if !store.publish_blind(draft, *load, place, &guard) {
                 place.segment.account.charge(record_bytes(draft.key.len(), draft.value.len()));
-                lost.push(draft);
+                lost.push((draft, *load));
             } else if let Some(view) = place.view() {
                 sightings.extend(Sighting::of(place.segment, place.offset, &view));
             }

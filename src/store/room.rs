@@ -1,7 +1,7 @@
 //! Room for what comes, where the options set a limit (`capacity/`). An entry that has to go gets a tombstone like any that is
 //! deleted, written over exactly the record that was chosen: so what is newer stays, and what went stays gone (I3, I5).
 
-use super::{Found, Map, New, Seen, Slot, Step, Store};
+use super::{Found, Map, New, NewValue, Seen, Slot, Step, Store};
 use crate::capacity::{one_more, Capacity, Load, Weigher};
 use crate::error::Result;
 use crate::index::Address;
@@ -12,6 +12,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Choices in a row that somebody else was faster than, until a writer leaves it to the next one.
 const LOST_CHOICES_MAX: u32 = 16;
+
+/// Values that a conditional write has weighed in vain, since each decision made another, until it weighs while it holds its guard.
+const WEIGHED_IN_VAIN_MAX: u32 = 8;
 
 /// From one part of the tickets to another.
 const NEXT_SHARD: u64 = 1 << 60;
@@ -70,6 +73,28 @@ impl Seen<'_> {
     }
 }
 
+/// What the weigher has said to a conditional write, which asks before it takes the guard that it writes under: the weigher is
+/// the user's code, and no grace period waits for that.
+#[derive(Default)]
+pub(super) struct Weighed {
+    /// Of the value that was given, which stays the same, or else of `made`.
+    load: Option<Load>,
+    made: Option<Vec<u8>>,
+    times: u32,
+}
+
+impl Weighed {
+    /// What a value counts as, if it is the one that was weighed.
+    #[inline]
+    pub(super) fn of(&self, value: &NewValue) -> Option<Load> {
+        self.load.filter(|_| match value {
+            NewValue::Given => self.made.is_none(),
+            NewValue::Made(bytes) => self.made.as_ref() == Some(bytes),
+            NewValue::Kept => false,
+        })
+    }
+}
+
 fn evicted() -> New {
     // Not told the tier: it forgets nothing.
     New { flags: flags::EVICTED | flags::FROM_TIER, ..New::tombstone() }
@@ -118,6 +143,25 @@ impl Store {
                 load(value.and_then(|value| self.weigh(weigher, draft.key, &value)).unwrap_or(bytes))
             }
         }
+    }
+
+    /// Whether the weigher has to be asked of what was decided on.
+    #[inline]
+    pub(super) fn is_to_be_weighed(&self, new: &New, weighed: &Weighed) -> bool {
+        self.capacity.as_ref().is_some_and(|capacity| capacity.weigher().is_some())
+            && new.kind == Kind::Put
+            && !matches!(new.value, NewValue::Kept)
+            && weighed.times < WEIGHED_IN_VAIN_MAX
+            && weighed.of(&new.value).is_none()
+    }
+
+    /// Asks it. Call without a guard.
+    #[cold]
+    pub(super) fn weigh_new(&self, key: &[u8], given: &[u8], new: New, weighed: &mut Weighed) {
+        let value = if let NewValue::Made(bytes) = &new.value { bytes } else { given };
+        weighed.load = Some(self.load_of(&new.draft(key, value), None));
+        weighed.made = if let NewValue::Made(bytes) = new.value { Some(bytes) } else { None };
+        weighed.times += 1;
     }
 
     /// Asks the weigher; `None` if it panics.
