@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from ctypes import byref, c_uint64, c_void_p
@@ -52,7 +53,11 @@ class Watch(Iterator[WatchChange]):
         #: Keeps the store open while this is in use.
         self._owner = owner
         self._decode = decode
-        self._lock = threading.Lock()
+        # Held by who uses it, and by who frees it. What a signal calls comes within a call of the same thread, perhaps.
+        self._lock = threading.RLock()
+        self._is_used = False
+        # Held by who wakes it, perhaps while another thread uses it, and by who frees it.
+        self._waking = threading.RLock()
         self._is_closed = False
         self._pid = os.getpid()
         if after is not None and not 0 <= after < _abi.WATCH_FROM_NOW:
@@ -69,12 +74,7 @@ class Watch(Iterator[WatchChange]):
         CorruptError for a damaged value, WrongCodecError for one of another codec than the store's, and what the codec raises: the next call
         goes on behind it; ClosedError.
         """
-        # Never waits: a forked child may find the lock held by a thread that does not exist there.
-        if not self._lock.acquire(blocking=False):
-            raise BusyError("another thread is using the watch")
-        try:
-            if self._watch is None or self._is_closed:
-                raise ClosedError("the watch is closed")
+        with self._used():
             told, error = _abi.WatchChange(), c_void_p()
             status = lib.kv_watch_next(self._watch, wait_of(timeout), byref(told), byref(error))
             if status == _abi.NOT_FOUND:
@@ -83,8 +83,33 @@ class Watch(Iterator[WatchChange]):
                 return None
             check(status, error)
             return self._change(told)
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """Lets one caller in, and frees the watch behind him if it was closed meanwhile. Never waits: a forked child may find the lock held
+        by a thread that does not exist there."""
+        is_held = self._lock.acquire(blocking=False)
+        try:
+            if not is_held or self._is_used:
+                raise ClosedError("the watch is closed") if self._is_closed else BusyError("another thread is using the watch")
+            self._is_used = True
+            try:
+                if self._is_closed:
+                    raise ClosedError("the watch is closed")
+                yield
+            finally:
+                self._is_used = False
+                if self._is_closed:
+                    self._free()
         finally:
-            self._lock.release()
+            if is_held:
+                self._lock.release()
+
+    def _free(self) -> None:
+        with self._waking:
+            watch, self._watch = self._watch, None
+            if watch is not None:
+                lib.kv_watch_free(watch)
 
     def _change(self, told: _abi.WatchChange) -> WatchChange:
         kind = _KINDS[told.kind]
@@ -116,26 +141,30 @@ class Watch(Iterator[WatchChange]):
     @property
     def position(self) -> int:
         """The version up to which all was told: what a later watch goes on after."""
-        if self._watch is None:
-            raise ClosedError("the watch is closed")
-        position, error = c_uint64(), c_void_p()
-        check(lib.kv_watch_position(self._watch, byref(position), byref(error)), error)
-        return position.value
+        with self._used():
+            position, error = c_uint64(), c_void_p()
+            check(lib.kv_watch_position(self._watch, byref(position), byref(error)), error)
+            return position.value
 
     def wake(self) -> None:
         """Ends the `next` that waits in another thread, or the next one: it gives None."""
-        if self._watch is not None:
-            lib.kv_watch_wake(self._watch)
+        if self._pid != os.getpid():
+            # A forked child: the watch is the parent's.
+            return
+        with self._waking:
+            if self._watch is not None:
+                lib.kv_watch_wake(self._watch)
 
     def close(self) -> None:
         """Ends the watch, and a `next` that waits in another thread."""
-        if self._watch is None or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return
         self._is_closed = True
         self.wake()
         with self._lock:
-            watch, self._watch = self._watch, None
-            lib.kv_watch_free(watch)
+            # Else this is called within a call of this thread, which frees it when it ends.
+            if not self._is_used:
+                self._free()
 
     def __enter__(self) -> Watch:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 import pytest
 
@@ -124,3 +124,58 @@ def test_asyncio_awaits_changes_and_loses_none_when_it_is_cancelled() -> None:
             assert [change async for change in watch] == []
 
     asyncio.run(main())
+
+
+def test_a_watch_that_another_thread_closes_is_closed_to_who_reads_from_it_and_never_busy(
+    db: libkv.Db[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = db.watch()
+    lib = libkv._watch.lib
+    free = lib.kv_watch_free
+    raised: List[str] = []
+
+    def use(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except libkv.Error as error:
+            raised.append(type(error).__name__)
+
+    def free_while_it_is_used(at: int) -> int:
+        calls: List[Callable[[], object]] = [watch.next, lambda: watch.position, watch.close]
+        threads = [threading.Thread(target=use, args=(call,), daemon=True) for call in calls]
+        for thread in threads:
+            thread.start()
+        # The third waits until it is freed.
+        for thread in threads[:2]:
+            thread.join(20)
+        return int(free(at))
+
+    monkeypatch.setattr(lib, "kv_watch_free", free_while_it_is_used)
+    watch.close()
+    assert raised == ["ClosedError", "ClosedError"]
+    watch.wake()
+    watch.close()
+
+
+def test_a_watch_may_be_closed_within_a_call_of_the_same_thread_as_by_what_a_signal_calls() -> None:
+    with libkv.open_in_memory() as db:
+        watch: Optional[libkv.Watch] = None
+
+        class Closes:
+            def encode(self, value: bytes) -> bytes:
+                return value
+
+            def decode(self, data: bytes) -> bytes:
+                assert watch is not None
+                with pytest.raises(libkv.BusyError):
+                    watch.position
+                watch.close()
+                return data
+
+        watch = db.typed(Closes()).watch()
+        db["a"] = b"1"
+        told: List[libkv.WatchChange] = []
+        reader = threading.Thread(target=lambda: told.extend(watch), daemon=True)
+        reader.start()
+        reader.join(20)
+        assert not reader.is_alive() and [change.value for change in told] == [b"1"]
