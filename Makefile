@@ -107,8 +107,8 @@ test-loom: need-cargo ## loom models: every interleaving of the lock-free protoc
 test-protocol: need-cargo ## every state of a model of the protocol, and each rule taken out
 	$(CARGO) run --locked --release --manifest-path tests/protocol/Cargo.toml --target-dir $(TARGET_DIR)/protocol
 
-test-shuttle: need-cargo ## the whole engine under a scheduler (KV_SHUTTLE_ITERATIONS schedules a test)
-	$(CARGO) test --locked --release --manifest-path tests/shuttle/Cargo.toml --target-dir $(TARGET_DIR)/shuttle -- --nocapture
+test-shuttle: need-cargo ## the whole engine under a scheduler (KV_SHUTTLE_ITERATIONS schedules a test; SHOW=--nocapture prints seeds and what seeded bugs did)
+	$(CARGO) test --locked --release --manifest-path tests/shuttle/Cargo.toml --target-dir $(TARGET_DIR)/shuttle -- $(SHOW)
 
 test-sanitizers: need-cargo ## AddressSanitizer over the concurrency tests, ThreadSanitizer over the models on real threads
 	scripts/sanitizers.sh $(TARGET_DIR)

@@ -39,7 +39,7 @@ part full-disk 10 350 5 KV_FULL_DISK_ROUNDS KV_FULL_DISK_SEED '#\d+ MiB: \d+ byt
 part flips 11 1 once - - '\d+(?= flipped bits)' "env KV_FLIP_ONE_IN=${KV_FLIP_ONE_IN:-1} $(suite hostile flipped_bit)"
 part protocol 60 1 seconds/60 KV_MODEL_MINUTES KV_MODEL_SEED '\d+(?= transitions)' "make test-protocol"
 part soak 14 1 seconds/1 KV_SOAK_SECONDS KV_SOAK_SEED '#^test .* ok$' "$(suite soak)"
-part shuttle 17 160000 2000 KV_SHUTTLE_ITERATIONS KV_SHUTTLE_SEED '\d+(?= schedules keep)' "make test-shuttle"
+part shuttle 17 160000 2000 KV_SHUTTLE_ITERATIONS KV_SHUTTLE_SEED '\d+(?= schedules keep)' "make test-shuttle SHOW=--nocapture"
 part fuzz 30 1 seconds/6 KV_FUZZ_SECONDS - 'units: \K\d+' "scripts/fuzz.sh \$KV_FUZZ_SECONDS"
 part bugs 5 1 once - - '\d+(?= seeded bugs caught)' "make test-bugs BUGS=all"
 part cinstall 1 1 once - - '#^== C: package$' "scripts/cinstall.sh $target"
