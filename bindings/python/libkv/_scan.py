@@ -90,29 +90,34 @@ class Scan(Generic[V], Iterator[V]):
         return self
 
     def __next__(self) -> V:
-        for entry in self._portion:
-            return entry
-        # Made one by one: what fails for an entry leaves those behind it.
-        self._portion = itertools.starmap(self._make, self._fetch())
-        for entry in self._portion:
-            return entry
-        self.close()
-        raise StopIteration
+        while True:
+            portion = self._portion
+            for entry in portion:
+                return entry
+            with self._alone():
+                if self._portion is not portion:
+                    # Another thread has fetched meanwhile.
+                    continue
+                found = self._fetch()
+                # Made one by one: what fails for an entry leaves those behind it.
+                self._portion = itertools.starmap(self._make, found)
+            if not found:
+                self.close()
+                raise StopIteration
 
     def _fetch(self) -> List[Tuple[bytes, bytes, int, int, int]]:
-        """The next entries: copied before another call with the cursor takes their memory back."""
-        with self._alone():
-            if self._scan is None:
-                return []
-            entries, count, error = c_void_p(), c_size_t(), c_void_p()
-            status = lib.kv_scan_next(self._scan, _PORTION, byref(entries), byref(count), byref(error))
-            check(status, error)
-            portion = _abi.bytes_at(entries.value, count.value * _ENTRY.size)
-            memory = _abi.memory
-            return [
-                (memory[key : key + key_len], memory[value : value + value_len], version, expires_at_ms, codec)
-                for key, key_len, value, value_len, version, expires_at_ms, codec in _ENTRY.iter_unpack(portion)
-            ]
+        """The next entries, for who is alone: copied before another call with the cursor takes their memory back."""
+        if self._scan is None:
+            return []
+        entries, count, error = c_void_p(), c_size_t(), c_void_p()
+        status = lib.kv_scan_next(self._scan, _PORTION, byref(entries), byref(count), byref(error))
+        check(status, error)
+        portion = _abi.bytes_at(entries.value, count.value * _ENTRY.size)
+        memory = _abi.memory
+        return [
+            (memory[key : key + key_len], memory[value : value + value_len], version, expires_at_ms, codec)
+            for key, key_len, value, value_len, version, expires_at_ms, codec in _ENTRY.iter_unpack(portion)
+        ]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from typing import (
     Dict,
     Generic,
     Iterable,
+    Iterator,
     List,
     Mapping,
     Optional,
@@ -222,7 +223,7 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
             snapshot=snapshot,
         )
         while True:
-            portion = await self._run(lambda: list(itertools.islice(scan, _PORTION)))
+            portion, error = await self._run(_portion_of, scan)
             try:
                 for entry in portion:
                     yield entry
@@ -230,6 +231,8 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
                 # The loop was left, and no thread uses it: what a snapshot holds goes at once.
                 scan.close()
                 raise
+            if error is not None:
+                raise error
             if not portion:
                 return
 
@@ -445,6 +448,16 @@ class AsyncDb(AsyncSessions[V], Generic[V]):
             # One task's cancellation is not the others'.
             found = await asyncio.shield(flight)
         return default if found is _MISSING or found is _NOTHING else found
+
+
+def _portion_of(scan: Iterator[Entry]) -> Tuple[List[Entry], Optional[Exception]]:
+    """The next entries, and what ended them before the portion was full: it comes after the entries before it."""
+    portion: List[Entry] = []
+    try:
+        portion.extend(itertools.islice(scan, _PORTION))
+    except Exception as error:
+        return portion, error
+    return portion, None
 
 
 def _bring(load: Callable[[], Any], loop: asyncio.AbstractEventLoop, awaited: Awaited) -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import random
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import libkv
+from libkv import aio
 
 
 def test_a_write_is_made_only_under_its_condition(db: libkv.Db[bytes]) -> None:
@@ -162,6 +164,15 @@ def test_a_scan_gives_what_stands_before_a_damaged_entry(tmp_path: Path) -> None
         with pytest.raises(libkv.CorruptError, match=damaged.name):
             for entry in db.scan("k", ordered=True):
                 found.append(entry.key)
+        assert found == [b"k%02d" % number for number in range(7)]
+
+        async def walk() -> None:
+            found.clear()
+            async for entry in aio.AsyncDb(db).scan("k", ordered=True):
+                found.append(entry.key)
+
+        with pytest.raises(libkv.CorruptError, match=damaged.name):
+            asyncio.run(walk())
         assert found == [b"k%02d" % number for number in range(7)]
 
 

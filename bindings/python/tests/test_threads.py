@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -121,6 +122,17 @@ def test_a_pin_belongs_to_its_thread(db: libkv.Db[bytes]) -> None:
 
 def test_a_scan_shared_by_threads_gives_each_entry_to_one_of_them(db: libkv.Db[bytes]) -> None:
     db.set_many([(b"%d" % at, b"v" * 100) for at in range(20_000)])
+    interval = sys.getswitchinterval()
+    # Between any two steps: what one thread fetched must not be lost to what the other fetches.
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(3):
+            _share_a_scan(db)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _share_a_scan(db: libkv.Db[bytes]) -> None:
     scan = db.scan()
     seen: List[List[bytes]] = [[] for _ in range(4)]
 
