@@ -8,6 +8,8 @@
 mod checks;
 #[path = "support/editor.rs"]
 mod editor;
+#[path = "support/mirrored.rs"]
+mod mirrored;
 #[path = "support/oracle.rs"]
 mod oracle;
 #[path = "support/player.rs"]

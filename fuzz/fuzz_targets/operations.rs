@@ -6,6 +6,8 @@
 mod checks;
 #[path = "../../tests/support/editor.rs"]
 mod editor;
+#[path = "../../tests/support/mirrored.rs"]
+mod mirrored;
 #[path = "../../tests/support/oracle.rs"]
 mod oracle;
 #[path = "../../tests/support/player.rs"]
@@ -14,7 +16,7 @@ mod player;
 mod sequence;
 
 use libfuzzer_sys::fuzz_target;
-use sequence::{Config, Content, End, Only, Op, Packing, Sequence, When, KEYS, KINDS};
+use sequence::{Config, Content, End, Only, Op, Packing, Sequence, When, KEYS, KINDS, MIRROR_AT_THE_END_MS};
 
 /// Longer sequences find little that shorter ones don't, and cost opens.
 const OPERATIONS_MAX: usize = 100;
@@ -144,6 +146,7 @@ fuzz_target!(|data: &[u8]| {
         is_listed: bytes.flag(),
         entries_max: bytes.flag().then(|| 1 + u64::from(bytes.byte() % 4)),
         bytes_max: bytes.flag().then(|| 20 + u64::from(bytes.number())),
+        mirror_every_ms: (bytes.byte() % 8 == 1).then_some(MIRROR_AT_THE_END_MS),
     };
     let mut operations = Vec::new();
     while !bytes.0.is_empty() && operations.len() < OPERATIONS_MAX {

@@ -3,7 +3,7 @@
 use super::oracle::Held;
 use super::player::{Player, SEGMENT_BYTES};
 use super::sequence::{key, Packing, KEYS};
-use kv::{ScanOptions, Ttl};
+use kv::{Entry, ScanOptions, Ttl};
 use std::time::Duration;
 
 /// As docs/format.md says of a value that is not compressed.
@@ -27,6 +27,7 @@ impl Player {
             deadline_ms: value.expires_at_ms().unwrap_or(0),
             version: value.version(),
             metadata: expected.as_ref().map(|held| held.metadata.clone()).unwrap_or_default(),
+            codec: value.codec(),
         });
         drop(pin);
         assert_eq!(pinned, expected, "operation {at}, key {key:?}");
@@ -64,7 +65,8 @@ impl Player {
             .into_iter()
             .map(|e| {
                 let deadline_ms = e.expires_at_ms.unwrap_or(0);
-                (e.key, Held { value: e.value, deadline_ms, version: e.version, metadata: e.metadata })
+                let Entry { key, value, version, metadata, codec, .. } = e;
+                (key, Held { value, deadline_ms, version, metadata, codec })
             })
             .collect();
         assert_eq!(found, expected, "operation {}", self.at);

@@ -2,7 +2,7 @@
 
 use super::player::Player;
 use super::sequence::{End, When};
-use kv::{CreateOptions, Error, Session, Wait};
+use kv::{CreateOptions, Error, Session, Tag, Wait};
 
 impl Player {
     /// Locks a key, edits its value, and ends as `end` says. Until then everybody sees what was there.
@@ -10,10 +10,11 @@ impl Player {
         let before = self.oracle.get(key).cloned();
         let options = CreateOptions::new().allow_existing(true).initial("initial");
         let mut session = self.db.create_and_lock(key, Wait::No, options).unwrap().unwrap();
-        let found = (session.version(), session.value().to_vec(), session.metadata().clone());
+        let found =
+            (session.version(), session.value().to_vec(), session.metadata().clone(), session.codec());
         let expected = match before {
-            Some(held) => (held.version, held.value, held.metadata),
-            None => (0, b"initial".to_vec(), kv::Metadata::new()),
+            Some(held) => (held.version, held.value, held.metadata, held.codec),
+            None => (0, b"initial".to_vec(), kv::Metadata::new(), Tag::RAW),
         };
         assert_eq!(found, expected, "operation {}", self.at);
         let refused = self.db.get_and_lock(key, Wait::No);
@@ -65,10 +66,11 @@ impl Player {
     fn commit(&mut self, session: Session) {
         let (key, value, metadata) =
             (session.key().to_vec(), session.value().to_vec(), session.metadata().clone());
+        let codec = session.codec();
         let kept_ms = self.oracle.get(&key).map(|held| held.deadline_ms);
         let version = session.commit().unwrap();
         let deadline_ms = self.deadline_ms(When::Keep, kept_ms);
         self.oracle.put(&key, &value, deadline_ms, version);
-        self.oracle.annotate(&key, metadata);
+        self.oracle.annotate(&key, metadata, codec);
     }
 }

@@ -1,6 +1,6 @@
 //! What a store must do, in a plain map with a clock.
 
-use kv::Metadata;
+use kv::{Metadata, Tag};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Held {
     pub version: u64,
     /// What a session wrote beside the value.
     pub metadata: Metadata,
+    /// What wrote the value.
+    pub codec: Tag,
 }
 
 #[derive(Debug, Default)]
@@ -48,14 +50,15 @@ impl Oracle {
     pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: u64, version: u64) {
         assert!(version > self.version_max, "version {version} follows {}", self.version_max);
         self.version_max = version;
-        let held = Held { value: value.to_vec(), deadline_ms, version, metadata: Metadata::new() };
+        let (value, metadata) = (value.to_vec(), Metadata::new());
+        let held = Held { value, deadline_ms, version, metadata, codec: Tag::RAW };
         self.entries.insert(key.to_vec(), held);
     }
 
-    /// Puts metadata beside the value that was just put.
-    pub fn annotate(&mut self, key: &[u8], metadata: Metadata) {
+    /// Puts metadata and a codec beside the value that was just put.
+    pub fn annotate(&mut self, key: &[u8], metadata: Metadata, codec: Tag) {
         if let Some(held) = self.entries.get_mut(key) {
-            held.metadata = metadata;
+            (held.metadata, held.codec) = (metadata, codec);
         }
     }
 
@@ -76,6 +79,12 @@ impl Oracle {
     /// All keys, and whether their time is over; nobody is told by that.
     pub fn held(&self) -> Vec<(Vec<u8>, bool)> {
         self.entries.iter().map(|(key, held)| (key.clone(), self.is_over(held.deadline_ms))).collect()
+    }
+
+    /// What lives, by key; nobody is told by that.
+    pub fn standing(&self) -> Vec<(Vec<u8>, Held)> {
+        let standing = self.entries.iter().filter(|(_, held)| !self.is_over(held.deadline_ms));
+        standing.map(|(key, held)| (key.clone(), held.clone())).collect()
     }
 
     /// Whether a deadline, 0 for none, has passed.

@@ -2,8 +2,8 @@
 
 use super::oracle::Oracle;
 use super::sequence::{key, Config, Content, Only, Op, Packing, Sequence, Totals, When, KEYS};
-use kv::{Batch, Compression, Condition, Db, Error, Expiry, ManualClock, Options};
-use kv::{SetOptions, Sync};
+use kv::{Batch, Compression, Condition, Db, Error, Expiry, ManualClock, Metadata, Options};
+use kv::{SetOptions, Sync, Tag};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub fn run(sequence: &Sequence, totals: &Totals) {
     player.check_all();
     player.count(totals);
     player.db.close().unwrap();
+    player.check_mirror(totals);
     totals.sequences.fetch_add(1, Ordering::Relaxed);
     let played = sequence.operations.iter().filter(|op| !matches!(op, Op::Nothing)).count();
     totals.operations.fetch_add(played as u64, Ordering::Relaxed);
@@ -41,17 +42,22 @@ pub struct Player {
     clock: Arc<ManualClock>,
     pub db: Db,
     pub oracle: Oracle,
-    home: tempfile::TempDir,
+    pub home: tempfile::TempDir,
     /// Where the store is; `None`: in memory.
     path: Option<PathBuf>,
     backups: u32,
+    /// The file that the store is mirrored in, where it stands now.
+    pub mirror: Option<PathBuf>,
+    /// What that was when it was last looked at.
+    pub mirrored: Option<Vec<u8>>,
     /// Evictions of this open that the oracle knows of.
     evicted: u64,
     /// Operation that is played, for messages.
     pub at: usize,
 }
 
-fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
+/// With a mirror, if the store has one, in this file.
+pub fn options(config: &Config, clock: &Arc<ManualClock>, mirror: Option<&Path>) -> Options {
     let compression = match config.packing {
         Packing::Off => Compression::Off,
         Packing::EachByItself => Compression::Zstd { level: 1, threshold_bytes: 64 },
@@ -63,7 +69,7 @@ fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
         3 | 4 => Sync::Every(Duration::from_secs(1)),
         _ => Sync::Never,
     };
-    Options::new()
+    let options = Options::new()
         .segment_bytes(SEGMENT_BYTES)
         .clock(clock.clone())
         .background(config.background)
@@ -72,7 +78,11 @@ fn options(config: &Config, clock: &Arc<ManualClock>) -> Options {
         .ordered_index(config.is_listed)
         .max_entries(config.entries_max)
         .max_bytes(config.bytes_max)
-        .sync(sync)
+        .sync(sync);
+    match (mirror, config.mirror_every_ms) {
+        (Some(path), Some(ms)) => options.json_mirror(path).json_mirror_every(Duration::from_millis(ms)),
+        _ => options,
+    }
 }
 
 /// Memory where there is any to write to: 20,000 sequences would wear a disk for nothing.
@@ -86,14 +96,17 @@ impl Player {
         let clock = Arc::new(ManualClock::new(START_MS));
         let home = temporary();
         let path = config.in_directory.then(|| home.path().join("store"));
-        let options = options(config, &clock);
+        let mirror = config.mirror_every_ms.map(|_| home.path().join("mirror-0.json"));
+        let options = options(config, &clock, mirror.as_deref());
         let db = match &path {
             Some(path) => options.open(path).unwrap(),
             None => options.in_memory().unwrap(),
         };
         let oracle = Oracle::at(START_MS);
+        let config = config.clone();
+        let (backups, mirrored, evicted, at) = (0, None, 0, 0);
         let mut player =
-            Player { config: config.clone(), clock, db, oracle, home, path, backups: 0, evicted: 0, at: 0 };
+            Player { config, clock, db, oracle, home, path, backups, mirror, mirrored, evicted, at };
         player.oracle.may_evict = player.is_limited();
         player
     }
@@ -147,7 +160,7 @@ impl Player {
                 self.put_unversioned(&k, &v, deadline_ms);
                 self.check(&k);
             }
-            Op::SetWith(k, v, only, when) => self.set_with(&key(*k), &v.bytes(), *only, *when),
+            Op::SetWith(k, v, only, when) => self.set_with(&key(*k), *v, *only, *when),
             Op::Add(k, v) => {
                 let (k, v) = (key(*k), v.bytes());
                 let is_absent = self.oracle.get(&k).is_none();
@@ -256,17 +269,26 @@ impl Player {
                 assert_eq!(self.db.len(), 0, "operation {}", self.at);
                 (0..KEYS).for_each(|k| self.check(&key(k)));
             }
-            Op::Sync => self.db.sync().unwrap(),
-            Op::Reopen => self.reopen(totals, Db::close),
-            Op::Crash => self.reopen(totals, |db| {
-                db.abandon();
-                Ok(())
+            Op::Sync => {
+                self.db.sync().unwrap();
+                if self.path.is_none() {
+                    self.check_mirror(totals);
+                }
+            }
+            Op::Reopen => self.reopen(totals, |player| {
+                player.db.close().unwrap();
+                player.check_mirror(totals);
+            }),
+            Op::Crash => self.reopen(totals, |player| {
+                player.db.abandon();
+                player.check_mirror_is_as_it_was();
             }),
             Op::Backup => self.move_into_backup(totals),
         }
     }
 
-    fn set_with(&mut self, key: &[u8], value: &[u8], only: Only, when: When) {
+    fn set_with(&mut self, key: &[u8], content: Content, only: Only, when: When) {
+        let (value, codec) = (content.bytes(), content.codec());
         // A blind set does not look, so nobody is told that what stands there has expired.
         let is_blind = matches!(
             (only, when),
@@ -280,12 +302,13 @@ impl Player {
             Only::IfPresent => (Condition::IfPresent, held.is_some()),
             Only::IfVersion { wrong } => (Condition::IfVersion(version + u64::from(wrong)), !wrong),
         };
-        let options = SetOptions::new().condition(condition).expiry(self.expiry(when));
-        let done = self.db.set_with(key, value, options).unwrap();
+        let options = SetOptions::new().condition(condition).expiry(self.expiry(when)).codec(codec);
+        let done = self.db.set_with(key, &value, options).unwrap();
         assert_eq!(done.is_some(), holds, "operation {}", self.at);
         if let Some(version) = done {
             let deadline_ms = self.deadline_ms(when, held.map(|held| held.deadline_ms));
-            self.oracle.put(key, value, deadline_ms, version);
+            self.oracle.put(key, &value, deadline_ms, version);
+            self.oracle.annotate(key, Metadata::new(), codec);
         }
         self.check(key);
     }
@@ -302,8 +325,10 @@ impl Player {
             (_, None) => assert!(matches!(done, Err(Error::Overflow { .. })), "{}: {done:?}", self.at),
             (_, Some(sum)) => {
                 assert_eq!(done.unwrap(), sum, "operation {}", self.at);
+                let codec = held.as_ref().map_or(Tag::RAW, |held| held.codec);
                 let deadline_ms = self.deadline_ms(When::Keep, held.map(|held| held.deadline_ms));
                 self.put_unversioned(key, sum.to_string().as_bytes(), deadline_ms);
+                self.oracle.annotate(key, Metadata::new(), codec);
             }
         }
         self.check(key);
@@ -320,7 +345,7 @@ impl Player {
         assert_eq!(found.unwrap(), held.is_some(), "operation {}", self.at);
         if let Some(held) = held.filter(|held| held.deadline_ms != deadline_ms) {
             self.put_unversioned(key, &held.value, deadline_ms);
-            self.oracle.annotate(key, held.metadata);
+            self.oracle.annotate(key, held.metadata, held.codec);
         }
         self.check(key);
     }
@@ -332,7 +357,7 @@ impl Player {
             let deadline_ms = self.oracle.now_ms + ttl_ms;
             if held.deadline_ms != deadline_ms {
                 self.put_unversioned(key, &held.value, deadline_ms);
-                self.oracle.annotate(key, held.metadata);
+                self.oracle.annotate(key, held.metadata, held.codec);
             }
         }
         self.check(key);
@@ -452,10 +477,10 @@ impl Player {
         totals.evicted.fetch_add(stats.evicted, Ordering::Relaxed);
     }
 
-    fn reopen(&mut self, totals: &Totals, end: impl Fn(&Db) -> kv::Result<()>) {
+    fn reopen(&mut self, totals: &Totals, end: impl FnOnce(&mut Player)) {
         if let Some(path) = self.path.clone() {
             self.count(totals);
-            end(&self.db).unwrap();
+            end(self);
             self.open(&path, totals);
         }
     }
@@ -466,6 +491,10 @@ impl Player {
         self.db.backup(&path).unwrap();
         self.count(totals);
         self.db.close().unwrap();
+        self.check_mirror(totals);
+        // The note of what the file is stays in the directory that it was for.
+        let mirror = self.home.path().join(format!("mirror-{}.json", self.backups));
+        (self.mirror, self.mirrored) = (self.config.mirror_every_ms.map(|_| mirror), None);
         if let Some(old) = self.path.replace(path.clone()) {
             std::fs::remove_dir_all(old).unwrap();
         }
@@ -474,7 +503,7 @@ impl Player {
 
     fn open(&mut self, path: &Path, totals: &Totals) {
         use kv::Clock;
-        self.db = options(&self.config, &self.clock).open(path).unwrap();
+        self.db = options(&self.config, &self.clock, self.mirror.as_deref()).open(path).unwrap();
         self.evicted = 0;
         totals.opens.fetch_add(1, Ordering::Relaxed);
         // The clock may have been set back: what was told to have expired stays expired (I15).

@@ -1,5 +1,6 @@
 //! Sequences of operations: what they are made of, and how they are drawn.
 
+use kv::Tag;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +8,8 @@ pub const OPERATIONS_MIN: usize = 100;
 /// More than the least, for those that do nothing.
 const OPERATIONS: std::ops::Range<usize> = 105..140;
 pub const KEYS: usize = 6;
+/// A mirror that is written when the store is closed, or synced in memory, and never by the way.
+pub const MIRROR_AT_THE_END_MS: u64 = 86_400_000;
 
 /// A key by number: the empty one, one too long for an index entry, and prefixes of each other.
 pub fn key(number: usize) -> Vec<u8> {
@@ -58,6 +61,17 @@ fn record(kind: u8, number: u16) -> String {
         _ => {
             let hosts = (0..1 + mixed % 20).map(|n| format!("\"host-{}.example.net: retried {n} times\"", mixed >> n & 7));
             format!("{{\"request\":\"{mixed:x}\",\"warnings\":[{}]}}", hosts.collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+impl Content {
+    /// Of what a conditional write is told that wrote it: numbers of both kinds, since a sum keeps its number's.
+    pub fn codec(self) -> Tag {
+        match self {
+            Content::Record { .. } => Tag::JSON,
+            Content::Integer(n) if n % 2 == 0 => Tag::JSON,
+            _ => Tag::RAW,
         }
     }
 }
@@ -150,6 +164,8 @@ pub struct Config {
     pub sync: u8,
     pub entries_max: Option<u64>,
     pub bytes_max: Option<u64>,
+    /// How long after a change the JSON mirror is written; `None`: there is none.
+    pub mirror_every_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -181,6 +197,8 @@ pub struct Totals {
     pub with_dictionaries: AtomicU64,
     pub trained: AtomicU64,
     pub packed: AtomicU64,
+    /// Entries that came back from JSON mirrors.
+    pub mirrored: AtomicU64,
 }
 
 impl Totals {
@@ -193,6 +211,7 @@ impl Totals {
                 assert!(total(figure) > cases / 2, "{self:?}");
             }
             assert!(total(&self.relocated_bytes) > 0);
+            assert!(total(&self.mirrored) > cases / 5, "{self:?}");
             let with_dictionaries = total(&self.with_dictionaries);
             assert!(with_dictionaries > cases / 100, "{self:?}");
             for figure in [&self.trained, &self.packed] {
@@ -265,7 +284,7 @@ fn operation() -> impl Strategy<Value = Op> {
         3 => proptest::collection::vec(member, 0..6).prop_map(Op::Apply),
         1 => proptest::collection::vec((k(), content()), 0..4).prop_map(Op::SetMany),
         1 => proptest::collection::vec(k(), 0..4).prop_map(Op::DeleteMany),
-        1 => (k(), 0..KINDS).prop_map(|(k, kind)| Op::Train(k, kind)),
+        2 => (k(), 0..KINDS).prop_map(|(k, kind)| Op::Train(k, kind)),
     ];
     let store = prop_oneof![
         14 => (0u64..900).prop_map(Op::Advance),
@@ -291,9 +310,9 @@ fn operation() -> impl Strategy<Value = Op> {
 /// Those with dictionaries are few: each training takes as long as ten sequences.
 fn packing() -> impl Strategy<Value = Packing> {
     prop_oneof![
-        67 => Just(Packing::Off),
+        65 => Just(Packing::Off),
         30 => Just(Packing::EachByItself),
-        3 => Just(Packing::WithDictionaries),
+        5 => Just(Packing::WithDictionaries),
     ]
 }
 
@@ -307,9 +326,20 @@ pub fn sequence() -> impl Strategy<Value = Sequence> {
         0u8..8,
         proptest::option::weighted(0.3, 1u64..5),
         proptest::option::weighted(0.2, prop_oneof![20u64..500, 2_000u64..60_000]),
+        proptest::option::weighted(0.15, prop_oneof![Just(MIRROR_AT_THE_END_MS), Just(1)]),
     )
         .prop_map(
-            |(in_directory, background, default_ttl_ms, packing, is_listed, sync, entries_max, bytes_max)| {
+            |(
+                in_directory,
+                background,
+                default_ttl_ms,
+                packing,
+                is_listed,
+                sync,
+                entries_max,
+                bytes_max,
+                mirror_every_ms,
+            )| {
                 Config {
                     in_directory,
                     background,
@@ -319,6 +349,7 @@ pub fn sequence() -> impl Strategy<Value = Sequence> {
                     sync,
                     entries_max,
                     bytes_max,
+                    mirror_every_ms,
                 }
             },
         );
