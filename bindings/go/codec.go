@@ -113,16 +113,25 @@ func (gobCodec[T]) Decode(data []byte) (value T, err error) {
 // Text stores strings, which are UTF-8.
 func Text[T ~string]() Codec[T] { return textCodec[T]{} }
 
-type textCodec[T ~string] struct{ rawCodec[T] }
+type textCodec[T ~string] struct{}
 
 func (textCodec[T]) Tag() Tag { return TagText }
 
 func (textCodec[T]) Append(dst []byte, value T) ([]byte, error) {
 	if !utf8.ValidString(string(value)) {
-		return dst, errors.New("the text is not UTF-8")
+		return dst, errNotText
 	}
 	return append(dst, value...), nil
 }
+
+func (textCodec[T]) Decode(data []byte) (T, error) {
+	if !utf8.Valid(data) {
+		return "", errNotText
+	}
+	return T(data), nil
+}
+
+var errNotText = errors.New("the text is not UTF-8")
 
 // Raw stores bytes and strings as they are.
 func Raw[T ~[]byte | ~string]() Codec[T] { return rawCodec[T]{} }

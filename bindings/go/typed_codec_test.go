@@ -61,9 +61,14 @@ func TestAValueIsReadByTheCodecThatWroteItAndByNoOther(t *testing.T) {
 	}
 	_, err := db.Codec([]byte("none"))
 	fails(t, err, kv.ErrNotFound)
-	err = kv.NewStore(db, kv.Text[string]()).Set([]byte("k"), "\xff")
-	if err == nil || !strings.Contains(err.Error(), "not UTF-8") {
-		t.Fatal(err)
+	texts := kv.NewStore(db, kv.Text[string]())
+	_, err = db.SetWith([]byte("forged"), []byte("\xff"), kv.SetOptions{Codec: kv.TagText})
+	ok(t, err)
+	_, unread := texts.Get([]byte("forged"))
+	for _, err := range []error{texts.Set([]byte("k"), "\xff"), unread} {
+		if err == nil || !strings.Contains(err.Error(), "not UTF-8") {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -148,6 +148,7 @@ impl Case {
                 self.take_over(locked, "absent")
             }
             ["create", key, value, which] => {
+                assert!(["new", "any"].contains(&which), "{which}");
                 let options = CreateOptions::new().initial(bytes(value)).allow_existing(which == "any");
                 let locked = self.db().create_and_lock(&bytes(key), Wait::No, options)?;
                 self.take_over(locked, "not_met")
@@ -208,7 +209,8 @@ impl Case {
                             return Err(failed.error);
                         }
                     }
-                    _ => drop(session.commit()?),
+                    "end" | "delete" => drop(session.commit()?),
+                    _ => panic!("{how} ends no commit"),
                 }
             }
             ["reload"] => {
@@ -336,6 +338,7 @@ impl Case {
             }
             ["range", prefix, start, end, limit, how] => {
                 let options = ScanOptions::new().prefix(bytes(prefix)).start(bytes(start)).end(bytes(end));
+                assert!(["forward", "reverse", "snapshot", "reverse+snapshot"].contains(&how), "{how}");
                 let (is_reverse, is_snapshot) = (how.contains("reverse"), how.contains("snapshot"));
                 entries(db, limit, options.reverse(is_reverse).snapshot(is_snapshot))?
             }

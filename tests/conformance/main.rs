@@ -30,6 +30,7 @@ fn run_all() -> usize {
     let mut files: Vec<PathBuf> = scripts.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "kvt"));
     files.sort();
+    assert!(!files.is_empty(), "no script in {}", scripts.display());
     let mut failures = 0;
     for file in &files {
         let dir = tempfile::tempdir().unwrap();

@@ -101,12 +101,12 @@ class Protobuf(Generic[M]):
 
 
 class Json:
-    """Values are what JSON can say, stored as UTF-8."""
+    """Values are what JSON can say, stored as UTF-8: no NaN and no infinity, which are a ValueError."""
 
     tag = _abi.CODEC_JSON
 
     def encode(self, value: Any) -> bytes:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
     def decode(self, data: bytes) -> Any:
         return json.loads(data)

@@ -343,6 +343,7 @@ class Case:
         return words([f"{word(entry.key)}={word(entry.value)}" for entry in found])
 
     def do_range(self, prefix: str, start: str, end: str, limit: str, how: str) -> str:
+        assert how in ("forward", "reverse", "snapshot", "reverse+snapshot"), how
         found = self.db.scan(
             unword(prefix),
             start=unword(start),
@@ -375,6 +376,7 @@ class Case:
             return "absent"
 
     def do_create(self, key: str, value: str, which: str) -> str:
+        assert which in ("new", "any"), which
         allow = which == "any"
         locked = self.db.create_and_lock(unword(key), initial=unword(value), allow_existing=allow, timeout=0)
         return "not_met" if locked is None else self._take_over(locked)

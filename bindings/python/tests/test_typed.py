@@ -69,6 +69,13 @@ def test_a_value_is_read_by_the_codec_that_wrote_it_and_by_no_other(
     assert db.get("k") is not None and store["k"] == value, "a plain store reads any, and nothing was changed"
 
 
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf")}])
+def test_what_json_has_no_form_for_is_refused_and_not_marked_as_json(db: libkv.Db[bytes], value: Any) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        db.typed("json")["k"] = value
+    assert "k" not in db
+
+
 def test_raw_bytes_are_no_value_of_a_codec_until_they_are_overwritten(db: libkv.Db[bytes]) -> None:
     users = db.typed("json")
     db["k"] = b"{}"

@@ -87,6 +87,7 @@ static kv_status open_store(script_case *c, int is_on_disk) {
     NEED(kv_options_set(options, c->settings[at][0], c->settings[at][1], NULL) == KV_OK, "%s", c->settings[at][0]);
   }
   let_hear(options, c->listener);
+  if (c->db != NULL) NEED(kv_close(c->db, NULL) == KV_OK, "the store does not close");
   NEED(kv_db_free(c->db) == KV_OK, "the store stays");
   c->db = NULL;
   kv_status status = is_on_disk ? kv_open(c->path, options, &c->db, NULL) : kv_open_in_memory(options, &c->db, NULL);

@@ -88,6 +88,7 @@ int use_session(script_case *c, char **words, size_t count, text *answer) {
     kv_status status = kv_get_and_lock(c->db, key.data, key.len, 0, &locked, NULL);
     take_over(c, status, locked, answer);
   } else if (IS_OPERATION("create", 3)) {
+    NEED(strcmp(words[3], "any") == 0 || strcmp(words[3], "new") == 0, "%s", words[3]);
     kv_create_options options = {strcmp(words[3], "any") == 0, bytes_of(words[2])};
     kv_status status = kv_create_and_lock(c->db, key.data, key.len, 0, &options, &locked, NULL);
     take_over(c, status, locked, answer);

@@ -215,6 +215,7 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 		if operation == "scan" {
 			options.Limit = number(args[1])
 		} else {
+			oneOf(args[4], "forward", "reverse", "snapshot", "reverse+snapshot")
 			options = kv.ScanOptions{
 				Prefix: key, Start: plain(args[1]), End: plain(args[2]), Limit: number(args[3]),
 				Reverse: strings.Contains(args[4], "reverse"), Snapshot: strings.Contains(args[4], "snapshot"),

@@ -24,6 +24,7 @@ func (c *testCase) useSession(operation string, args []string) (given string, is
 	case "lock":
 		return c.takeOver(c.db.TryGetAndLock(plain(args[0]))), true
 	case "create":
+		oneOf(args[2], "new", "any")
 		options := kv.CreateOptions{AllowExisting: args[2] == "any", Initial: plain(args[1])}
 		return c.takeOver(c.db.TryCreateAndLock(plain(args[0]), options)), true
 	case "session":
@@ -36,6 +37,7 @@ func (c *testCase) useSession(operation string, args []string) (given string, is
 		}
 		return "ok", true
 	case "commit":
+		oneOf(args[1], "end", "keep", "keep_on_failure", "delete")
 		c.session.SetExpiry(expiry(args[0]))
 		options := kv.CommitOptions{
 			Keep: args[1] == "keep", KeepOnFailure: args[1] == "keep_on_failure", Delete: args[1] == "delete",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,13 @@ func answered(given string, err error) string {
 		return "error " + statuses[failed.Status]
 	}
 	return "error " + err.Error()
+}
+
+// oneOf ends the runner unless a word is one of those that the line may have.
+func oneOf(word string, words ...string) {
+	if !slices.Contains(words, word) {
+		panic(fmt.Sprintf("%s is not one of %v", word, words))
+	}
 }
 
 func number(word string) uint64 {
