@@ -212,8 +212,13 @@ pub(super) fn append_head(to: &mut Vec<u8>, args: usize) {
 }
 
 pub(super) fn append_arg(to: &mut Vec<u8>, arg: &[u8]) {
-    let _ = write!(to, "${}\r\n", arg.len());
-    to.extend_from_slice(arg);
+    append_arg_of(to, &[arg]);
+}
+
+/// Appends one argument that stands in several pieces.
+pub(super) fn append_arg_of(to: &mut Vec<u8>, pieces: &[&[u8]]) {
+    let _ = write!(to, "${}\r\n", pieces.iter().map(|piece| piece.len()).sum::<usize>());
+    pieces.iter().for_each(|piece| to.extend_from_slice(piece));
     to.extend_from_slice(b"\r\n");
 }
 
@@ -360,14 +365,15 @@ impl Conn {
         Ok(self.line(until, 0).0.write_all(commands)?)
     }
 
-    /// The replies to what was `send`, as in `exchange`.
+    /// The replies to the `sent_bytes` that were `send`, as in `exchange`. Their time begins now: some may be under way still.
     pub(super) fn receive(
         &mut self,
+        sent_bytes: usize,
         replies: usize,
         value_bytes: usize,
         take: impl FnMut(usize, Value),
     ) -> Result<(), Failure> {
-        self.replies(self.deadline(0), replies, value_bytes, take)
+        self.replies(self.deadline(sent_bytes), replies, value_bytes, take)
     }
 
     fn replies(

@@ -103,15 +103,19 @@ impl Line {
         key: &[u8],
         mark: &Mark,
     ) -> Result<Result<(), Failure>, Failure> {
-        encode(&mut commands, &[b"SET", key, &mark.text()]);
-        encode(&mut commands, &[b"EXEC"]);
-        encode(&mut commands, &[b"WATCH", key]);
+        end_with_mark(&mut commands, key, mark);
+        self.conn.send(&commands)?;
+        self.written(commands.len(), count)
+    }
+
+    /// What became of a transaction that was sent, of so many bytes, and so many commands behind its MULTI and before the mark.
+    pub(super) fn written(&mut self, bytes: usize, count: usize) -> Result<Result<(), Failure>, Failure> {
         let exec_at = count + 2;
         let mut failed = None;
         // Until the server says that it has not executed a transaction.
         let (mut is_begun, mut is_open) = (false, true);
         let (mut is_executed, mut is_watched) = (false, false);
-        self.conn.exchange(&commands, exec_at + 2, 0, |number, reply| {
+        self.conn.receive(bytes, exec_at + 2, 0, |number, reply| {
             match &reply {
                 Value::Okay if number == 0 => is_begun = true,
                 Value::Okay if number == exec_at + 1 => is_watched = true,
@@ -144,4 +148,11 @@ impl Line {
         let failed = failed.filter(|_| !is_executed);
         Ok(failed.map_or(Ok(()), |failure| Err(Failure { is_open, ..failure })))
     }
+}
+
+/// Ends a transaction with the mark, and has that watched again (K1).
+pub(super) fn end_with_mark(commands: &mut Vec<u8>, key: &[u8], mark: &Mark) {
+    encode(commands, &[b"SET", key, &mark.text()]);
+    encode(commands, &[b"EXEC"]);
+    encode(commands, &[b"WATCH", key]);
 }

@@ -6,6 +6,9 @@
 //! - **K2** The number in the mark tells whether the batch whose answer was lost was executed: it is not sent twice.
 //! - **K3** A mark that is gone, or behind what this store wrote last, tells that Redis has lost changes that it acknowledged
 //!   (restarted empty, or a replica took over that lagged). What came after is sent again.
+//! - **K4** What a batch says of its keys is read from the store after every batch before it was executed or read, and is not used if one
+//!   of those is read again: else a key could go back. It may be read before the batch before is executed: what changes a key from then
+//!   on has an LSN beyond what is being sent, and what Redis decides waits for what is unsent (D3).
 
 use super::conn::{Conn, Failure};
 use redis::Value;

@@ -14,9 +14,16 @@ use crate::record::{flags, Kind, State};
 use crate::tier_options::Shard;
 use std::collections::HashMap;
 
-/// Changed keys, each once. With each the LSN that the index must have reached before it is asked: batches publish their
-/// members after they committed.
-pub(super) type Keys = HashMap<Box<[u8]>, u64>;
+/// Changed keys, each once.
+pub(super) type Keys = HashMap<Box<[u8]>, Noted, ahash::RandomState>;
+
+/// What the log says of a changed key.
+pub(super) struct Noted {
+    /// Its last record that was met. Keys in this order are values in the order in which they stand in memory.
+    pub(super) lsn: u64,
+    /// The LSN that the index must have reached before it is asked: batches publish their members after they committed.
+    pub(super) publish_lsn: u64,
+}
 
 /// The unsent part of the log as of a moment.
 pub(super) struct Unsent {
@@ -72,8 +79,10 @@ impl Unsent {
             return;
         }
         match keys.get_mut(view.key) {
-            Some(lsn) => *lsn = publish_lsn.max(*lsn),
-            None => drop(keys.insert(view.key.into(), publish_lsn)),
+            Some(noted) => {
+                *noted = Noted { lsn: view.lsn, publish_lsn: publish_lsn.max(noted.publish_lsn) };
+            }
+            None => drop(keys.insert(view.key.into(), Noted { lsn: view.lsn, publish_lsn })),
         }
     }
 
@@ -81,7 +90,7 @@ impl Unsent {
     pub(super) fn count_keys(&self) -> u64 {
         let hasher = ahash::RandomState::new();
         let mut hashes = std::collections::HashSet::new();
-        let counted: Result<(), std::convert::Infallible> = self.read(&mut Keys::new(), |keys, _| {
+        let counted: Result<(), std::convert::Infallible> = self.read(&mut Keys::default(), |keys, _| {
             hashes.extend(keys.drain().map(|(key, _)| hasher.hash_one(key)));
             Ok(())
         });

@@ -175,9 +175,9 @@ impl Scanning {
             // Those of MULTI, each PTTL, MGET, and EXEC.
             let replies = count + 3;
             let mut last = Value::Nil;
-            self.conn.receive(replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
+            self.conn.receive(0, replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
             let mut mark = Value::Nil;
-            self.conn.receive(1, 0, |_, reply| mark = reply)?;
+            self.conn.receive(0, 1, 0, |_, reply| mark = reply)?;
             if let Some(known) = question.known {
                 self.shared.check_mark(known, Mark::of(&mark))?;
             }
@@ -187,7 +187,7 @@ impl Scanning {
         }
         if question.cursor.is_some() {
             let mut reply = Value::Nil;
-            self.conn.receive(1, NAMES_BYTES_MAX, |_, value| reply = value)?;
+            self.conn.receive(0, 1, NAMES_BYTES_MAX, |_, value| reply = value)?;
             received.named = Some(self.named(reply)?);
         }
         Ok(received)

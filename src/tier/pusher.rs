@@ -3,24 +3,21 @@
 use super::backoff::Backoff;
 use super::conn::{encode, moment_after, Failure};
 use super::decide::{refuse_all, Attempt, Pending, GROUP_MAX};
-use super::line::Line;
+use super::line::{end_with_mark, Line};
 use super::listener::HEARTBEAT;
 use super::mark::Mark;
 use super::outbox::{Keys, Unsent};
-use super::states::States;
+use super::states::{Batch, Changed};
 use super::Shared;
 use crate::io::random_u64;
 use crate::log::{resolved_lsn, Request, Sent, SentFile};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Keys that are gathered before they are sent: what many changes of one key are coalesced over, and the memory that takes.
 const KEYS_MAX: usize = 4096;
-/// Keys in one transaction: bounds how long Redis serves nobody else.
-const BATCH_KEYS_MAX: usize = 512;
-/// Bytes after which a transaction takes no further key.
-const BATCH_BYTES: usize = 1 << 20;
 /// Groups of changes that Redis decides between two batches.
 const GROUPS_AT_ONCE: usize = 32;
 
@@ -32,9 +29,31 @@ enum Stop {
     Rewound,
 }
 
+/// A batch whose answer has not come.
+struct Flight {
+    /// It does nothing else until then.
+    line: Line,
+    sent: Result<(), Failure>,
+    bytes: usize,
+    count: usize,
+    mark: Mark,
+    keys: Vec<Changed>,
+}
+
+/// The keys in the order of their records. A batch that the user made may have millions of them.
+fn in_order(keys: &mut Keys) -> VecDeque<Changed> {
+    let mut keys: Vec<Changed> = keys.drain().collect();
+    keys.sort_unstable_by_key(|(_, noted)| noted.lsn);
+    keys.into()
+}
+
 pub(super) struct Pusher {
     shared: Arc<Shared>,
     line: Option<Line>,
+    /// At most one: K2 tells of the last one.
+    flight: Option<Flight>,
+    /// For the next batch.
+    buffer: Vec<u8>,
     backoff: Backoff,
     file: SentFile,
     sent: Sent,
@@ -58,6 +77,8 @@ impl Pusher {
         let opened_lsn = shared.store.log.tail_lsn(&crossbeam_epoch::pin());
         Pusher {
             line: None,
+            flight: None,
+            buffer: Vec::new(),
             backoff: Backoff::new(shared.options.backoff_max),
             file,
             sent: sent.said_by(session, opened_lsn),
@@ -77,6 +98,8 @@ impl Pusher {
         while !self.shared.is_stopping() {
             let round = std::panic::AssertUnwindSafe(|| self.round());
             if std::panic::catch_unwind(round).is_err() {
+                // The log has its keys still.
+                self.flight = None;
                 self.fail(&Failure::new("the thread that sends panicked"));
                 self.pause();
                 continue;
@@ -155,55 +178,116 @@ impl Pusher {
     }
 
     fn pass(&mut self, unsent: &Unsent) -> Result<(), Stop> {
-        let mut keys = Keys::new();
+        let mut keys = Keys::default();
         unsent.read(&mut keys, |keys, done_lsn| {
             if keys.len() < KEYS_MAX {
                 return Ok(());
             }
-            self.send(keys, done_lsn.unwrap_or(self.sent.lsn))
+            let done_lsn = done_lsn.unwrap_or(self.sent.lsn);
+            self.send(in_order(keys), done_lsn)
         })?;
-        self.send(&mut keys, unsent.end_lsn)?;
+        self.send(in_order(&mut keys), unsent.end_lsn)?;
+        while let Some(failed) = self.land()? {
+            self.send(failed.into(), unsent.end_lsn)?;
+        }
+        if unsent.end_lsn > self.sent.lsn {
+            // Without one of this part's keys behind what Redis was told last.
+            self.note_sent(unsent.end_lsn, self.sent.marked_lsn);
+        }
         self.reached_lsn = unsent.end_lsn;
+        self.attend()
+    }
+
+    /// Sends the state of these keys, and of those of the batch before if that failed, however often Redis does. The last batch is
+    /// under way afterwards; once it has landed everything below `done_lsn` is there.
+    fn send(&mut self, mut keys: VecDeque<Changed>, done_lsn: u64) -> Result<(), Stop> {
+        while !keys.is_empty() {
+            let mut prepared = self.prepare(&keys);
+            if let Some(failed) = self.land()? {
+                // K4
+                prepared = None;
+                keys = in_order(&mut failed.into_iter().chain(keys).collect());
+            }
+            self.attend()?;
+            self.connect()?;
+            let has_served = self.line.as_ref().is_some_and(|line| line.has_served);
+            if let Err(failure) = self.launch(&mut keys, prepared, done_lsn) {
+                self.note_failed(has_served, &failure);
+            }
+        }
         Ok(())
     }
 
-    /// Sends the state of these keys, however often Redis fails meanwhile. Afterwards everything below `done_lsn` is there.
-    fn send(&mut self, keys: &mut Keys, done_lsn: u64) -> Result<(), Stop> {
-        let all: Vec<(Box<[u8]>, u64)> = keys.drain().collect();
-        let mut rest = &all[..];
-        let mut tried = 0;
-        while !rest.is_empty() {
-            if tried == 0 {
-                self.attend()?;
+    /// Encodes the next batch while Redis executes the one before (K4). That waits for no guard: whoever waits for the one before would
+    /// wait too.
+    fn prepare(&mut self, keys: &VecDeque<Changed>) -> Option<Batch> {
+        let ahead_ms = self.flight.as_ref()?.line.ahead_ms;
+        let buffer = std::mem::take(&mut self.buffer);
+        self.shared.gather(keys.as_slices().0, ahead_ms, buffer, || false).ok()
+    }
+
+    /// Sends the first of these keys, which leave them, as one transaction with the mark. Fails if nothing was sent.
+    fn launch(
+        &mut self,
+        keys: &mut VecDeque<Changed>,
+        prepared: Option<Batch>,
+        done_lsn: u64,
+    ) -> Result<(), Failure> {
+        let Some(mut line) = self.line.take() else { return Err(Failure::new("not connected")) };
+        let shared = Arc::clone(&self.shared);
+        line.read_old_clock(&shared)?;
+        let mut batch = match prepared.filter(|batch| batch.ahead_ms == line.ahead_ms) {
+            Some(batch) => batch,
+            None => {
+                let buffer = std::mem::take(&mut self.buffer);
+                shared.gather(keys.as_slices().0, line.ahead_ms, buffer, || shared.wait_grace())?
             }
-            let executed = self.executed;
-            self.connect()?;
-            if self.executed > executed {
-                // K2: the answer to the last batch was lost, and not the batch.
-                rest = rest.get(tried..).unwrap_or_default();
-                tried = 0;
-                continue;
-            }
-            let has_served = self.line.as_ref().is_some_and(|line| line.has_served);
-            match self.try_batch(rest, done_lsn, &mut tried) {
-                Ok(()) => {
-                    rest = rest.get(tried..).unwrap_or_default();
-                    tried = 0;
-                    self.succeed();
+        };
+        let of_batch = keys.drain(..batch.keys.min(keys.len())).collect();
+        let lsn = if keys.is_empty() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
+        self.batch += 1;
+        let mark = Mark { session: self.session, lsn, batch: self.batch };
+        end_with_mark(&mut batch.commands, &shared.mark_key, &mark);
+        let sent = line.conn.send(batch.commands());
+        let bytes = batch.commands().len();
+        self.flight = Some(Flight { line, sent, bytes, count: batch.count, mark, keys: of_batch });
+        self.buffer = batch.into_buffer();
+        Ok(())
+    }
+
+    /// Waits for the answer to the batch that is under way. Gives its keys back if it was not executed, and has a connection then.
+    fn land(&mut self) -> Result<Option<Vec<Changed>>, Stop> {
+        let Some(Flight { mut line, sent, bytes, count, mark, keys }) = self.flight.take() else {
+            return Ok(None);
+        };
+        let has_served = line.has_served;
+        let failure = match sent.and_then(|()| line.written(bytes, count)) {
+            Ok(Ok(())) => {
+                self.executed = mark.batch;
+                self.shared.note_mark(mark);
+                line.has_served = true;
+                self.keep(line);
+                // Relaxed: figures.
+                self.shared.figures.sent_keys.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
+                if mark.lsn > self.sent.lsn {
+                    self.note_sent(mark.lsn, mark.lsn);
                 }
-                // The server may have closed it long ago: that says nothing about the server.
-                Err(failure) if has_served && failure.is_cut => self.lose_line(),
-                Err(failure) => {
-                    self.fail(&failure);
-                    self.pause();
-                }
+                self.succeed();
+                return Ok(None);
             }
-        }
-        if done_lsn > self.sent.lsn {
-            let marked_lsn = if all.is_empty() { self.sent.marked_lsn } else { done_lsn };
-            self.note_sent(done_lsn, marked_lsn);
-        }
-        self.attend()
+            Ok(Err(failure)) => {
+                // It may have been executed in part: its number is not to be found.
+                self.batch += 1;
+                failure
+            }
+            Err(failure) => failure,
+        };
+        self.note_failed(has_served, &failure);
+        let executed = self.executed;
+        self.connect()?;
+        // K2: the answer may have been lost, and not the batch.
+        Ok((self.executed == executed).then_some(keys))
     }
 
     /// Has Redis decide what callers wait for, as far as it is their turn.
@@ -332,44 +416,6 @@ impl Pusher {
         true
     }
 
-    /// Sends the first of these keys as one transaction with the mark; how many is in `tried` before anything leaves.
-    fn try_batch(
-        &mut self,
-        keys: &[(Box<[u8]>, u64)],
-        done_lsn: u64,
-        tried: &mut usize,
-    ) -> Result<(), Failure> {
-        let Some(mut line) = self.line.take() else { return Err(Failure::new("not connected")) };
-        line.read_old_clock(&self.shared)?;
-        let mut states = States::default();
-        let mut taken = 0;
-        for (key, publish_lsn) in keys.iter().take(BATCH_KEYS_MAX) {
-            states.add(&self.shared, key, *publish_lsn, line.ahead_ms)?;
-            taken += 1;
-            if states.bytes() > BATCH_BYTES {
-                break;
-            }
-        }
-        let (commands, count) = states.encode();
-        *tried = taken;
-        self.batch += 1;
-        let lsn = if taken == keys.len() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
-        let mark = Mark { session: self.session, lsn, batch: self.batch };
-        if let Err(failure) = line.write_with_mark(commands, count, &self.shared.mark_key, &mark)? {
-            // It may have been executed in part: its number is not to be found.
-            self.batch += 1;
-            return Err(failure);
-        }
-        self.executed = self.batch;
-        self.shared.note_mark(mark);
-        line.has_served = true;
-        self.keep(line);
-        // Relaxed: figures.
-        self.shared.figures.sent_keys.fetch_add(taken as u64, Ordering::Relaxed);
-        self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Whether there is a connection that may send; one to a server that was left is none (C4).
     fn has_line(&mut self) -> bool {
         if self.line.as_ref().is_some_and(|line| !self.shared.servers.is_current(&line.conn)) {
@@ -486,6 +532,17 @@ impl Pusher {
         self.shared.note_health(Some(failure));
         self.rest = self.backoff.pause();
         self.shared.decisions.refuse(failure, moment_after(self.rest));
+    }
+
+    /// After a failure of a connection that had served before or not.
+    fn note_failed(&mut self, has_served: bool, failure: &Failure) {
+        if has_served && failure.is_cut {
+            // The server may have closed it long ago: that says nothing about the server.
+            self.lose_line();
+        } else {
+            self.fail(failure);
+            self.pause();
+        }
     }
 
     /// After a failure.

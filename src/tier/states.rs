@@ -1,86 +1,145 @@
 //! What Redis is told of keys: each as the store holds it now, many in few commands.
 
-use super::conn::{append_arg, append_head, encode, Failure};
+use super::conn::{append_arg, append_arg_of, append_head, encode, Failure};
+use super::outbox::Noted;
 use super::Shared;
+use crate::index::PREFETCHED_KEYS;
+
+/// Keys in one transaction: bounds how long Redis serves nobody else.
+const BATCH_KEYS_MAX: usize = 512;
+/// Bytes after which a transaction takes no further key.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that stay with a buffer for the next transaction.
+const KEPT_BYTES_MAX: usize = 2 * BATCH_BYTES;
+/// Room for MULTI and the head of MSET.
+const HEAD_BYTES: usize = 64;
+
+/// A changed key, and what the log says of it.
+pub(super) type Changed = (Box<[u8]>, Noted);
+
+/// A transaction up to its mark.
+pub(super) struct Batch {
+    pub(super) commands: Vec<u8>,
+    begin: usize,
+    /// Commands behind MULTI.
+    pub(super) count: usize,
+    /// Keys that it says something of.
+    pub(super) keys: usize,
+    /// What led from a time of the store to one of the server.
+    pub(super) ahead_ms: i64,
+}
+
+impl Batch {
+    /// What is to be sent.
+    pub(super) fn commands(&self) -> &[u8] {
+        self.commands.get(self.begin..).unwrap_or_default()
+    }
+
+    /// Its buffer, for another one.
+    pub(super) fn into_buffer(mut self) -> Vec<u8> {
+        self.commands.clear();
+        self.commands.shrink_to(KEPT_BYTES_MAX);
+        self.commands
+    }
+}
 
 /// Commands of a transaction.
-#[derive(Default)]
-pub(super) struct States {
-    /// Names and strings of what has no deadline.
-    set: Args,
+struct States {
+    /// Room for a head, then names and strings of what has no deadline: a value is copied once.
+    set: Vec<u8>,
+    set_args: usize,
     /// Names of what is gone.
-    gone: Args,
+    gone: Vec<u8>,
+    gone_args: usize,
     /// Commands for what has a deadline.
     dated: Vec<u8>,
     dated_count: usize,
 }
 
-/// Arguments of a command, encoded.
-#[derive(Default)]
-struct Args {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Args {
-    fn add(&mut self, arg: &[u8]) {
-        append_arg(&mut self.bytes, arg);
-        self.count += 1;
-    }
-
-    /// Appends the command, if there are arguments, and says how many commands that are.
-    fn encode(&self, to: &mut Vec<u8>, command: &[u8]) -> usize {
-        if self.count == 0 {
-            return 0;
+impl Shared {
+    /// A transaction with the first of these keys. `wait_grace` waits until all guards of now have been dropped, or says that it has
+    /// not.
+    pub(super) fn gather(
+        &self,
+        keys: &[Changed],
+        ahead_ms: i64,
+        buffer: Vec<u8>,
+        wait_grace: impl Fn() -> bool,
+    ) -> Result<Batch, Failure> {
+        let mut states = States::over(buffer);
+        let mut taken = 0;
+        for group in keys.get(..BATCH_KEYS_MAX).unwrap_or(keys).chunks(PREFETCHED_KEYS) {
+            self.store.map(&crossbeam_epoch::pin()).prefetch(group.iter().map(|(key, _)| &key[..]));
+            for (key, noted) in group {
+                states.add(self, key, noted.publish_lsn, ahead_ms, &wait_grace)?;
+                taken += 1;
+                if states.bytes() > BATCH_BYTES {
+                    return Ok(states.end(taken, ahead_ms));
+                }
+            }
         }
-        append_head(to, self.count + 1);
-        append_arg(to, command);
-        to.extend_from_slice(&self.bytes);
-        1
+        Ok(states.end(taken, ahead_ms))
     }
 }
 
 impl States {
-    pub(super) fn bytes(&self) -> usize {
-        self.set.bytes.len() + self.gone.bytes.len() + self.dated.len()
+    fn over(mut set: Vec<u8>) -> States {
+        set.resize(HEAD_BYTES, 0);
+        States { set, set_args: 0, gone: Vec::new(), gone_args: 0, dated: Vec::new(), dated_count: 0 }
     }
 
-    /// MULTI and the commands, and how many these are.
-    pub(super) fn encode(&self) -> (Vec<u8>, usize) {
-        let mut commands = Vec::with_capacity(self.bytes() + 256);
-        encode(&mut commands, &[b"MULTI"]);
-        let set = self.set.encode(&mut commands, b"MSET");
-        let gone = self.gone.encode(&mut commands, b"UNLINK");
+    fn bytes(&self) -> usize {
+        self.set.len() + self.gone.len() + self.dated.len()
+    }
+
+    fn end(self, keys: usize, ahead_ms: i64) -> Batch {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        encode(&mut head, &[b"MULTI"]);
+        let mut count = self.dated_count;
+        if self.set_args > 0 {
+            append_head(&mut head, self.set_args + 1);
+            append_arg(&mut head, b"MSET");
+            count += 1;
+        }
+        let begin = HEAD_BYTES.saturating_sub(head.len());
+        let mut commands = self.set;
+        commands.iter_mut().skip(begin).zip(head).for_each(|(to, byte)| *to = byte);
+        if self.gone_args > 0 {
+            append_head(&mut commands, self.gone_args + 1);
+            append_arg(&mut commands, b"UNLINK");
+            commands.extend_from_slice(&self.gone);
+            count += 1;
+        }
         commands.extend_from_slice(&self.dated);
-        (commands, set + gone + self.dated_count)
+        Batch { commands, begin, count, keys, ahead_ms }
     }
 
     /// Adds what the store holds for a key now. `ahead_ms` leads from a time of the store to one of the server.
-    pub(super) fn add(
+    fn add(
         &mut self,
         shared: &Shared,
         key: &[u8],
         publish_lsn: u64,
         ahead_ms: i64,
+        wait_grace: impl Fn() -> bool,
     ) -> Result<(), Failure> {
         let Shared { store, codec, .. } = shared;
-        let name = [&shared.options.prefix[..], key].concat();
-        let is_published = {
-            let guard = crossbeam_epoch::pin();
-            store.look(key, &guard).lsn >= publish_lsn
-        };
-        // O1: the batch holds its guard until all members are published.
-        if !is_published && !shared.wait_grace() {
-            return Err(Failure::new("the store is closed"));
+        let mut guard = crossbeam_epoch::pin();
+        if publish_lsn > 0 && store.look(key, &guard).lsn < publish_lsn {
+            // O1: the batch holds its guard until all members are published.
+            drop(guard);
+            if !wait_grace() {
+                return Err(Failure::new("the store is closed"));
+            }
+            guard = crossbeam_epoch::pin();
         }
-        let guard = crossbeam_epoch::pin();
         let seen = store.look(key, &guard);
         if seen.lsn == 0 || seen.is_from_tier() {
             // O3: not this store's to say.
             return Ok(());
         }
         let Some(view) = seen.live else {
-            self.gone.add(&name);
+            self.add_gone(shared, key);
             return Ok(());
         };
         let expire_at_ms = view.expire_at_ms;
@@ -92,13 +151,13 @@ impl States {
             }
         };
         if codec.is_raw() {
-            self.add_string(shared, &name, codec.encode(key, &value).as_deref(), expire_at_ms, ahead_ms);
+            self.add_string(shared, key, codec.encode(key, &value).as_deref(), expire_at_ms, ahead_ms);
             return Ok(());
         }
         // What changes it from here on has a higher LSN, and is sent after it.
         let value = value.into_owned();
         drop(guard);
-        self.add_string(shared, &name, codec.encode(key, &value).as_deref(), expire_at_ms, ahead_ms);
+        self.add_string(shared, key, codec.encode(key, &value).as_deref(), expire_at_ms, ahead_ms);
         Ok(())
     }
 
@@ -106,29 +165,40 @@ impl States {
     fn add_string(
         &mut self,
         shared: &Shared,
-        name: &[u8],
+        key: &[u8],
         string: Result<&[u8], &String>,
         expire_at_ms: u64,
         ahead_ms: i64,
     ) {
         match string {
             Ok(string) if expire_at_ms == 0 => {
-                self.set.add(name);
-                self.set.add(string);
+                append_arg_of(&mut self.set, &[&shared.options.prefix, key]);
+                append_arg(&mut self.set, string);
+                self.set_args += 2;
             }
             Ok(string) => {
                 let deadline = i64::try_from(expire_at_ms).unwrap_or(i64::MAX);
                 let deadline = deadline.saturating_add(ahead_ms).max(1).to_string();
-                encode(&mut self.dated, &[b"SET", name, string, b"PXAT", deadline.as_bytes()]);
+                append_head(&mut self.dated, 5);
+                append_arg(&mut self.dated, b"SET");
+                append_arg_of(&mut self.dated, &[&shared.options.prefix, key]);
+                append_arg(&mut self.dated, string);
+                append_arg(&mut self.dated, b"PXAT");
+                append_arg(&mut self.dated, deadline.as_bytes());
                 self.dated_count += 1;
             }
             Err(reason) => {
-                let key_bytes = name.len() - shared.options.prefix.len();
+                let key_bytes = key.len();
                 shared.store.say(&format!(
                     "tier: the value of a key of {key_bytes} bytes is not sent, and the key is removed in Redis: {reason}"
                 ));
-                self.gone.add(name);
+                self.add_gone(shared, key);
             }
         }
+    }
+
+    fn add_gone(&mut self, shared: &Shared, key: &[u8]) {
+        append_arg_of(&mut self.gone, &[&shared.options.prefix, key]);
+        self.gone_args += 1;
     }
 }

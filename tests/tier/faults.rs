@@ -5,12 +5,13 @@ use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
 use super::{bytes, hears, PATIENCE};
-use kv::{Db, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use kv::{Db, Encoder, EncoderError, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use redis::Commands;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Mutex;
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const FAULTS: [Fault; 24] = [
@@ -148,6 +149,72 @@ fn a_batch_whose_answer_was_lost_is_not_sent_again_over_a_newer_value_of_others(
     db.flush(PATIENCE).unwrap();
     assert!(proxy.has_struck());
     assert_eq!(redis.get("t:k"), bytes("theirs"));
+}
+
+/// Has a key changed once it was read, before that is sent.
+struct Changing {
+    key: &'static [u8],
+    is_read: SyncSender<()>,
+    is_changed: Mutex<Receiver<()>>,
+}
+
+impl Encoder for Changing {
+    fn encode(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, EncoderError> {
+        if key == self.key && value == b"v" && self.is_read.send(()).is_ok() {
+            let _ = self.is_changed.lock().unwrap().recv();
+        }
+        Ok(value.to_vec())
+    }
+
+    fn decode(&self, _key: &[u8], string: &[u8], _bytes_max: usize) -> Result<Vec<u8>, EncoderError> {
+        Ok(string.to_vec())
+    }
+}
+
+/// Of 1,200 keys that come at once, in three batches, the second is encoded while Redis has the first.
+#[test]
+fn what_was_encoded_before_a_batch_failed_takes_no_key_with_it_and_overtakes_no_change() {
+    const KEYS: usize = 1200;
+    const FIRST: u64 = 512;
+    for (fault, is_executed) in [
+        (None, false),
+        (Some(Fault::CutBefore), false),
+        (Some(Fault::CutAfter), true),
+        (Some(Fault::Hang), false),
+        (Some(Fault::Refuse("OOM command not allowed when used memory > 'maxmemory'.")), false),
+    ] {
+        let redis = Redis::start();
+        let proxy = Arc::new(Proxy::to(redis.socket()));
+        proxy.set_down(true);
+        let (is_read, reads) = sync_channel(0);
+        let (changes, is_changed) = sync_channel(0);
+        let encoder = Changing { key: b"k0700", is_read, is_changed: Mutex::new(is_changed) };
+        let db = in_memory(through(&proxy, "t:").encoder(encoder));
+        let name = |n: usize| format!("k{n:04}");
+        let all: Vec<_> = (0..KEYS).map(|n| (name(n), b"v")).collect();
+        // At once: what is read of the log at first are all of them.
+        db.set_many(&all).unwrap();
+        // The first MSET is that of the first batch: what connects writes the mark alone.
+        let (is_over, planning) = (AtomicBool::new(false), Arc::downgrade(&proxy));
+        proxy.before_answer("MSET", move || {
+            if let (false, Some(fault)) = (is_over.swap(true, Ordering::SeqCst), fault) {
+                planning.upgrade().unwrap().plan_next("EXEC", fault);
+            }
+        });
+        proxy.set_down(false);
+        reads.recv_timeout(PATIENCE).unwrap();
+        db.set(b"k0700", b"later").unwrap();
+        drop((reads, changes));
+        db.flush(PATIENCE).unwrap();
+        assert!(proxy.has_struck(), "{fault:?}");
+        let expected: Vec<_> = (0..KEYS)
+            .map(|n| (format!("t:{}", name(n)), if n == 700 { b"later".to_vec() } else { b"v".to_vec() }))
+            .collect();
+        assert_eq!(redis.entries("t:"), expected, "{fault:?}");
+        // Each once, but for the one that was changed; one whose batch was found executed is not counted.
+        let sent = db.tier_stats().unwrap().unwrap().sent_keys + if is_executed { FIRST } else { 0 };
+        assert!((KEYS as u64..=KEYS as u64 + 1).contains(&sent), "{fault:?}: {sent} were sent");
+    }
 }
 
 #[test]

@@ -114,6 +114,13 @@ fn of_libkv(scale: &Scale, records: &[Vec<u8>]) -> ([f64; 3], f64) {
     (phases, end_to_end)
 }
 
+/// The same store with no tier, and no Redis beside it.
+fn of_store(scale: &Scale, records: &[Vec<u8>]) -> [f64; 3] {
+    let dir = directory();
+    let db = store(&dir, None);
+    play(scale, records, || &db)
+}
+
 fn of_client(scale: &Scale, records: &[Vec<u8>]) -> [f64; 3] {
     let redis = Redis::start();
     play(scale, records, || redis.client())
@@ -122,13 +129,14 @@ fn of_client(scale: &Scale, records: &[Vec<u8>]) -> [f64; 3] {
 pub fn run(report: &mut Report, scale: &Scale) {
     let records = records();
     let operations = [1.0, 1.0, 0.5].map(|share| share * scale.keys as f64);
-    let (mut ours, mut theirs, mut end_to_end) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut end_to_end, mut alone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for repetition in 0..scale.repetitions {
         eprintln!("  repetition {repetition}");
         theirs.push(of_client(scale, &records));
         let (phases, whole) = of_libkv(scale, &records);
         ours.push(phases);
         end_to_end.push(whole);
+        alone.push(of_store(scale, &records));
     }
     let total = |all: &[[f64; 3]]| all.iter().map(|phases| phases.iter().sum::<f64>()).collect::<Vec<_>>();
     let (our_total, their_total) = (total(&ours), total(&theirs));
@@ -136,6 +144,9 @@ pub fn run(report: &mut Report, scale: &Scale) {
     report.results.at_least("the workload, as its callers see it", 50.0, &their_total, &our_total, said);
     let said = format!("{} against {}", seconds(&end_to_end), seconds(&their_total));
     report.results.at_least("the workload, until Redis has everything", 5.0, &their_total, &end_to_end, said);
+    let alone = total(&alone);
+    let said = format!("{}; {}", ratio(&their_total, &alone), seconds(&alone));
+    report.note("the workload, of a store without a tier and with no Redis beside it", said);
     for (at, name) in PHASES.iter().enumerate() {
         let [ours, theirs] =
             [&ours, &theirs].map(|all| all.iter().map(|phases| phases[at]).collect::<Vec<_>>());
