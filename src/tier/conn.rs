@@ -5,6 +5,7 @@
 //! reply, and after a failed read it goes on to read what is left of a pipeline, a timeout each.
 
 use super::connect::{connect, connect_unix};
+use super::names::Names;
 use super::servers::ServerId;
 use crate::tier_options::{Address, Way};
 use redis::{Parser, RedisError, Value};
@@ -225,7 +226,7 @@ pub(super) fn append_arg_of(to: &mut Vec<u8>, pieces: &[&[u8]]) {
 /// Whom to connect to.
 pub(super) enum Peer<'a> {
     Unix(&'a Path),
-    Net(&'a Address, &'a Way),
+    Net(&'a Address, &'a Way, &'a Names),
 }
 
 /// Who connects.
@@ -277,15 +278,16 @@ impl Conn {
             return Err(Failure::new("the store is closed"));
         }
         let until = ready_by.min(moment_after(timeout));
-        let connect = |host: &str, port| connect(host, port, until, stopping);
         let stream = match peer {
             Peer::Unix(path) => Stream::Unix(connect_unix(path)?),
-            Peer::Net(Address { host, port }, Way::Plain) => Stream::Tcp(connect(host, *port)?),
+            Peer::Net(Address { host, port }, Way::Plain, names) => {
+                Stream::Tcp(connect(names, (host, *port), until, stopping)?)
+            }
             // Hands are shaken with the first exchange, under its deadline.
             #[cfg(feature = "redis-tls")]
-            Peer::Net(Address { host, port }, Way::Tls(tls)) => {
+            Peer::Net(Address { host, port }, Way::Tls(tls), names) => {
                 let session = tls.session(host).map_err(Failure::new)?;
-                let socket = connect(host, *port)?;
+                let socket = connect(names, (host, *port), until, stopping)?;
                 Stream::Tls(Box::new(rustls::StreamOwned::new(session, socket)))
             }
         };

@@ -1,10 +1,11 @@
 //! Sockets to a server. None is waited for longer than its deadline, nor when the store ends.
 
 use super::conn::{next_look, Failure};
+use super::names::Names;
 use crate::io::wait_writable;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,16 +21,16 @@ pub(super) fn connect_unix(path: &Path) -> Result<UnixStream, Failure> {
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
-/// By `until`, to the first address of the host that takes the connection; each has an equal share of the time that is left. The
-/// system looks the name up, for as long as it takes.
+/// By `until`, to the first address of the host that takes the connection; each has an equal share of the time that is left when the
+/// name was looked up.
 pub(super) fn connect(
-    host: &str,
-    port: u16,
+    names: &Names,
+    (host, port): (&str, u16),
     until: Instant,
     stopping: &AtomicBool,
 ) -> Result<TcpStream, Failure> {
     let mut failed = Failure::new(format!("{host}: no address"));
-    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    let addresses = names.addresses(host, port, until, stopping)?;
     for (left, address) in (1..=addresses.len()).rev().zip(&addresses) {
         let now = Instant::now();
         let share = until.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);

@@ -23,6 +23,7 @@ mod lease;
 mod line;
 mod listener;
 mod mark;
+mod names;
 mod notices;
 mod outbox;
 mod part;

@@ -14,6 +14,7 @@
 //!   look again. Else one that stands would go on with a server that has another name by now, or is none of ours any more.
 
 use super::conn::{moment_after, says_replica, Conn, Failure, Login, Peer};
+use super::names::Names;
 use super::Shared;
 use crate::tier_options::{Address, Place, Server, TierOptions, Way};
 use redis::Value;
@@ -43,6 +44,7 @@ struct Met {
 pub(super) struct Servers {
     server: Server,
     mark_key: Vec<u8>,
+    names: Names,
     met: Mutex<Met>,
 }
 
@@ -51,6 +53,7 @@ struct Caller<'a> {
     options: &'a TierOptions,
     stopping: &'a Arc<AtomicBool>,
     way: &'a Way,
+    names: &'a Names,
     /// When the next one has its turn.
     until: Instant,
 }
@@ -70,13 +73,13 @@ impl Caller<'_> {
     }
 
     fn reach(&self, address: &Address) -> Result<Conn, Failure> {
-        self.open(Peer::Net(address, self.way)).map_err(|failure| failure.at(address))
+        self.open(Peer::Net(address, self.way, self.names)).map_err(|failure| failure.at(address))
     }
 }
 
 impl Servers {
     pub(super) fn new(server: Server, mark_key: Vec<u8>) -> Servers {
-        Servers { server, mark_key, met: Mutex::default() }
+        Servers { server, mark_key, names: Names::default(), met: Mutex::default() }
     }
 
     fn met(&self) -> MutexGuard<'_, Met> {
@@ -104,10 +107,12 @@ impl Servers {
         stopping: &Arc<AtomicBool>,
     ) -> Result<(Conn, ServerId), Failure> {
         let until = moment_after(options.timeout.saturating_mul(FINDING));
-        let mut caller = Caller { options, stopping, way: &self.server.way, until };
+        let mut caller = Caller { options, stopping, way: &self.server.way, names: &self.names, until };
         match &self.server.place {
             Place::Unix(path) => Ok((caller.open(Peer::Unix(path))?, ServerId(0))),
-            Place::One(address) => Ok((caller.open(Peer::Net(address, caller.way))?, ServerId(0))),
+            Place::One(address) => {
+                Ok((caller.open(Peer::Net(address, caller.way, caller.names))?, ServerId(0)))
+            }
             Place::Sentinels { addresses, service, username, password } => {
                 let login =
                     Login { username: username.as_deref(), password: password.as_deref(), database: 0 };
@@ -186,7 +191,7 @@ impl Servers {
             return Err(Failure::new("sent on by a server that is no cluster's"));
         };
         let until = moment_after(options.timeout.saturating_mul(FINDING));
-        let caller = Caller { options, stopping, way: &self.server.way, until };
+        let caller = Caller { options, stopping, way: &self.server.way, names: &self.names, until };
         let node = redirected(moved, &from).ok_or_else(|| Failure::new("sent on to nowhere").at(&from))?;
         Ok((caller.reach(&node)?, self.id(&node)))
     }
@@ -262,7 +267,7 @@ fn ask_sentinel(
     sentinel: &Address,
     service: &str,
 ) -> Result<Address, Failure> {
-    let peer = Peer::Net(sentinel, caller.way);
+    let peer = Peer::Net(sentinel, caller.way, caller.names);
     let mut conn = caller.open_as(peer, login)?;
     let answer = conn.ask(&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()])?;
     let text = |value: &Value| match value {

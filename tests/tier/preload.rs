@@ -134,7 +134,7 @@ fn what_fails_in_the_middle_goes_on_from_where_it_came_to() {
     fill(&redis, 0..KEYS, "v");
     for fault in [Fault::CutBefore, Fault::CutAfter, Fault::Hang, Fault::Garbage(b"$4294967296\r\nabc")] {
         let proxy = Proxy::to(redis.socket());
-        let tier = TierOptions::new(proxy.url()).timeout(Duration::from_millis(500));
+        let tier = TierOptions::new(proxy.url()).timeout(Duration::from_secs(4));
         let db = with(tier).in_memory().unwrap();
         let (mut cursor, mut failures, mut reports) = (0, 0, 0);
         let done = loop {
