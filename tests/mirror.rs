@@ -208,6 +208,29 @@ fn a_file_that_cannot_be_read_takes_nothing_from_the_store_that_was_to_load_it()
 }
 
 #[test]
+fn a_file_with_an_entry_that_no_record_can_hold_takes_nothing_from_the_store_that_was_to_load_it() {
+    let place = Place::new();
+    let db = place.open();
+    db.set(b"a", b"1").unwrap();
+    db.close().unwrap();
+    let entry = |name: &str, held: &str| {
+        format!(r#"{{"b": 2, "c": {{"$kv": {{"value": "1", "metadata": {{"{name}": "{held}"}}}}}}}}"#)
+    };
+    for spoilt in [entry(&"n".repeat(70_000), ""), entry("n", &"h".repeat(100_000))] {
+        place.with(&spoilt);
+        let options = place.options().value_bytes_max(90_000).json_mirror_edited(WhenEdited::Load);
+        let opened = place.try_open(options);
+        let is_told =
+            matches!(&opened, Err(Error::InvalidOption { .. } | Error::ValueTooLong { len: 100_001.., .. }));
+        assert!(is_told, "{opened:?}");
+        assert_eq!(place.text(), spoilt);
+        let db = place.try_open(place.options().json_mirror_edited(WhenEdited::Overwrite)).unwrap();
+        assert_eq!((get(&db, "a").as_deref(), db.len()), (Some("1"), 1));
+        db.close().unwrap();
+    }
+}
+
+#[test]
 fn the_log_is_the_truth_of_a_store_whose_process_died() {
     let place = Place::new();
     place.with(PEOPLE);

@@ -169,14 +169,17 @@ impl Db {
         for draft in drafts {
             self.shared.store.loads.note(draft.key);
         }
-        let bytes: u64 = drafts.iter().map(|draft| record_bytes(draft.key.len(), draft.value.len())).sum();
-        if bytes > BATCH_BYTES_MAX {
-            return Err(Error::BatchTooLarge { len: bytes, max: BATCH_BYTES_MAX });
-        }
         let lsn = match drafts {
             [] => return Ok(()),
             [one] => store.write_blind(one)?,
-            _ => self.write_frame(store, drafts)?,
+            _ => {
+                let bytes_of = |draft: &Draft<'_>| record_bytes(draft.key.len(), draft.value.len());
+                let len = drafts.iter().map(bytes_of).sum();
+                if len > BATCH_BYTES_MAX {
+                    return Err(Error::BatchTooLarge { len, max: BATCH_BYTES_MAX });
+                }
+                self.write_frame(store, drafts)?
+            }
         };
         store.counters.writes.add(drafts.len() as i64);
         self.acknowledge(lsn, drafts.iter().map(|draft| draft.key))

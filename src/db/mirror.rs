@@ -11,10 +11,12 @@
 mod file;
 
 use super::read::whole_of;
+use super::write::check_with_metadata;
 use super::{Batch, Db};
 use crate::error::{Error, Result};
 use crate::options::{check_key, WhenEdited};
 use crate::ordered::{KeyRange, Sorted};
+use crate::record::metadata_bytes;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::tag::Tagged;
@@ -298,7 +300,7 @@ fn offset_of(file: &MirrorFile, line: usize, column: usize) -> Result<u64> {
 fn check(file: &MirrorFile, store: &Store) -> Result<()> {
     read(file, |key, held| {
         check_key(&key)?;
-        store.options.check_lengths(&key, &held.value.value)
+        check_with_metadata(store, &held.value.value, &held.metadata)
     })
     .map(drop)
 }
@@ -309,12 +311,13 @@ fn load(file: &MirrorFile, db: &Db, print: Print) -> Result<()> {
         if held.expires_at_ms.is_some_and(|at_ms| db.now_ms() >= at_ms) {
             return Ok(());
         }
-        bytes += key.len() + held.value.value.len();
-        batch.set_held(key, held);
-        if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+        let more = key.len() + held.value.value.len() + metadata_bytes(&held.metadata);
+        if batch.len() >= BATCH_ENTRIES || bytes + more > BATCH_BYTES {
             db.apply(&std::mem::take(&mut batch))?;
             bytes = 0;
         }
+        bytes += more;
+        batch.set_held(key, held);
         Ok(())
     })?;
     db.apply(&batch)?;

@@ -100,15 +100,7 @@ impl<'v> Stored<'v> {
     /// # Errors
     /// [`Error::ValueTooLong`] for both together; [`Error::InvalidOption`] for a name that is too long.
     pub(super) fn with_metadata(store: &Store, value: &'v [u8], metadata: &Metadata) -> Result<Stored<'v>> {
-        check_metadata(metadata).map_err(|len| Error::InvalidOption {
-            name: "metadata".into(),
-            reason: format!("a name of {len} bytes: must be at most {}", u16::MAX),
-        })?;
-        let max = store.options.value_bytes_max as usize;
-        let len = value.len().saturating_add(metadata_bytes(metadata));
-        if len > max {
-            return Err(Error::ValueTooLong { len, max });
-        }
+        check_with_metadata(store, value, metadata)?;
         let stored = Stored::new(store, value);
         if metadata.is_empty() {
             return Ok(stored);
@@ -123,6 +115,23 @@ impl<'v> Stored<'v> {
     pub(super) fn put_as(&self, flags: u8, codec: Tag, expire_at_ms: u64) -> New {
         let (codec, dictionary) = (codec.number(), self.dictionary);
         New { kind: Kind::Put, flags, codec, dictionary, expire_at_ms, value: NewValue::Given }
+    }
+}
+
+/// Refuses a value with metadata that no record of the store can hold.
+///
+/// # Errors
+/// As [`Stored::with_metadata`].
+pub(super) fn check_with_metadata(store: &Store, value: &[u8], metadata: &Metadata) -> Result<()> {
+    check_metadata(metadata).map_err(|len| Error::InvalidOption {
+        name: "metadata".into(),
+        reason: format!("a name of {len} bytes: must be at most {}", u16::MAX),
+    })?;
+    let max = store.options.value_bytes_max as usize;
+    let len = value.len().saturating_add(metadata_bytes(metadata));
+    match len > max {
+        true => Err(Error::ValueTooLong { len, max }),
+        false => Ok(()),
     }
 }
 
