@@ -2,6 +2,7 @@
 
 use kv::{Db, Error, Format, ScanOptions, SetOptions, TransferOptions, Transferred, Ttl};
 use std::collections::BTreeMap;
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,6 +55,36 @@ fn every_form_that_takes_all_bytes_gives_back_the_same_entries_and_expiries() {
         assert_eq!(done.entries, 14, "{format:?}");
         assert_eq!(done.text_bytes, text.len() as u64, "{format:?}");
         assert_eq!(exported(&other, Format::Ndjson), first, "{format:?}");
+    }
+}
+
+/// Each read is interrupted by a signal once, as those of a pipe are where the process has a handler.
+struct Interrupted<'t> {
+    text: &'t [u8],
+    is_next: bool,
+}
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        self.is_next = !self.is_next;
+        match self.is_next {
+            true => Err(ErrorKind::Interrupted.into()),
+            false => self.text.read(to),
+        }
+    }
+}
+
+#[test]
+fn a_signal_ends_no_import() {
+    let db = Db::in_memory().unwrap();
+    db.set(b"key", b"a value, and\na \"line\"").unwrap();
+    db.set(b"other", b"1").unwrap();
+    for format in [Format::Ndjson, Format::Json, Format::Csv, Format::Resp] {
+        let text = exported(&db, format);
+        let from = BufReader::with_capacity(3, Interrupted { text: &text, is_next: false });
+        let copy = Db::in_memory().unwrap();
+        copy.import(from, format).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+        assert_eq!((value(&copy, "key"), copy.len()), (value(&db, "key"), 2), "{format:?}");
     }
 }
 

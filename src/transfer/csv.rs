@@ -139,7 +139,7 @@ fn spend(left: &mut u64, bytes: u64) -> Result<(), Stop> {
 
 fn read_bare(input: &mut Input<'_, impl BufRead>, left: &mut u64, field: &mut Vec<u8>) -> Result<End, Stop> {
     loop {
-        let bytes = input.fill_buf().map_err(super::input::read_error)?;
+        let bytes = input.buffered()?;
         let stop = bytes.iter().position(|byte| matches!(byte, b',' | b'\n' | b'"'));
         let len = stop.unwrap_or(bytes.len());
         field.extend(bytes.iter().take(len));

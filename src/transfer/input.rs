@@ -50,6 +50,12 @@ impl<'c, R: BufRead> Input<'c, R> {
         }
     }
 
+    /// What has come of it and is not consumed yet: a byte at least, unless it is over.
+    pub(super) fn buffered(&mut self) -> Result<&[u8]> {
+        self.peek()?;
+        self.from.fill_buf().map_err(read_error)
+    }
+
     /// Appends bytes up to and with the first `last`, or to the end, and not more than `bytes_max`; how many.
     pub(super) fn read_to(&mut self, last: u8, bytes_max: u64, to: &mut Vec<u8>) -> Result<u64> {
         let read = self.take(bytes_max).read_until(last, to).map_err(read_error)?;

@@ -4,6 +4,8 @@ use super::{kv, run, Place};
 use serde_json::{json, Value};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 #[test]
@@ -204,6 +206,30 @@ fn whoever_reads_only_the_beginning_gets_no_error() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error_for_any_command_that_prints() {
+    let place = Place::filled(10);
+    let store = place.at("store");
+    let commands: [&[&str]; 10] = [
+        &["--help"],
+        &["completions", "bash"],
+        &["get", &store, "key 0001"],
+        &["ttl", &store, "key 0001"],
+        &["scan", &store],
+        &["export", &store],
+        &["stats", &store],
+        &["stats", &store, "--prometheus"],
+        &["verify", &store, "--json"],
+        &["watch", &store, "--changes", "--after", "0", "--until-idle", "1ms"],
+    ];
+    for args in commands {
+        let (stdout, reader) = UnixStream::pair().unwrap();
+        drop(reader);
+        let output = kv().args(args).stdout(OwnedFd::from(stdout)).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{args:?}");
+    }
 }
 
 #[test]

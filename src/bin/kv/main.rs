@@ -59,8 +59,10 @@ fn run(command: Command) -> Result<Outcome, Failure> {
             None => bench::bench(&args),
         },
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "kv", &mut std::io::stdout());
-            Ok(Outcome::Done)
+            // It panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "kv", &mut script);
+            show::raw(&script).map(|()| Outcome::Done)
         }
     }
 }
