@@ -484,3 +484,27 @@ fn protobuf_keeps_messages() {
     }
     keeps::<Person, kv::Protobuf>(Person::default(), Person { name: "Alice".into(), age: 30 });
 }
+
+/// Nests as deep as its bytes say.
+#[derive(Serialize, Deserialize, Debug)]
+struct Nested(Vec<Nested>);
+
+/// Bytes that anybody may have written, of a value within a value and so on.
+#[track_caller]
+fn refuses_depth<C: Codec<Nested> + Default>(bytes: &[u8]) {
+    let db = Db::in_memory().unwrap();
+    db.set_with(b"k", bytes, SetOptions::new().codec(C::TAG)).unwrap();
+    let store = db.typed::<Nested, C>();
+    is_codec_error(store.get(b"k"));
+}
+
+#[test]
+fn json_refuses_what_nests_too_deep_for_the_stack() {
+    refuses_depth::<Json>(&[b'['; 1_000_000]);
+}
+
+#[cfg(feature = "msgpack")]
+#[test]
+fn message_pack_refuses_what_nests_too_deep_for_the_stack() {
+    refuses_depth::<kv::MessagePack>(&[0x91; 1_000_000]);
+}

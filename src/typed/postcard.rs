@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 /// Postcard, through serde: the smallest of the ready-made ones, without names, so that a type that changes reads old values wrongly or not
-/// at all. Cargo feature `postcard`.
+/// at all. Nothing bounds how deep the bytes nest of a type that holds itself: read such types only from stores that nobody else writes, for
+/// whoever does can take the reader's stack. (The other codecs refuse what nests too deep.) Cargo feature `postcard`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Postcard;
 

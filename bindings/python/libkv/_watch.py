@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from ctypes import byref, c_uint64, c_void_p
 from datetime import timedelta
 from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional
@@ -186,20 +187,26 @@ class AsyncWatch(AsyncIterator[WatchChange]):
         self._pending: "Optional[asyncio.Future[Optional[WatchChange]]]" = None
 
     async def next(self, timeout: Timeout = None) -> Optional[WatchChange]:
-        """As `Watch.next`. A task that is cancelled misses nothing: the next call goes on."""
-        if self._pending is None:
-            change = self._watch.next(0)
-            if change is not None:
-                return change
-            if timeout == 0:
-                return None
-            self._pending = self._wait()
+        """As `Watch.next`. A task that is cancelled misses nothing: the next call goes on. Of tasks that wait at once each gets a change of
+        its own."""
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        done, _ = await asyncio.wait([self._pending], timeout=seconds)
-        if not done:
-            return None
-        pending, self._pending = self._pending, None
-        return pending.result()
+        ends = None if seconds is None else time.monotonic() + seconds
+        while True:
+            if self._pending is None:
+                change = self._watch.next(0)
+                if change is not None:
+                    return change
+                if seconds == 0:
+                    return None
+                self._pending = self._wait()
+            pending = self._pending
+            done, _ = await asyncio.wait([pending], timeout=None if ends is None else max(ends - time.monotonic(), 0))
+            if not done:
+                return None
+            # Else another task has taken it.
+            if self._pending is pending:
+                self._pending = None
+                return pending.result()
 
     def _wait(self) -> "asyncio.Future[Optional[WatchChange]]":
         loop, watch = asyncio.get_running_loop(), self._watch

@@ -179,3 +179,18 @@ def test_a_watch_may_be_closed_within_a_call_of_the_same_thread_as_by_what_a_sig
         reader.start()
         reader.join(20)
         assert not reader.is_alive() and [change.value for change in told] == [b"1"]
+
+
+def test_tasks_that_await_a_change_at_once_get_one_each() -> None:
+    async def run() -> None:
+        async with await aio.open_in_memory() as db:
+            async with await db.watch() as watch:
+                tasks = [asyncio.ensure_future(watch.next(60)) for _ in range(3)]
+                await asyncio.sleep(0)
+                for n in b"123":
+                    await db.set(bytes([n]), bytes([n]))
+                changes = await asyncio.gather(*tasks)
+                assert sorted(change.value for change in changes if change) == [b"1", b"2", b"3"]
+                assert await watch.next(0) is None
+
+    asyncio.run(run())
