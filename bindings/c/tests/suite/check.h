@@ -48,6 +48,7 @@ extern const test sessions_tests[];
 extern const test typed_tests[];
 extern const test watching_tests[];
 extern const test tier_tests[];
+extern const test cluster_tests[];
 extern const test loads_tests[];
 extern const test processes_tests[];
 

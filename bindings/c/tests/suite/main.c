@@ -47,7 +47,7 @@ kv_db *memory_store(void) {
 
 int main(int argc, char **argv) {
   const test *files[] = {operations_tests, callbacks_tests, lifetime_tests, misuse_tests, random_tests,
-                          sessions_tests, typed_tests, watching_tests, tier_tests, loads_tests,
+                          sessions_tests, typed_tests, watching_tests, tier_tests, cluster_tests, loads_tests,
                           processes_tests};
   program = argv[0];
   if (argc > 2 && strcmp(argv[1], "--peer") == 0) return peer(argv[2]);
