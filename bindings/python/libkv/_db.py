@@ -25,7 +25,7 @@ from typing import (
 from . import _abi, _batch, _load
 from ._batch import Change, Delete, Key, Set, key_bytes
 from ._codecs import Bytes, Codec, CodecName, check_codec, codec_of, name_of, tag_of
-from ._errors import check
+from ._errors import WrongCodecError, check
 from ._expiry import KEEP, Expire, ExpireAt, expiry_of, moment
 from ._handle import Handle, Path
 from ._load import How, Loading, Time, hand, take_back
@@ -91,6 +91,8 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         if self._asks and self._tag:
             # Those who share a prefix use one codec, unless they say otherwise.
             options.setdefault("tier_codec", name_of(self._tag))
+        of_tier = str(options.get("tier_codec", "raw"))
+        self._tier_codec = name_of(int(of_tier)) if of_tier.isdigit() else of_tier
         self._handle = Handle(path, options, clock, listener, logger)
         self._at = self._handle.param
 
@@ -117,6 +119,13 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def _decode_as(self, key: bytes, value: bytes, codec: int) -> V:
         check_codec(key, self._tag, codec)
         return self._decode(value)
+
+    def _check_decided(self) -> None:
+        """What Redis decides counts as of the tier's codec, here and wherever else it is read."""
+        if self._asks and self._tag and name_of(self._tag) != self._tier_codec:
+            raise WrongCodecError(
+                f"tier: not applied: what Redis decides is written as {self._tier_codec} (option tier_codec), not as {name_of(self._tag)}"
+            )
 
     # One key, read.
 
@@ -258,14 +267,13 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         return self.set(key, value, KEEP, if_version=version)
 
     def incr(self, key: Key, by: int = 1) -> int:
-        """Adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum. In a store of
-        JSON or text it is one of that.
+        """Adds to the decimal number that a key holds (0 when it has no value), keeps its expiry, and gives the sum, which is a value of the
+        store's codec.
 
-        Raises NotAnIntegerError, IncrementOverflowError.
+        Raises IncrementOverflowError, and NotAnIntegerError: also where digits are no value of the codec, as in "msgpack", Protobuf and
+        "pickle"; such a store counts in `db.typed("text")`. WrongCodecError: another codec wrote the value.
         """
-        # Others do not write numbers in decimal.
-        codec = self._tag if self._tag in (_abi.CODEC_JSON, _abi.CODEC_TEXT) else _abi.CODEC_RAW
-        return self._sum(lib.kv_increment_as, key, by, codec)
+        return self._sum(lib.kv_increment_as, key, by, self._tag)
 
     increment = incr
 
@@ -327,8 +335,10 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
         at once share. What this store has changed before is sent first; the sum stays here as a copy.
 
         Raises TierError: with "tier: not applied" at its beginning nothing was changed; else no answer came in the time of
-        `tier_timeout`, and it was applied once or not at all. NotAnIntegerError, IncrementOverflowError.
+        `tier_timeout`, and it was applied once or not at all. NotAnIntegerError, IncrementOverflowError. WrongCodecError in a view
+        whose codec is not the option `tier_codec`: by that goes what Redis decides.
         """
+        self._check_decided()
         return self._sum(lib.kv_increment_shared, key, by)
 
     increment_shared = incr_shared
@@ -336,6 +346,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def add_shared(self, key: Key, value: V, expire: Expire = None, *, expire_at: Optional[ExpireAt] = None) -> bool:
         """Sets a key if it has no value in Redis; False: it has one. Of all processes that share the key one does. KEEP counts
         as the store's default. Raises as `incr_shared`."""
+        self._check_decided()
         data = self._encode(value)
         kind, ms = expiry_of(expire, expire_at)
         options = byref(_abi.SetOptions(_abi.ALWAYS, kind, ms, 0))
@@ -344,6 +355,7 @@ class Db(Store, Sessions[V], MutableMapping[bytes, V]):
     def compare_and_swap_shared(self, key: Key, expected: Optional[V], value: V) -> bool:
         """Sets a key, keeping its expiry, if it holds `expected` in Redis (None: if it has no value); False: it does not. It
         compares what the codec makes of the values, since versions are each store's own. Raises as `incr_shared`."""
+        self._check_decided()
         data = self._encode(value)
         wanted: Any = None
         if expected is not None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 from conftest import REPOSITORY, certificates, redis_program, wait_until
@@ -234,6 +234,26 @@ def test_what_redis_decides_holds_for_every_store_that_shares_the_key(redis: Red
             here.incr_shared("n")
     with libkv.open_in_memory() as plain, pytest.raises(libkv.TierError, match="^tier: not applied: "):
         plain.add_shared("k", b"v")
+
+
+def test_what_redis_decides_is_of_the_tiers_codec_and_other_views_are_told_so(redis: Redis) -> None:
+    with shared(redis, codec="json") as here, shared(redis, codec="json") as there:
+        assert here.add_shared("k", {"a": 1}) and here["k"] == {"a": 1} == there["k"]
+        assert here.codec("k") == there.codec("k") == "json"
+        words = here.typed("text")
+        calls: List[Callable[[], object]] = [
+            lambda: words.add_shared("new", "word"),
+            lambda: words.compare_and_swap_shared("new", None, "word"),
+            lambda: words.incr_shared("new"),
+        ]
+        for call in calls:
+            with pytest.raises(libkv.WrongCodecError, match="not applied: .* written as json .* not as text"):
+                call()
+        assert there.get("new") is None
+        # Bytes are taken as they are.
+        assert here.typed("bytes").add_shared("raw", b"[1]") and here["raw"] == [1] == there["raw"]
+    with shared(redis, tier_codec="5") as numbered:
+        assert numbered.typed("text").add_shared("word", "x")
 
 
 def test_a_pattern_is_preloaded_in_portions_and_can_be_gone_on_from(redis: Redis) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -86,6 +86,22 @@ def test_raw_bytes_are_no_value_of_a_codec_until_they_are_overwritten(db: libkv.
     assert users["k"] == {}
     db["k"] = b"{}"
     assert db.codec("k") == "raw" and users.delete("k")
+
+
+def test_a_counter_is_a_value_of_the_stores_codec_or_refused(db: libkv.Db[bytes]) -> None:
+    counters: List[Tuple[Any, Any]] = [("bytes", b"5"), ("text", "5"), ("json", 5), (Degrees(), 5)]
+    for at, (codec, five) in enumerate(counters):
+        store = db.typed(codec)
+        assert store.incr(f"{at}", 5) == 5 and store[f"{at}"] == five
+    for codec in ["msgpack", "pickle", libkv.Protobuf(Timestamp)]:
+        store = db.typed(codec)
+        with pytest.raises(libkv.NotAnIntegerError):
+            store.incr("none")
+        assert "none" not in store
+        # Nor does it make a number of what another store counts.
+        with pytest.raises(libkv.Error):
+            store.incr("0")
+        assert db["0"] == b"5" and db.codec("0") == "raw"
 
 
 def test_every_write_marks_what_it_writes(db: libkv.Db[bytes]) -> None:
