@@ -1256,6 +1256,17 @@ kv_status kv_clock_advance(kv_clock *clock, uint64_t by_ms);
 kv_status kv_clock_free(kv_clock *clock);
 
 /**
+ * Says that the calling thread does nothing but run weighers, loggers or encoders, for hosts that cannot run them in the thread that they
+ * are called in: from now on calls into any store give KV_IN_CALLBACK there too.
+ *
+ * Parameters: none.
+ * Ownership: nothing changes hands.
+ * Threads: it holds for the calling thread, until that ends.
+ * Errors: none.
+ */
+kv_status kv_bar_thread(void);
+
+/**
  * Lets a function say what an entry weighs, in whatever unit the option max_bytes then limits; docs/cache.md. Asked once for each
  * value that is written, and by kv_open for each entry, which reads all values; what it said counts until the entry goes. Without
  * max_bytes kv_open gives KV_INVALID_OPTION.

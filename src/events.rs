@@ -21,7 +21,8 @@ pub enum Cause {
     Replaced,
 }
 
-/// An entry that went, or a value. Each removal is told at most once; none is told that happened while the store was closed.
+/// An entry that went, or a value. Each removal is told at most once; none is told that happened while the store was closed, as that of
+/// an entry whose time was over when the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -50,6 +51,14 @@ pub(crate) struct Events {
     queue: Mutex<Option<SyncSender<Waiting>>>,
     is_on: AtomicBool,
     dropped: AtomicU64,
+    opened: Opened,
+}
+
+/// When the store was opened: what had a lower LSN, and a deadline that was over by then, has expired before.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Opened {
+    pub(crate) lsn: u64,
+    pub(crate) ms: u64,
 }
 
 impl Events {
@@ -59,6 +68,7 @@ impl Events {
         listener: Listener,
         logger: Option<Logger>,
         waiting_max: usize,
+        opened: Opened,
     ) -> std::io::Result<(Events, JoinHandle<()>)> {
         let (queue, events) = sync_channel::<Waiting>(waiting_max);
         let thread = std::thread::Builder::new().name("kv-listener".into()).spawn(move || {
@@ -71,8 +81,12 @@ impl Events {
                 let _ = call(&|| listener(&event));
             }
         })?;
-        let events =
-            Events { queue: Mutex::new(Some(queue)), is_on: AtomicBool::new(true), ..Events::default() };
+        let events = Events {
+            queue: Mutex::new(Some(queue)),
+            is_on: AtomicBool::new(true),
+            opened,
+            ..Events::default()
+        };
         Ok((events, thread))
     }
 
@@ -80,6 +94,11 @@ impl Events {
     pub(crate) fn is_on(&self) -> bool {
         // Relaxed: set before the store is shared, cleared when its events no longer matter.
         self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Whether a record's deadline was over before there was anybody to tell.
+    pub(crate) fn come_too_late_for(&self, lsn: u64, expire_at_ms: u64) -> bool {
+        lsn < self.opened.lsn && (1..=self.opened.ms).contains(&expire_at_ms)
     }
 
     /// Hands over an event, or counts it as dropped.

@@ -371,8 +371,9 @@ impl Store {
     }
 
     fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
-        if self.events.is_on() {
-            let view = record.1;
+        let view = record.1;
+        let is_late = cause == Cause::Expired && self.events.come_too_late_for(view.lsn, view.expire_at_ms);
+        if self.events.is_on() && !is_late {
             let (value, unreadable) = match self.value_of(address, record) {
                 Ok(value) => (value.into_owned(), None),
                 Err(error) => (Vec::new(), Some(error.to_string())),
@@ -436,19 +437,23 @@ impl Store {
         if let Some(capacity) = &self.capacity {
             self.settle_room(capacity, draft, place, ended.as_ref());
         }
+        let Some(slot) = ended.filter(|_| self.events.is_on()) else { return };
+        let record = slot.record();
         let cause = match draft.flags & (flags::EVICTED | flags::FROM_TIER) {
-            _ if draft.kind == Kind::Put => match replaced.filter(|_| self.options.listener_replaced) {
-                Some(cause) => cause,
-                None => return,
-            },
-            0 => Cause::Deleted,
+            _ if draft.kind == Kind::Put => replaced,
+            0 => Some(Cause::Deleted),
             // A copy of the tier's that is dropped is not gone.
-            flags::FROM_TIER => return,
-            _ => Cause::Evicted,
+            flags::FROM_TIER => None,
+            _ => Some(Cause::Evicted),
         };
-        if let Some(slot) = ended {
-            self.tell(slot.address(), slot.record(), cause);
-        }
+        let cause = match cause {
+            // A blind write has not looked whether the time was over of what it is written over.
+            Some(Cause::Replaced | Cause::Deleted) if self.is_due(record.1.expire_at_ms) => Cause::Expired,
+            Some(Cause::Replaced) if !self.options.listener_replaced => return,
+            Some(cause) => cause,
+            None => return,
+        };
+        self.tell(slot.address(), record, cause);
     }
 
     pub(crate) fn count(&self, change: &Change) {

@@ -2,9 +2,12 @@ package kv_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	kv "github.com/libkv/libkv/bindings/go"
 )
@@ -62,17 +65,75 @@ func TestAWeigherSaysWhatEntriesWeigh(t *testing.T) {
 	ok(t, db.Close())
 }
 
-// A weigher that calls its store does not wait for itself.
-func TestAWeigherThatCallsItsStoreComesBack(t *testing.T) {
+// Whatever a weigher calls is refused and comes back: also what waits in Go, for a session whose commit waits for the weigher.
+func TestAWeigherThatCallsAStoreIsToldSo(t *testing.T) {
+	other := inMemory(t)
 	var db *kv.Db
-	db = inMemory(t, kv.WithMaxBytes(100), kv.WithWeigher(func(key, _ []byte) uint32 {
-		if db != nil && string(key) == "k" {
-			_ = db.Set([]byte("inside"), []byte("12345"))
+	key, value := []byte("k"), []byte("v")
+	asked := 0
+	db = inMemory(t, kv.WithMaxBytes(100), kv.WithWeigher(func([]byte, []byte) uint32 {
+		asked++
+		calls := map[string]func() error{
+			"Get":       func() error { _, err := db.Get(key); return err },
+			"GetAppend": func() error { _, err := db.GetAppend(nil, key); return err },
+			"GetMany":   func() error { _, err := db.GetMany([][]byte{key}); return err },
+			"Set":       func() error { return db.Set(key, value) },
+			"Delete":    func() error { _, err := db.Delete(key); return err },
+			"SetMany":   func() error { return db.SetMany([]kv.Pair{{Key: key, Value: value}}) },
+			"Scan": func() (err error) {
+				for _, err = range db.Scan(kv.ScanOptions{}) {
+				}
+				return err
+			},
+			"Pinned": func() error { return db.Pinned(func(*kv.Pin) error { return nil }) },
+			"GetOrLoad": func() error {
+				_, err := db.GetOrLoad(ctx, key, kv.ExpireDefault, func(context.Context, []byte) ([]byte, error) { return value, nil })
+				return err
+			},
+			"GetAndLock":    func() error { _, err := db.GetAndLock(ctx, key); return err },
+			"CreateAndLock": func() error { _, err := db.CreateAndLock(ctx, []byte("new"), kv.CreateOptions{}); return err },
+			"Watch":         func() error { _, err := db.Watch(kv.WatchOptions{}); return err },
+			"Compact":       func() error { return db.Compact(ctx) },
+			"Clear":         func() error { return db.Clear(ctx) },
+			"Sync":          func() error { return db.Sync(ctx) },
+			"Stats":         func() error { _, err := db.Stats(); return err },
+			"Close":         func() error { return db.Close() },
+			"OpenInMemory":  func() error { _, err := kv.OpenInMemory(); return err },
+			"another's Set": func() error { return other.Set(key, value) },
+		}
+		for name, call := range calls {
+			if err := call(); !errors.Is(err, kv.ErrInCallback) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		return 1
 	}))
-	ok(t, db.Set([]byte("k"), []byte("v")))
-	weight, err := db.Figure("weight")
-	ok(t, err)
-	same(t, weight, 1+11)
+	soon(t, func() {
+		ok(t, db.Set(key, value))
+		session, err := db.GetAndLock(ctx, key)
+		ok(t, err)
+		session.Value = []byte("w")
+		_, err = session.Commit()
+		ok(t, err)
+		weight, err := db.Figure("weight")
+		ok(t, err)
+		same(t, weight, 1)
+		same(t, asked, 2)
+		ok(t, db.Close())
+	})
+}
+
+// soon runs what could hang.
+func soon(t *testing.T, run func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		panic("it hangs: " + t.Name())
+	}
 }

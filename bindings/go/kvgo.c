@@ -16,6 +16,25 @@ void kvgo_pinned(int change) { pins += change; }
 int kvgo_is_pinned(void) { return pins > 0; }
 int kvgo_is_in_callback(void) { return inside > pins; }
 
+/* In how many of them this thread is that must not call a store. Who waits in Go asks: the library refuses by itself. */
+static _Thread_local int barred;
+
+int kvgo_is_barred(void) { return barred > 0; }
+void kvgo_bar(void) {
+  barred++;
+  kv_bar_thread();
+}
+
+static void enter_barred(void) {
+  kvgo_enter();
+  barred++;
+}
+
+static void leave_barred(void) {
+  barred--;
+  kvgo_leave();
+}
+
 static void listener(void *userdata, const kv_event *event) {
   kvgo_enter();
   kvgoListener((uintptr_t)userdata, (kv_event *)event);
@@ -23,9 +42,9 @@ static void listener(void *userdata, const kv_event *event) {
 }
 
 static void logger(void *userdata, const char *line, size_t line_len) {
-  kvgo_enter();
+  enter_barred();
   kvgoLogger((uintptr_t)userdata, (char *)line, line_len);
-  kvgo_leave();
+  leave_barred();
 }
 
 static int32_t loader(void *userdata, const void *key, size_t key_len, kv_sink *value) {
@@ -43,16 +62,16 @@ static void release(void *userdata) {
 }
 
 static int32_t encode(void *userdata, const void *key, size_t key_len, const void *data, size_t len, kv_sink *to) {
-  kvgo_enter();
+  enter_barred();
   kv_status status = kvgoEncode((uintptr_t)userdata, (uint8_t *)key, key_len, (uint8_t *)data, len, to);
-  kvgo_leave();
+  leave_barred();
   return (int32_t)status;
 }
 
 static int32_t decode(void *userdata, const void *key, size_t key_len, const void *data, size_t len, kv_sink *to) {
-  kvgo_enter();
+  enter_barred();
   kv_status status = kvgoDecode((uintptr_t)userdata, (uint8_t *)key, key_len, (uint8_t *)data, len, to);
-  kvgo_leave();
+  leave_barred();
   return (int32_t)status;
 }
 

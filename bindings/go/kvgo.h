@@ -47,6 +47,9 @@ int kvgo_is_inside(void);
 void kvgo_pinned(int change);
 int kvgo_is_pinned(void);
 int kvgo_is_in_callback(void);
+/* Whether it is one that must not call a store; and that this thread is there for those alone. */
+int kvgo_is_barred(void);
+void kvgo_bar(void);
 kv_status kvgo_set_listener(kv_options *options, uintptr_t handle);
 kv_status kvgo_set_logger(kv_options *options, uintptr_t handle);
 /* weigher.c: what calls a weigher of Go's. */

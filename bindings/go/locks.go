@@ -3,6 +3,8 @@ package kv
 // #include "kvgo.h"
 // #cgo noescape kvgo_is_pinned
 // #cgo nocallback kvgo_is_pinned
+// #cgo noescape kvgo_is_barred
+// #cgo nocallback kvgo_is_barred
 import "C"
 
 import (
@@ -52,6 +54,10 @@ func (l *keyLocks) acquire(ctx context.Context, key string) error {
 	if ctx == noWait {
 		l.mu.Unlock()
 		return errKeyLocked
+	}
+	if C.kvgo_is_barred() != 0 {
+		l.mu.Unlock()
+		return newError(ErrInCallback, "a logger, an encoder or a weigher must not call a store")
 	}
 	if C.kvgo_is_pinned() != 0 {
 		l.mu.Unlock()

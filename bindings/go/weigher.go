@@ -13,8 +13,8 @@ import (
 // for each entry, which reads all values; what it said counts until the entry goes. If it panics the entry weighs the bytes of both.
 //
 // A thread of its own calls it, one entry at a time, while who writes waits: so each write of such a store costs microseconds
-// more. It must be quick, must not keep what it is given, and must not call the store, wait for a goroutine that does, or end its goroutine
-// in another way (runtime.Goexit). Without [WithMaxBytes] the open gives [ErrInvalidOption].
+// more. It must be quick, must not keep what it is given, wait for a goroutine that calls the store, or end its goroutine
+// in another way (runtime.Goexit); calls into any store give [ErrInCallback]. Without [WithMaxBytes] the open gives [ErrInvalidOption].
 func WithWeigher(weigh func(key, value []byte) uint32) Option {
 	return func(o *options) error {
 		if weigh == nil {

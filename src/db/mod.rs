@@ -39,7 +39,7 @@ pub use write::{Condition, Expiry, SetOptions};
 
 use crate::backup;
 use crate::error::{Error, Result};
-use crate::events::Events;
+use crate::events::{Events, Opened};
 use crate::fork;
 use crate::loads::Refreshes;
 use crate::log::{Ending, Keeper, Request, Start};
@@ -141,7 +141,9 @@ impl Db {
         let is_read_only = store.read_only.is_some();
         if let (Some(listener), false) = (store.options.listener.clone(), is_read_only) {
             let (logger, waiting_max) = (store.options.logger.clone(), store.options.listener_queue);
-            let started = Events::start(listener, logger, waiting_max).map_err(spawn_failed)?;
+            let opened =
+                Opened { lsn: store.log.tail_lsn(&crossbeam_epoch::pin()), ms: store.clock.now_ms() };
+            let started = Events::start(listener, logger, waiting_max, opened).map_err(spawn_failed)?;
             store.events = started.0;
             threads.listener = Some(started.1);
         }

@@ -1,6 +1,6 @@
 //! Functions of the host that the store calls.
 
-use super::error::Failure;
+use super::error::{guarded, Failure};
 use super::options::{change, kv_options};
 use super::status::*;
 use super::types::kv_slice;
@@ -71,7 +71,7 @@ pub(super) enum Within {
     Nothing,
     /// A listener, loader, reader or writer.
     Callback,
-    /// A logger, an encoder or a weigher.
+    /// A logger, an encoder or a weigher, or a thread that is there for these alone.
     Barred,
 }
 
@@ -156,6 +156,21 @@ fn weigh(weigher: WeigherFn, userdata: Userdata, key: &[u8], value: &[u8]) -> u3
     } else {
         bytes
     }
+}
+
+/// Says that the calling thread does nothing but run weighers, loggers or encoders, for hosts that cannot run them in the thread that they
+/// are called in: from now on calls into any store give KV_IN_CALLBACK there too.
+///
+/// Parameters: none.
+/// Ownership: nothing changes hands.
+/// Threads: it holds for the calling thread, until that ends.
+/// Errors: none.
+#[no_mangle]
+pub extern "C" fn kv_bar_thread() -> kv_status {
+    guarded(std::ptr::null_mut(), || {
+        WITHIN.set(Within::Barred);
+        Ok(KV_OK)
+    })
 }
 
 /// Lets a function say what an entry weighs, in whatever unit the option max_bytes then limits; docs/cache.md. Asked once for each

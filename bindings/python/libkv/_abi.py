@@ -242,6 +242,7 @@ SIGNATURES: Dict[str, List[Any]] = {
     "kv_clock_free": [c_int32, _AT],
     "kv_options_set_listener": [c_int32, _AT, Listener, _AT],
     "kv_options_set_logger": [c_int32, _AT, Logger, _AT],
+    "kv_bar_thread": [c_int32],
     "kv_options_set_weigher": [c_int32, _AT, Weigher, _AT],
     "kv_open": [c_int32, _TEXT, _AT, _AT, _AT],
     "kv_open_in_memory": [c_int32, _AT, _AT, _AT],

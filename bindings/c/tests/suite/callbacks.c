@@ -341,10 +341,35 @@ static void a_weigher_says_what_counts_and_may_call_nothing(void) {
   OK(kv_options_free(options));
 }
 
+typedef struct {
+  kv_db *db;
+  kv_status get, close, free_;
+} barred;
+
+static void *call_barred(void *at) {
+  barred *b = at;
+  OK(kv_bar_thread());
+  b->get = kv_contains(b->db, S("k"), NULL);
+  b->close = kv_close(b->db, NULL);
+  b->free_ = kv_db_free(b->db);
+  return NULL;
+}
+
+static void a_thread_that_bars_itself_may_call_nothing_and_others_may(void) {
+  barred b = {0};
+  pthread_t thread;
+  OK(kv_open_in_memory(NULL, &b.db, NULL));
+  CHECK(pthread_create(&thread, NULL, call_barred, &b) == 0 && pthread_join(thread, NULL) == 0);
+  CHECK(b.get == KV_IN_CALLBACK && b.close == KV_IN_CALLBACK && b.free_ == KV_IN_CALLBACK);
+  OK(kv_set(b.db, S("k"), S("v"), NULL));
+  OK(kv_db_free(b.db));
+}
+
 const test callbacks_tests[] = {
     {"a_listener_hears_once_in_its_own_thread_and_may_call_but_not_close",
      a_listener_hears_once_in_its_own_thread_and_may_call_but_not_close},
     {"a_logger_takes_lines_and_may_call_nothing", a_logger_takes_lines_and_may_call_nothing},
+    {"a_thread_that_bars_itself_may_call_nothing_and_others_may", a_thread_that_bars_itself_may_call_nothing_and_others_may},
     {"a_weigher_says_what_counts_and_may_call_nothing", a_weigher_says_what_counts_and_may_call_nothing},
     {"a_loader_runs_in_the_callers_thread_once_a_key", a_loader_runs_in_the_callers_thread_once_a_key},
     {"entries_are_exported_and_imported_by_function_and_file",
