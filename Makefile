@@ -46,7 +46,7 @@ test-tier: need-cargo ## the Redis tier, against servers that the tests start
 	@scripts/need.sh redis-server=redis-server openssl=openssl
 	$(CARGO) clippy --locked --all-targets --features $(FEATURES),redis-tls,protobuf -- -D warnings
 	$(CARGO) clippy --locked --features redis -- -D warnings
-	$(CARGO) test --locked --features cli,redis-tls,protobuf,testing --lib --test tier --test layers --test cli
+	$(CARGO) test --locked --features cli,redis-tls,protobuf,testing,msgpack,prost --lib --test tier --test layers --test cli --test conformance
 
 # RocksDB is minutes of C++; `make bench COMPARE_FEATURES=` leaves it out. PARTS names some of the run's parts, whose figures are not
 # for docs/; `PARTS=page` writes the page anew from the last whole run.

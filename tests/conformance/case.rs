@@ -1,8 +1,10 @@
 //! Where a case stands, and what each operation is in Rust.
 
 use crate::moment::moment_of;
+#[cfg(feature = "redis")]
+use crate::redis::{self, Redis};
 use crate::words::{
-    bytes, expiry, format, found, lines, list, load_options, number, ok, tag, text, whole, word,
+    bytes, expiry, format, found, lines, list, load_options, number, ok, status, tag, text, whole, word,
 };
 use kv::{
     Batch, Change, Condition, CreateOptions, Db, Error, Event, Expiry, KeyOptions, ManualClock, Options,
@@ -31,6 +33,8 @@ pub struct Case {
     watch: Option<Watch>,
     /// The last generated key.
     generated: Vec<u8>,
+    #[cfg(feature = "redis")]
+    redis: Option<Redis>,
 }
 
 impl Case {
@@ -47,6 +51,8 @@ impl Case {
             session: None,
             watch: None,
             generated: Vec::new(),
+            #[cfg(feature = "redis")]
+            redis: None,
         }
     }
 
@@ -69,9 +75,14 @@ impl Case {
         self.path.with_extension("json")
     }
 
+    fn socket(&self) -> PathBuf {
+        self.path.with_file_name("s")
+    }
+
     /// The value of an option.
     pub fn setting(&self, word: &str) -> String {
         match word {
+            "$redis" => format!("redis+unix://{}", self.socket().display()),
             "$mirror" => self.mirror().to_str().expect("UTF-8").to_owned(),
             word => word.to_owned(),
         }
@@ -162,6 +173,22 @@ impl Case {
                 let is_later = key.starts_with(&prefix) && key > self.generated;
                 self.generated = key;
                 if is_later { "later" } else { "earlier" }.to_owned()
+            }
+            #[cfg(feature = "redis")]
+            ["redis_up"] => {
+                self.redis = Some(Redis::start(&self.socket()));
+                "ok".to_owned()
+            }
+            #[cfg(feature = "redis")]
+            ["redis_down"] => {
+                self.redis = None;
+                "ok".to_owned()
+            }
+            #[cfg(feature = "redis")]
+            ["redis", ref words @ ..] => redis::ask(&self.socket(), words),
+            #[cfg(feature = "redis")]
+            ["flush" | "increment_shared" | "add_shared" | "compare_and_swap_shared", ..] => {
+                share(self.db(), words)?
             }
             _ => self.operate(words)?,
         };
@@ -257,6 +284,11 @@ impl Case {
                 Some(Ttl::Never) => "never".to_owned(),
                 Some(Ttl::Remaining(ttl)) => ttl.as_millis().to_string(),
             },
+            ["ttl_between", key, min, max] => {
+                let ends = number(min)..=number(max);
+                matches!(db.ttl(&bytes(key))?, Some(Ttl::Remaining(ttl)) if ends.contains(&ttl.as_millis()))
+                    .to_string()
+            }
             ["len"] => db.len().to_string(),
             ["set", key, value] => db.set(&bytes(key), &bytes(value)).map(ok)?,
             ["set_with", key, value, condition, when] => {
@@ -326,7 +358,9 @@ impl Case {
             ["await", key, answer] => {
                 let deadline = Instant::now() + PATIENCE;
                 loop {
-                    match found(db.get(&bytes(key))?) == answer {
+                    let now =
+                        db.get(&bytes(key)).map_or_else(|error| format!("error {}", status(&error)), found);
+                    match now == answer {
                         true => break "ok".to_owned(),
                         false if Instant::now() > deadline => break "late".to_owned(),
                         false => std::thread::sleep(Duration::from_millis(1)),
@@ -386,6 +420,23 @@ impl Case {
             _ => panic!("{words:?} is no operation"),
         })
     }
+}
+
+/// Calls of the tier.
+#[cfg(feature = "redis")]
+fn share(db: &Db, words: &[&str]) -> Result<String, Error> {
+    Ok(match *words {
+        ["flush"] => db.flush(PATIENCE).map(ok)?,
+        ["increment_shared", key, by] => db.increment_shared(&bytes(key), number(by))?.to_string(),
+        ["add_shared", key, value, when] => {
+            db.add_shared(&bytes(key), &bytes(value), expiry(when))?.to_string()
+        }
+        ["compare_and_swap_shared", key, expected, value] => {
+            let expected = bytes(expected);
+            db.compare_and_swap_shared(&bytes(key), Some(&expected), &bytes(value))?.to_string()
+        }
+        _ => panic!("{words:?} is no operation"),
+    })
 }
 
 /// What the listener has told, once that is so many.

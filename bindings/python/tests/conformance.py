@@ -5,10 +5,14 @@ python conformance.py FILE DIR [LINE CLOCK_MS]
 
 from __future__ import annotations
 
+import atexit
 import io
 import math
+import os
 import queue
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -85,6 +89,59 @@ def expiry(word: str) -> Dict[str, Any]:
     return {"expire": {"default": None, "never": libkv.NEVER, "keep": libkv.KEEP}[kind]}
 
 
+class Redis:
+    """A redis-server at a socket, and a client that knows nothing of the library."""
+
+    def __init__(self, at: Path) -> None:
+        self.at = at
+        self._process: Optional["subprocess.Popen[bytes]"] = None
+
+    def up(self) -> None:
+        self.at.parent.mkdir(parents=True, exist_ok=True)
+        # Where tests run, PATH has the environment's own programs alone.
+        program = shutil.which("redis-server") or shutil.which("redis-server", path=os.defpath + ":/usr/local/bin")
+        assert program, "no redis-server: scripts/need.sh redis-server=redis-server installs it"
+        command = [program, "--port", "0", "--save", "", "--unixsocket", str(self.at), "--dir", str(self.at.parent)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        atexit.register(self.down)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._connect().close()
+                return
+            except OSError:
+                assert self._process.poll() is None and time.monotonic() < deadline, "redis-server does not answer"
+                time.sleep(0.005)
+
+    def down(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self.at.unlink(missing_ok=True)
+
+    def _connect(self) -> socket.socket:
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.connect(str(self.at))
+        except OSError:
+            stream.close()
+            raise
+        return stream
+
+    def ask(self, *command: bytes) -> str:
+        with self._connect() as stream, stream.makefile("rb") as reply:
+            parts = [b"*%d\r\n" % len(command), *(b"$%d\r\n%s\r\n" % (len(each), each) for each in command)]
+            stream.sendall(b"".join(parts))
+            while True:
+                line = reply.readline().rstrip()
+                if line.startswith(b"$"):
+                    return "absent" if line == b"$-1" else word(reply.read(int(line[1:])))
+                if not line.startswith(b"*"):
+                    assert line[:1] in (b"+", b":"), line
+                    return line[1:].decode()
+
+
 class Case:
     """Where a case stands. Each method is an operation, takes its words, and gives the answer."""
 
@@ -99,6 +156,7 @@ class Case:
         self.watch: Optional[libkv.Watch] = None
         self.told: Optional["queue.SimpleQueue[libkv.Event]"] = None
         self.generated = b""
+        self.redis = Redis(path.with_name("s"))
 
     @property
     def mirror(self) -> Path:
@@ -106,7 +164,7 @@ class Case:
 
     def setting(self, value: str) -> str:
         """The value of an option."""
-        return str(self.mirror) if value == "$mirror" else value
+        return {"$mirror": str(self.mirror), "$redis": f"redis+unix://{self.redis.at}"}.get(value, value)
 
     def save(self, expected: str, version: int) -> str:
         if not expected.startswith("$"):
@@ -130,8 +188,8 @@ class Case:
         return self.versions[word[1:]] if word.startswith("$") else int(word)
 
     def do_option(self, name: str, value: str) -> str:
-        # The library reads an option when a store is opened with it, which would take a mirror.
-        if value != "$mirror":
+        # The library reads an option when a store is opened with it, which would take a mirror, or need the rest of a tier.
+        if value != "$mirror" and not name.startswith("tier_"):
             libkv.open_in_memory(**{name: value}).close()
         self.options[name] = self.setting(value)
         return "ok"
@@ -239,6 +297,34 @@ class Case:
             self.db[str(n)] = f"name: package-{n}; section: libs; priority: optional; sum: {total}".encode()
         return "ok"
 
+    def do_redis_up(self) -> str:
+        self.redis.up()
+        return "ok"
+
+    def do_redis_down(self) -> str:
+        self.redis.down()
+        return "ok"
+
+    def do_redis(self, *command: str) -> str:
+        return self.redis.ask(*map(unword, command))
+
+    def do_flush(self) -> str:
+        self.db.flush(60)
+        return "ok"
+
+    def do_increment_shared(self, key: str, by: str) -> str:
+        return str(self.db.incr_shared(unword(key), int(by)))
+
+    def do_add_shared(self, key: str, value: str, when: str) -> str:
+        return boolean(self.db.add_shared(unword(key), unword(value), **expiry(when)))
+
+    def do_compare_and_swap_shared(self, key: str, expected: str, value: str) -> str:
+        return boolean(self.db.compare_and_swap_shared(unword(key), unword(expected), unword(value)))
+
+    def do_ttl_between(self, key: str, low: str, high: str) -> str:
+        ttl = self.db.ttl(unword(key))
+        return boolean(ttl is not None and int(low) <= ttl * 1000 <= int(high))
+
     def do_ttl(self, key: str) -> str:
         ttl = self.db.ttl(unword(key))
         return "absent" if ttl is None else "never" if ttl == math.inf else str(round(ttl * 1000))
@@ -330,9 +416,15 @@ class Case:
             how[name] = float(figure) if name == "early" else int(figure) / 1000
         return self.do_get_or_load(key, loaded, **how)
 
+    def _now(self, key: str) -> str:
+        try:
+            return self.do_get(key)
+        except libkv.Error as error:
+            return status(error)
+
     def do_await(self, key: str, answer: str) -> str:
         deadline = time.monotonic() + 60
-        while self.do_get(key) != answer:
+        while self._now(key) != answer:
             if time.monotonic() > deadline:
                 return "late"
             time.sleep(0.001)
@@ -516,6 +608,8 @@ def run(file: str, directory: str, done: int = 0, clock_ms: Optional[int] = None
         if name == "case":
             if clock_ms is not None:
                 break
+            if case is not None:
+                case.redis.down()
             case = Case(Path(directory) / arguments[0], CLOCK_MS)
             cases += 1
             continue
@@ -537,6 +631,8 @@ def run(file: str, directory: str, done: int = 0, clock_ms: Optional[int] = None
         if got != expected:
             print(f"{file}:{at}: expected {expected}, got {got}")
             failures += 1
+    if case is not None:
+        case.redis.down()
     if clock_ms is None:
         print(f"{file}: {cases} cases, {checked} lines")
     return failures

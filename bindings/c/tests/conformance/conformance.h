@@ -3,6 +3,8 @@
 
 #include "script.h"
 
+#include <sys/types.h>
+
 #define SETTINGS_MAX 16
 #define VERSIONS_MAX 16
 
@@ -27,6 +29,8 @@ typedef struct {
   /* The last generated key. */
   uint8_t generated[KV_KEY_BYTES_MAX];
   size_t generated_len;
+  /* A redis-server; 0: none. */
+  pid_t redis;
 } script_case;
 
 /* By the numbers of KV_CAUSE_... */
@@ -34,6 +38,10 @@ extern const char *const causes[];
 
 /* Where the case's mirror stands. */
 const char *mirror_of(const script_case *c);
+/* Of the case's redis-server. */
+const char *redis_url_of(const script_case *c);
+void redis_down(script_case *c);
+int use_tier(script_case *c, char **words, size_t count, text *answer);
 /* Keeps a version under the name that is expected, and answers with that. */
 void save(script_case *c, uint64_t version, const char *name, text *answer);
 int use_files_and_watches(script_case *c, char **words, size_t count, const char *expected, text *answer);

@@ -46,6 +46,7 @@ static void case_end(script_case *c) {
   NEED(kv_watch_free(c->watch) == KV_OK, "the watch stays");
   NEED(kv_db_free(c->db) == KV_OK && kv_clock_free(c->clock) == KV_OK, "the case's store stays");
   listener_free(c->listener);
+  redis_down(c);
   for (size_t at = 0; at < c->setting_count; at++) free(c->settings[at][0]);
   memset(c, 0, sizeof *c);
 }
@@ -62,9 +63,14 @@ const char *mirror_of(const script_case *c) {
   return strcat(strcpy(path, c->path), ".json");
 }
 
+/* The value of an option. */
+static const char *setting(const script_case *c, const char *word) {
+  if (strcmp(word, "$mirror") == 0) return mirror_of(c);
+  return strcmp(word, "$redis") == 0 ? redis_url_of(c) : word;
+}
+
 static void keep_setting(script_case *c, const char *name, const char *value) {
   NEED(c->setting_count < SETTINGS_MAX, "too many options");
-  if (strcmp(value, "$mirror") == 0) value = mirror_of(c);
   char *both = malloc(strlen(name) + strlen(value) + 2);
   NEED(both != NULL, "no memory");
   c->settings[c->setting_count][0] = strcpy(both, name);
@@ -163,7 +169,7 @@ static void resume(script_case *c, const char *dir, size_t done, uint64_t clock_
   for (size_t at = begin; at < done; at++) {
     char **words, *expected;
     size_t count = split(lines[at], &words, &expected);
-    if (count == 3 && strcmp(words[0], "option") == 0 && strcmp(expected, "ok") == 0) keep_setting(c, words[1], words[2]);
+    if (count == 3 && strcmp(words[0], "option") == 0 && strcmp(expected, "ok") == 0) keep_setting(c, words[1], setting(c, words[2]));
     line_end();
   }
   NEED(open_store(c, 1) == KV_OK, "the store does not open in another process");
@@ -171,7 +177,7 @@ static void resume(script_case *c, const char *dir, size_t done, uint64_t clock_
 
 static void call(script_case *c, char **words, size_t count, const char *expected, text *answer) {
   if (strcmp(words[0], "option") == 0 && count == 3) {
-    answer_status(answer, set_option(c, words[1], words[2]));
+    answer_status(answer, set_option(c, words[1], setting(c, words[2])));
   } else if (strcmp(words[0], "listen") == 0) {
     NEED(c->listener == NULL, "a second listener");
     c->listener = listener_new();
@@ -192,6 +198,8 @@ static void call(script_case *c, char **words, size_t count, const char *expecte
     save_version(c, words[1], expected, answer);
   } else if (strcmp(words[0], "verify") == 0) {
     verify(c, answer);
+  } else if (use_tier(c, words, count, answer)) {
+    /* Done. */
   } else if (use_files_and_watches(c, words, count, expected, answer)) {
     /* Done. */
   } else {

@@ -26,6 +26,7 @@ static const char *name_of(kv_status status) {
     case KV_CONFLICT: return "conflict";
     case KV_SESSION_ENDED: return "session_ended";
     case KV_WRONG_CODEC: return "wrong_codec";
+    case KV_TIER: return "tier";
     default: return "of another kind";
   }
 }

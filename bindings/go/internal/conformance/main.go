@@ -50,6 +50,7 @@ type script struct {
 // run goes through the lines after the first done; in another process, where the case stands already, to the end of the case.
 func (s *script) run(done int, c *testCase) (failures int) {
 	isOther := c != nil
+	defer func() { c.end() }()
 	cases, checked := 0, 0
 	for at := done; at < len(s.lines); {
 		line := s.lines[at]
@@ -62,6 +63,7 @@ func (s *script) run(done int, c *testCase) (failures int) {
 			if isOther {
 				return failures
 			}
+			c.end()
 			c = newCase(filepath.Join(s.dir, words[1]), clockMs)
 			cases++
 		case c == nil:
@@ -128,19 +130,31 @@ type testCase struct {
 	told chan kv.Event
 	// The last generated key.
 	generated []byte
+	redis     redis
 }
 
 func newCase(path string, nowMs uint64) *testCase {
 	clock := kv.NewClock(time.UnixMilli(int64(nowMs)))
-	return &testCase{path: path, clock: clock, nowMs: nowMs, versions: map[string]uint64{}}
+	server := redis{socket: filepath.Join(filepath.Dir(path), "s")}
+	return &testCase{path: path, clock: clock, nowMs: nowMs, versions: map[string]uint64{}, redis: server}
+}
+
+// end stops what runs for the case; also of no case.
+func (c *testCase) end() {
+	if c != nil {
+		c.redis.down()
+	}
 }
 
 func (c *testCase) mirror() string { return c.path + ".json" }
 
 // setting is the value of an option.
 func (c *testCase) setting(word string) string {
-	if word == "$mirror" {
+	switch word {
+	case "$mirror":
 		return c.mirror()
+	case "$redis":
+		return "redis+unix://" + c.redis.socket
 	}
 	return word
 }

@@ -53,17 +53,26 @@ func (c *testCase) answer(words []string, expected string) string {
 	switch words[0] {
 	case "option":
 		option := kv.WithOption(args[0], c.setting(args[1]))
-		if args[1] == "$mirror" {
+		if args[1] == "$mirror" || strings.HasPrefix(args[0], "tier_") {
 			c.options = append(c.options, option)
 			return "ok"
 		}
-		// A store that is opened with it alone tells whether it is accepted; one with a mirror would take that.
+		// A store that is opened with it alone tells whether it is accepted; one with a mirror would take that, and a tier
+		// needs all of its options.
 		db, err := kv.OpenInMemory(option)
 		if err == nil {
 			c.options = append(c.options, option)
 			err = db.Close()
 		}
 		return answered("ok", err)
+	case "redis_up":
+		c.redis.up()
+		return "ok"
+	case "redis_down":
+		c.redis.down()
+		return "ok"
+	case "redis":
+		return c.redis.ask(plains(args))
 	case "listen":
 		c.told = make(chan kv.Event, 1024)
 		return "ok"
@@ -108,6 +117,9 @@ func (c *testCase) answer(words []string, expected string) string {
 	if given, isKnown, err := c.useCodec(words[0], args); isKnown {
 		return answered(given, err)
 	}
+	if given, isKnown, err := c.useTier(words[0], args); isKnown {
+		return answered(given, err)
+	}
 	given, err := c.operate(words[0], args)
 	return answered(given, err)
 }
@@ -149,6 +161,9 @@ func (c *testCase) operate(operation string, args []string) (string, error) {
 			return "never", err
 		}
 		return count(ttl.Milliseconds(), err)
+	case "ttl_between":
+		ttl, err := db.TTL(key)
+		return strconv.FormatBool(milliseconds(args[1]) <= ttl && ttl <= milliseconds(args[2])), err
 	case "len":
 		return count(db.Len())
 	case "set":

@@ -22,6 +22,7 @@ var statuses = map[kv.Status]string{
 	kv.ErrUnsupportedVersion: "unsupported_version", kv.ErrNotAStore: "not_a_store", kv.ErrLocked: "locked",
 	kv.ErrNoMemory: "no_memory", kv.ErrKeyLocked: "key_locked", kv.ErrConflict: "conflict",
 	kv.ErrSessionEnded: "session_ended", kv.ErrWrongCodec: "wrong_codec", kv.ErrInternal: "internal",
+	kv.ErrTier: "tier",
 }
 
 // answered is the word for an outcome: an error, or else what was given.
