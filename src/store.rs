@@ -370,17 +370,30 @@ impl Store {
         self.leave_room(address, record);
     }
 
+    /// Tells the listener of an entry that went, or of a value. Who wrote blindly, or cleared, has not looked whether its time was over.
     fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
-        let view = record.1;
-        let is_late = cause == Cause::Expired && self.events.come_too_late_for(view.lsn, view.expire_at_ms);
-        if self.events.is_on() && !is_late {
-            let (value, unreadable) = match self.value_of(address, record) {
-                Ok(value) => (value.into_owned(), None),
-                Err(error) => (Vec::new(), Some(error.to_string())),
-            };
-            let (key, codec) = (view.key.to_vec(), Tag::found(view.word.codec()));
-            self.events.tell(Event { key, value, codec, version: view.lsn, cause }, unreadable);
+        if !self.events.is_on() {
+            return;
         }
+        let view = record.1;
+        let cause = match cause {
+            Cause::Deleted | Cause::Replaced if self.is_due(view.expire_at_ms) => Cause::Expired,
+            cause => cause,
+        };
+        let is_untold = match cause {
+            Cause::Expired => self.events.come_too_late_for(view.lsn, view.expire_at_ms),
+            Cause::Replaced => !self.options.listener_replaced,
+            Cause::Deleted | Cause::Evicted => false,
+        };
+        if is_untold {
+            return;
+        }
+        let (value, unreadable) = match self.value_of(address, record) {
+            Ok(value) => (value.into_owned(), None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let (key, codec) = (view.key.to_vec(), Tag::found(view.word.codec()));
+        self.events.tell(Event { key, value, codec, version: view.lsn, cause }, unreadable);
     }
 
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
@@ -437,8 +450,6 @@ impl Store {
         if let Some(capacity) = &self.capacity {
             self.settle_room(capacity, draft, place, ended.as_ref());
         }
-        let Some(slot) = ended.filter(|_| self.events.is_on()) else { return };
-        let record = slot.record();
         let cause = match draft.flags & (flags::EVICTED | flags::FROM_TIER) {
             _ if draft.kind == Kind::Put => replaced,
             0 => Some(Cause::Deleted),
@@ -446,14 +457,9 @@ impl Store {
             flags::FROM_TIER => None,
             _ => Some(Cause::Evicted),
         };
-        let cause = match cause {
-            // A blind write has not looked whether the time was over of what it is written over.
-            Some(Cause::Replaced | Cause::Deleted) if self.is_due(record.1.expire_at_ms) => Cause::Expired,
-            Some(Cause::Replaced) if !self.options.listener_replaced => return,
-            Some(cause) => cause,
-            None => return,
-        };
-        self.tell(slot.address(), record, cause);
+        if let (Some(slot), Some(cause)) = (ended, cause) {
+            self.tell(slot.address(), slot.record(), cause);
+        }
     }
 
     pub(crate) fn count(&self, change: &Change) {

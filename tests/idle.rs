@@ -1,6 +1,6 @@
 //! Entries that nobody uses, times to live that differ, and what a listener is told of values that go.
 
-use kv::{Cause, Db, Expiry, ManualClock, Options, ScanOptions, SetOptions, Sync, Ttl};
+use kv::{Batch, Cause, Db, Expiry, ManualClock, Options, ScanOptions, SetOptions, Sync, Ttl};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
@@ -191,4 +191,46 @@ fn a_listener_that_asks_for_it_is_told_of_values_that_were_replaced() {
         }
         assert_eq!(heard(&events), told(b"5", Cause::Deleted));
     }
+}
+
+#[test]
+fn what_was_over_when_it_was_overwritten_deleted_or_cleared_is_told_as_expired() {
+    let clock = clock();
+    let (options, events) = hearing(Options::new().clock(clock.clone()).listener_replaced(true));
+    let db = options.in_memory().unwrap();
+    let brief = SetOptions::new().expiry(Expiry::After(Duration::from_secs(1)));
+    for key in [b"set", b"del", b"all"] {
+        db.set_with(key, b"old", brief).unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    db.set(b"set", b"new").unwrap();
+    let mut batch = Batch::new();
+    batch.delete(b"del");
+    db.apply(&batch).unwrap();
+    db.delete(b"set").unwrap();
+    db.clear().unwrap();
+    let told = |key: &[u8], value: &[u8], cause| (key.to_vec(), value.to_vec(), cause);
+    assert_eq!(heard(&events), told(b"set", b"old", Cause::Expired));
+    assert_eq!(heard(&events), told(b"del", b"old", Cause::Expired));
+    assert_eq!(heard(&events), told(b"set", b"new", Cause::Deleted));
+    assert_eq!(heard(&events), told(b"all", b"old", Cause::Expired));
+}
+
+#[test]
+fn what_expires_while_the_store_is_closed_is_told_to_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let brief = SetOptions::new().expiry(Expiry::After(Duration::from_secs(1)));
+    let db = Options::new().clock(clock.clone()).open(dir.path()).unwrap();
+    db.set_with(b"closed", b"1", brief).unwrap();
+    db.close().unwrap();
+    clock.advance(Duration::from_secs(1));
+    let (options, events) = hearing(Options::new().clock(clock.clone()));
+    let db = options.open(dir.path()).unwrap();
+    db.set_with(b"open", b"2", brief).unwrap();
+    clock.advance(Duration::from_secs(1));
+    db.sweep().unwrap();
+    assert_eq!((db.len(), heard(&events)), (0, (b"open".to_vec(), b"2".to_vec(), Cause::Expired)));
+    db.close().unwrap();
+    assert!(events.try_recv().is_err(), "nothing else is told");
 }
