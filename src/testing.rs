@@ -200,7 +200,7 @@ mod on_disk {
             let id = id_in_name(name);
             manifest.iter().any(|m| m.segments.iter().any(|listed| Some(listed.id) == id))
         };
-        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK", "SENT"];
+        let known = ["MANIFEST-0", "MANIFEST-1", "LOCK", "SENT", "MIRROR", "MIRROR.new"];
         let is_known = |name: &PathBuf| known.iter().any(|known| name == Path::new(known));
         let is_dictionary = |name: &PathBuf| dictionary_in_name(name).is_some();
         let is_stray = |name: &PathBuf| !is_listed(name) && !is_known(name) && !is_dictionary(name);

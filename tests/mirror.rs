@@ -1,11 +1,12 @@
 //! The JSON mirror: what people write is taken, what the store holds is written, and nothing is ever half.
 
-use kv::testing::{on, Call, Choice, Moment, SimDisk};
+use kv::testing::{leave_pending, on, Call, Choice, Hooks, Moment, Point, SimDisk};
 use kv::{Db, Error, Json, Options, ScanOptions, SetOptions, Tag, WhenEdited};
 use std::fs;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -447,6 +448,30 @@ fn a_load_that_was_cut_begins_anew() {
     for image in images {
         assert_eq!(simulated(&image).open("store").unwrap().len(), 2000);
     }
+}
+
+#[test]
+fn a_store_ends_although_the_mirror_waits_for_a_writer_that_never_comes_back() {
+    let (ended, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let place = Place::new();
+        let has_walked = Arc::new(AtomicBool::new(false));
+        let walked = Arc::clone(&has_walked);
+        let hooks = Hooks::new(move |point| {
+            walked.fetch_or(point == Point::Walked, Ordering::SeqCst);
+        });
+        let db = place.options().hooks(hooks).in_memory().unwrap();
+        db.set(b"a", b"1").unwrap();
+        assert!(leave_pending(&db, b"pending", b"x"));
+        let other = db.clone();
+        let sync = std::thread::spawn(move || other.sync());
+        until("a snapshot is taken", || has_walked.load(Ordering::SeqCst));
+        db.abandon();
+        let told = sync.join().unwrap();
+        assert!(matches!(told, Err(Error::Closed)), "{told:?}");
+        ended.send(()).unwrap();
+    });
+    assert_eq!(waiting.recv_timeout(Duration::from_secs(60)), Ok(()));
 }
 
 /// Where the process that is killed finds its directory.

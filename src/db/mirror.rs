@@ -147,10 +147,14 @@ impl Mirror {
         state.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// Writes no more by itself.
-    pub(super) fn stop(&self) {
+    /// From here on nothing more is written by itself.
+    pub(super) fn begin_stop(&self) {
         lock(&self.shared.state).is_over = true;
         self.shared.turned.notify_all();
+    }
+
+    /// Waits for the thread. The log is closing: whoever waits for a record to be resolved gives up.
+    pub(super) fn stop(&self) {
         super::join(lock(&self.thread).take());
     }
 
@@ -207,7 +211,9 @@ impl Shared {
             // Half of the time at most.
             pause = every.max(began.elapsed());
             state = lock(&self.state);
-            state.done = asked;
+            if !state.is_over {
+                state.done = asked;
+            }
             self.turned.notify_all();
         }
     }

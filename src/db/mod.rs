@@ -493,10 +493,13 @@ impl Shared {
             tier.stop();
         }
         if let Some(mirror) = self.mirror.get() {
-            mirror.stop();
+            mirror.begin_stop();
         }
         self.store.log.begin_close();
         self.inbox.wake();
+        if let Some(mirror) = self.mirror.get() {
+            mirror.stop();
+        }
         join(threads.maintenance.take());
         self.inbox.shut();
         let ending = *self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);

@@ -2,12 +2,16 @@
 
 use crate::common::Rng;
 use crate::history::{read_all, Bounds, Death, History};
+use crate::mirror::{self, Mirrors};
 use crate::workload::{options, Start, DIR};
 use kv::testing::{stray_names, Call, Choice, Image, Moment, Point, SimDisk};
 use kv::{Clock, ManualClock, Sync};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// When an image was taken.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +44,9 @@ impl Died {
     }
 
     /// What the next process starts from. The history is closed.
-    pub fn start(self, history: &History) -> Start {
+    pub fn start(self, history: &History, mirrors: Mirrors) -> Start {
         let (history, died_at) = (history.up_to(&self.death), Some(self.at));
-        Start { disk: self.disk, history, now_ms: self.now_ms, died_at }
+        Start { disk: self.disk, history, now_ms: self.now_ms, died_at, mirrors }
     }
 }
 
@@ -104,6 +108,23 @@ impl Tally {
         self.get(GONE)
     }
 
+    /// Of a history with dictionaries: whether one was there then, and made a value shorter.
+    pub fn count_training(&self, is_trained: bool, is_used: bool) {
+        self.count(WITH_DICTIONARIES.into());
+        if is_trained && is_used {
+            self.count(TRAINED.into());
+        }
+    }
+
+    pub fn count_mirror(&self) {
+        self.count(MIRRORS.into());
+    }
+
+    /// Histories with dictionaries, those in which one was trained and used, images that had one, and mirrors that were judged.
+    pub fn trained(&self) -> [u64; 4] {
+        [WITH_DICTIONARIES, TRAINED, HAD_DICTIONARIES, MIRRORS].map(|what| self.get(what))
+    }
+
     pub fn after_death(&self) -> u64 {
         self.get(AFTER_DEATH)
     }
@@ -115,6 +136,10 @@ impl Tally {
 
 const AFTER_DEATH: &str = "after the process before had died";
 const GONE: &str = "writes that came after an eviction was seen";
+const WITH_DICTIONARIES: &str = "histories with dictionaries";
+const TRAINED: &str = "histories in which a dictionary was trained and used";
+const HAD_DICTIONARIES: &str = "images with dictionaries";
+const MIRRORS: &str = "contents of mirrors";
 const AGAIN: &str = "lost again inside recovery";
 
 fn kind_of(choice: Choice) -> String {
@@ -151,7 +176,14 @@ pub fn take(disk: &SimDisk, clock: &ManualClock, history: &History, at: At, rng:
 }
 
 /// Recovers an image and judges what is found. Gives what the next workload may start from.
-pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> Start {
+pub fn check(
+    taken: &Taken,
+    history: &History,
+    is_mirrored: bool,
+    mirrors: &Mirrors,
+    rng: &mut Rng,
+    tally: &Tally,
+) -> Start {
     let told = format!("{:?} at {:?}, {:?}", taken.choice, taken.at, taken.bounds);
     tally.count("images".into());
     tally.count(kind_of(taken.choice));
@@ -163,16 +195,32 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
     let now_ms = taken.bounds.now_ms;
     let again = rng.one_in(10).then(|| Again::watch(&disk, rng));
     let clock = Arc::new(ManualClock::new(now_ms));
+    // The old one or the new one.
+    let file = mirror::of(&disk);
+    assert!(mirrors.contains(&file), "{told}: a mirror that never was\n{:?}", taken.image);
     let open = |disk: &Arc<SimDisk>, told: &str| {
-        let opened = options(disk, &clock, Sync::Never).background(false).open(DIR);
+        let mut options = options(disk, &clock, Sync::Never).background(false);
+        if is_mirrored {
+            // Refused, it would be one that the store does not know.
+            options = options.json_mirror(mirror::FILE).json_mirror_every(NEVER);
+        }
+        let opened = options.open(DIR);
         opened.unwrap_or_else(|error| panic!("{told}: {error}\n{:?}", taken.image))
     };
     let db = open(&disk, &told);
     let entries = read_all(&db);
+    if db.stats().unwrap().dictionaries > 0 {
+        tally.count(HAD_DICTIONARIES.into());
+    }
     if rng.one_in(2) {
         db.abandon();
+        assert!(mirror::of(&disk) == file, "{told}: a mirror of a process that has died");
     } else {
         db.close().unwrap();
+        if is_mirrored {
+            let mirrored = mirror::entries(mirror::of(&disk), now_ms);
+            assert!(mirrored == entries, "{told}: {mirrored:?} instead of {entries:?}");
+        }
     }
     drop(db);
     disk.unwatch();
@@ -201,7 +249,8 @@ pub fn check(taken: &Taken, history: &History, rng: &mut Rng, tally: &Tally) -> 
         let lost = open_again(&again, "inside recovery", Some((choice(rng), rng.next())));
         lost.map(|disk| open_again(&disk, "lost after recovery", None));
     }
-    Start { disk, history: History::new(entries), now_ms, died_at: None }
+    let mirrors = Mirrors::from([mirror::of(&disk)]);
+    Start { disk, history: History::new(entries), now_ms, died_at: None, mirrors }
 }
 
 /// Lets power be lost again, or the process die, at one of the calls of the recovery that is to come: each is as likely.

@@ -8,6 +8,7 @@
 mod common;
 mod history;
 mod images;
+mod mirror;
 mod workload;
 
 use common::{count, seed, Rng};
@@ -85,6 +86,14 @@ fn what_is_found_after_power_was_lost_is_a_prefix_that_holds_everything_synced()
     for choice in Choice::ALL {
         assert!(tally.of_choice(choice) > 0, "no image of {choice:?}");
     }
+    let [with_dictionaries, trained, had, mirrors] = tally.trained();
+    println!(
+        "a dictionary was trained and used in {trained} of {with_dictionaries} histories with dictionaries"
+    );
+    // A short run has few of them.
+    assert!(trained > 0 || with_dictionaries < 4, "no dictionary is trained");
+    assert!(had > 0 || trained == 0, "no image had a dictionary");
+    assert!(mirrors > 0, "no mirror was written");
     assert!(tally.gone() > 0, "nothing was evicted");
     assert!(tally.second_losses() * 20 > tally.images(), "too few losses inside a recovery");
     assert!(tally.after_death() * 10 > tally.images(), "too few images after the death of a process");

@@ -2,10 +2,11 @@
 //! changes a name, and at some of the stores.
 
 use crate::common::{value, Rng};
-use crate::history::{read_all, Effect, Entries, History};
+use crate::history::{read_all, Bounds, Effect, Entries, History};
 use crate::images::{check, take, At, Died, Taken, Tally};
+use crate::mirror::{self, Mirrors};
 use kv::testing::{last_lsn, leave_hole, leave_pending, on, Call, Hooks, Moment, SimDisk};
-use kv::{Batch, Clock, Db, Expiry, ManualClock, Options, SetOptions, Sync};
+use kv::{Batch, Clock, Compression, Db, Expiry, ManualClock, Options, SetOptions, Sync};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,11 +14,24 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Below one that is made with it.
 pub const DIR: &str = "above/store";
 const SEGMENT_BYTES: u64 = 64 << 10;
+const MIRROR_EVERY: Duration = Duration::from_millis(10);
 const START_MS: u64 = 1_700_000_000_000;
 /// Of one round: they stay in memory until it is over.
 const IMAGES_MAX: usize = 250;
 const OWN_KEYS: u64 = 20;
 const SHARED_KEYS: u64 = 4;
+/// Of values; a store trains no dictionary from less than 128 KiB of them.
+const TRAINING_BYTES: u64 = 160 << 10;
+const WORDS: [&str; 8] = [
+    ",\"maintainer\":\"Somebody <somebody@example.org>\"",
+    ",\"architecture\":\"amd64\"",
+    ",\"section\":\"libs\"",
+    ",\"status\":\"delivered on the 12th of the month\"",
+    ",\"host\":\"host-7.example.net\"",
+    ",\"reason\":\"took longer than the limit of 250 milliseconds\"",
+    ",\"depends\":[\"libc6 (>= 2.34)\",\"zlib1g\"]",
+    ",\"priority\":\"optional\"",
+];
 
 /// Of a round.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,12 +59,20 @@ pub struct Start {
     pub now_ms: u64,
     /// Where the process before died that the system outlived.
     pub died_at: Option<At>,
+    /// What the disk may have of the JSON mirror.
+    pub mirrors: Mirrors,
 }
 
 impl Start {
     pub fn empty() -> Start {
         let history = History::new(Entries::new());
-        Start { disk: SimDisk::new(), history, now_ms: START_MS, died_at: None }
+        Start {
+            disk: SimDisk::new(),
+            history,
+            now_ms: START_MS,
+            died_at: None,
+            mirrors: Mirrors::from([None]),
+        }
     }
 }
 
@@ -71,6 +93,11 @@ struct Round {
     sync: Sync,
     /// A cache of so many entries.
     entries_max: Option<u64>,
+    /// Values are alike, and compressed with dictionaries.
+    has_dictionaries: bool,
+    is_mirrored: bool,
+    /// Contents that the mirror has had.
+    mirrors: Mutex<Mirrors>,
 }
 
 impl Round {
@@ -98,6 +125,9 @@ impl Round {
     }
 
     fn at_call(&self, call: Call, moment: Moment) {
+        if (call, moment) == (Call::Rename, Moment::After) {
+            self.mirrors.lock().unwrap().insert(mirror::of(&self.disk));
+        }
         match call {
             // Those that make the store are few.
             _ if self.length == Length::Brief && call != Call::CreateDir && !self.is_time(6) => {}
@@ -118,8 +148,25 @@ impl Round {
                 round.take(At::Point(point));
             }
         });
-        let options = options(&self.disk, &self.clock, self.sync).max_entries(self.entries_max);
+        let mut options = options(&self.disk, &self.clock, self.sync).max_entries(self.entries_max);
+        if self.has_dictionaries {
+            options = options.compression(Compression::ZstdDictionary { level: 1 });
+        }
+        if self.is_mirrored {
+            options = options.json_mirror(mirror::FILE).json_mirror_every(MIRROR_EVERY);
+        }
         options.hooks(hooks).open(DIR).unwrap()
+    }
+
+    fn value(&self, key: &str, step: u64, bytes: u64) -> Vec<u8> {
+        if !self.has_dictionaries {
+            return value(key, step, bytes as usize);
+        }
+        let (mut text, mut rng) = (format!("{{\"key\":\"{key}\",\"step\":{step}"), Rng::new(step));
+        while (text.len() as u64) < bytes {
+            text += WORDS[rng.below(WORDS.len() as u64) as usize];
+        }
+        (text + "}").into_bytes()
     }
 }
 
@@ -158,6 +205,9 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
             _ => Sync::Never,
         },
         entries_max: rng.one_in(4).then(|| 4 + rng.below(30)),
+        has_dictionaries: rng.one_in(4),
+        is_mirrored: rng.one_in(4),
+        mirrors: Mutex::new(start.mirrors.clone()),
     });
     if round.entries_max.is_some() {
         round.history.let_evict();
@@ -176,6 +226,9 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
         // Before it takes writes, an open makes durable what it found (I17).
         round.history.note_synced(round.history.newest_lsn());
         round.mark(&db, life, &found);
+        if round.has_dictionaries && length == Length::Whole && life == 1 {
+            train(&round, &db, tally);
+        }
         live(&round, &db, rng, tally);
         if life == lives || rng.one_in(2) {
             if rng.one_in(2) && life < lives {
@@ -184,17 +237,34 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
             }
             db.abandon();
         } else {
+            let held = read_all(&db);
             db.close().unwrap();
+            if round.is_mirrored {
+                let mirrored = mirror::entries(mirror::of(&round.disk), round.clock.unix_ms());
+                assert!(
+                    mirrored == held,
+                    "a close leaves the mirror as it was: {mirrored:?} instead of {held:?}"
+                );
+            }
         }
     }
     round.disk.unwatch();
     round.take(At::Rest);
     let images = std::mem::take(&mut *round.images.lock().unwrap());
     round.history.close();
+    let mirrors = round.mirrors.lock().unwrap().clone();
+    for mirrored in mirrors.difference(&start.mirrors) {
+        // As of one moment, whatever was written meanwhile.
+        let now_ms = round.clock.unix_ms();
+        let bounds = Bounds { synced_lsn: 0, begun: u64::MAX, now_ms };
+        let judged = round.history.judge(&mirror::entries(mirrored.clone(), now_ms), &bounds);
+        judged.unwrap_or_else(|reason| panic!("the mirror: {reason}"));
+        tally.count_mirror();
+    }
     let next = rng.below(images.len() as u64) as usize;
     let mut start = None;
     for (n, taken) in images.iter().enumerate() {
-        let checked = check(taken, &round.history, rng, tally);
+        let checked = check(taken, &round.history, round.is_mirrored, &mirrors, rng, tally);
         if died_at.is_some() {
             tally.count_after_death();
         }
@@ -204,7 +274,7 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
     }
     let deaths = std::mem::take(&mut *round.deaths.lock().unwrap());
     for (n, died) in deaths.into_iter().enumerate() {
-        let died = died.start(&round.history);
+        let died = died.start(&round.history, mirrors.clone());
         if n == 0 && rng.one_in(3) {
             start = Some(died);
         } else if length == Length::Whole || rng.one_in(3) {
@@ -212,6 +282,35 @@ pub fn round(start: Start, length: Length, rng: &mut Rng, tally: &Tally) -> Star
         }
     }
     start.unwrap()
+}
+
+/// Writes enough values that are alike for a compaction to train a dictionary from, and looks whether it is used.
+fn train(round: &Arc<Round>, db: &Db, tally: &Tally) {
+    let gate = RwLock::new(());
+    let writer = Writer { db, round, gate: &gate, tally, name: "w0".into(), is_limited: false };
+    // Or values that were overwritten meanwhile could be gone before they are looked at.
+    db.pause().unwrap();
+    let (mut bytes, mut steps) = (0, 1_000_000..);
+    while bytes < TRAINING_BYTES {
+        let (mut batch, mut effect, step) = (Batch::new(), Vec::new(), steps.next().unwrap_or(0));
+        for n in 0..OWN_KEYS {
+            let key = format!("w0-{n}");
+            let value = round.value(&key, step + n, 600);
+            bytes += value.len() as u64;
+            batch.set(key.clone(), value.clone());
+            effect.push((Some(key.into_bytes()), Some((value, 0))));
+        }
+        writer.write(&round.history, |db| db.apply(&batch).map(|()| Some(effect)));
+    }
+    db.compact().unwrap();
+    db.resume().unwrap();
+    let before = db.stats().unwrap();
+    // By itself none so short is compressed.
+    let short = round.value("w0-0", steps.next().unwrap_or(0), 100);
+    let effect = vec![(Some(b"w0-0".to_vec()), Some((short.clone(), 0)))];
+    writer.write(&round.history, |db| db.set(b"w0-0", &short).map(|()| Some(effect)));
+    let stored_bytes = db.stats().unwrap().compressed_to_bytes - before.compressed_to_bytes;
+    tally.count_training(before.dictionaries > 0, stored_bytes < short.len() as u64);
 }
 
 /// One life of the process.
@@ -310,7 +409,7 @@ impl Writer<'_> {
             false => format!("{}-{}", self.name, rng.below(OWN_KEYS)),
         };
         let is_own = key.starts_with(&self.name);
-        let bytes = value(&key, step, [10, 100, 700, 2500, 9000][rng.below(5) as usize]);
+        let bytes = self.round.value(&key, step, [10, 100, 700, 2500, 9000][rng.below(5) as usize]);
         let key = key.into_bytes();
         let some_key = Some(key.clone());
         let deadline_ms = self.round.clock.unix_ms() + 1 + rng.below(3000);
@@ -373,7 +472,7 @@ impl Writer<'_> {
             // Of this writer alone: a member that meets a newer record is written again on its own (I13).
             let key = format!("{}-{}", self.name, rng.below(OWN_KEYS));
             let deadline_ms = self.round.clock.unix_ms() + 1 + rng.below(3000);
-            let bytes = value(&key, step, rng.below(600) as usize);
+            let bytes = self.round.value(&key, step, rng.below(600));
             let key = key.into_bytes();
             let held = match rng.below(4) {
                 0 => {
