@@ -99,7 +99,7 @@ fn single_key_operations_are_linearizable_while_the_log_rolls_and_compacts_and_t
     }
     println!(
         "{histories} histories, {calls_all} calls, {pairs} pairs at the same time, {aborted} races lost, \
-         {expired} expired, {rolls} rolls, {compactions} compactions that moved {relocated} bytes"
+         {expired} expired, {rolls} rolls, {compactions} compactions that moved {relocated} bytes, the map grew in {grown} of {stores} stores"
     );
     assert!(pairs as u64 > 20 * histories && aborted > histories / 4, "no contention");
     // Far less than is usual: a busy machine must not fail this.
