@@ -101,6 +101,7 @@ pub fn status(error: &Error) -> &'static str {
         Error::Conflict => "conflict",
         Error::WrongCodec { .. } => "wrong_codec",
         Error::Codec { .. } => "undecodable",
+        #[cfg(feature = "redis")]
         Error::Tier { .. } => "tier",
         _ => "of another kind",
     }
