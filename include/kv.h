@@ -1364,7 +1364,8 @@ kv_status kv_open_in_memory(const kv_options *options,
  * Parameters: `db`; `error`: NULL, or where a failure is stored.
  * Ownership: the handle stays the caller's; kv_db_free frees it.
  * Threads: any, also while others call in; not from a callback.
- * Errors: KV_SYNC_FAILED when what was written could not be made durable; KV_FORKED, KV_IN_CALLBACK, KV_INVALID_HANDLE.
+ * Errors: KV_SYNC_FAILED when what was written could not be made durable; KV_IO, KV_DISK_FULL when the JSON mirror could not be
+ * written: the store has ended all the same; KV_FORKED, KV_IN_CALLBACK, KV_INVALID_HANDLE.
  */
 kv_status kv_close(kv_db *db,
                    kv_error **error);

@@ -360,7 +360,7 @@ impl Store {
         }
         self.count_gone(address, record);
         self.counters.expired.add(1);
-        self.tell(address, record, Cause::Expired);
+        self.tell(address, record, Cause::Expired, true);
         true
     }
 
@@ -370,14 +370,17 @@ impl Store {
         self.leave_room(address, record);
     }
 
-    /// Tells the listener of an entry that went, or of a value. Who wrote blindly, or cleared, has not looked whether its time was over.
-    fn tell(&self, address: Address, record: Found<'_>, cause: Cause) {
+    /// Tells the listener of an entry that went, or of a value. `has_looked`: it was alive for who decided on it; who wrote blindly, or
+    /// cleared, has not looked whether its time was over.
+    fn tell(&self, address: Address, record: Found<'_>, cause: Cause, has_looked: bool) {
         if !self.events.is_on() {
             return;
         }
         let view = record.1;
         let cause = match cause {
-            Cause::Deleted | Cause::Replaced if self.is_due(view.expire_at_ms) => Cause::Expired,
+            Cause::Deleted | Cause::Replaced if !has_looked && self.was_over(address, record) => {
+                Cause::Expired
+            }
             cause => cause,
         };
         let is_untold = match cause {
@@ -396,6 +399,11 @@ impl Store {
         self.events.tell(Event { key, value, codec, version: view.lsn, cause }, unreadable);
     }
 
+    fn was_over(&self, address: Address, record: Found<'_>) -> bool {
+        self.is_past(record.1.expire_at_ms, &crossbeam_epoch::pin())
+            || self.is_idle(address.offset_bytes(), record)
+    }
+
     /// Publishes an appended record over whatever stands there, unless that is newer (I2). True when it won.
     pub(crate) fn publish_blind(
         &self,
@@ -410,7 +418,7 @@ impl Store {
         self.note_load(place, load);
         self.note_key(draft, place.lsn, || map.find(draft.key).is_some_and(|slot| is_put(&slot)));
         let old = map.publish_over_older(draft.key, new, place.lsn);
-        old.map(|old| self.settle(draft, place, old, Some(Cause::Replaced))).is_ok()
+        old.map(|old| self.settle(draft, place, old, Some(Cause::Replaced), false)).is_ok()
     }
 
     /// Publishes an appended record over exactly what was seen (I3), wherever the compactor has moved that.
@@ -438,11 +446,18 @@ impl Store {
         if is_noted && old.is_err() {
             self.stray_key(draft.key);
         }
-        old.map(|old| self.settle(draft, place, old, replaced)).is_ok()
+        old.map(|old| self.settle(draft, place, old, replaced, true)).is_ok()
     }
 
     /// Counts a publication: what came and what went; `replaced` is what a put does to a value that was there.
-    fn settle(&self, draft: &Draft<'_>, place: &Place<'_>, old: Option<Slot<'_>>, replaced: Option<Cause>) {
+    fn settle(
+        &self,
+        draft: &Draft<'_>,
+        place: &Place<'_>,
+        old: Option<Slot<'_>>,
+        replaced: Option<Cause>,
+        has_looked: bool,
+    ) {
         let mut change = Change::default();
         let bytes = crate::record::record_bytes(draft.key.len(), draft.value.len());
         let ended = change.count(draft.kind, bytes, old);
@@ -458,7 +473,7 @@ impl Store {
             _ => Some(Cause::Evicted),
         };
         if let (Some(slot), Some(cause)) = (ended, cause) {
-            self.tell(slot.address(), slot.record(), cause);
+            self.tell(slot.address(), slot.record(), cause, has_looked);
         }
     }
 
@@ -565,7 +580,7 @@ impl Store {
         let mut weighed = Weighed::default();
         loop {
             self.check_writable()?;
-            let _turn = self.turn(key, value_bytes, losses);
+            let turn = self.turn(key, value_bytes, losses);
             let (written, outcome) = {
                 let guard = crossbeam_epoch::pin();
                 let seen = self.look(key, &guard);
@@ -574,7 +589,7 @@ impl Store {
                     Step::Write(new, outcome) => (new, outcome),
                 };
                 if self.is_to_be_weighed(&new, &weighed) {
-                    drop(guard);
+                    drop((guard, turn));
                     self.weigh_new(key, given, new, &mut weighed);
                     continue;
                 }
@@ -640,7 +655,7 @@ impl Store {
         segment.account.charge(view.bytes());
         if view.word.kind() == Some(Kind::Put) && !address.is_expired() {
             self.count_gone(address, record);
-            self.tell(address, record, Cause::Deleted);
+            self.tell(address, record, Cause::Deleted, false);
         }
         true
     }

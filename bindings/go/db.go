@@ -86,7 +86,8 @@ func (f forgotten) free() {
 // Close ends the store: it waits for writes that run and for loaders that threads of the store run, makes all durable and releases the
 // directory. Calls that come later, or
 // run in other goroutines, give [ErrClosed]; what [Db.Pinned] runs goes on. A second Close does nothing. From a callback it
-// gives [ErrInCallback]. [ErrSyncFailed]: what was written could not be made durable; the store is closed all the same.
+// gives [ErrInCallback]. [ErrSyncFailed]: what was written could not be made durable; the store is closed all the same; so it is with
+// [ErrIO] and [ErrDiskFull] of a JSON mirror that could not be written.
 func (db *Db) Close() error {
 	call, native := db.enter()
 	defer db.leave(call)
@@ -98,7 +99,8 @@ func (db *Db) Close() error {
 		db.locks.shut()
 	}
 	err := check(C.kvgo_close(native))
-	if err == nil || errors.Is(err, ErrSyncFailed) {
+	// Whatever else it reports, the store has ended.
+	if !errors.Is(err, ErrInCallback) && !errors.Is(err, ErrForked) {
 		db.locks.shut()
 		db.native.Store(0)
 	}

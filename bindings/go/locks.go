@@ -55,9 +55,9 @@ func (l *keyLocks) acquire(ctx context.Context, key string) error {
 		l.mu.Unlock()
 		return errKeyLocked
 	}
-	if C.kvgo_is_barred() != 0 {
+	if err := refuseBarred(); err != nil {
 		l.mu.Unlock()
-		return newError(ErrInCallback, "a logger, an encoder or a weigher must not call a store")
+		return err
 	}
 	if C.kvgo_is_pinned() != 0 {
 		l.mu.Unlock()
@@ -116,4 +116,12 @@ func (l *keyLocks) shut() {
 		}
 		found.waiting = nil
 	}
+}
+
+// refuseBarred refuses what would wait in Go, in a thread whose calls the library refuses.
+func refuseBarred() error {
+	if C.kvgo_is_barred() == 0 {
+		return nil
+	}
+	return newError(ErrInCallback, "a logger, an encoder or a weigher must not call a store")
 }

@@ -108,6 +108,9 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 	if err := ctx.Err(); err != nil {
 		return Change{}, err
 	}
+	if err := refuseBarred(); err != nil {
+		return Change{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if native := w.native; ctx.Done() != nil && native != nil {
@@ -136,6 +139,9 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 
 // TryNext is [Watch.Next] for who does not wait: false when there is no change by now.
 func (w *Watch) TryNext() (Change, bool, error) {
+	if err := refuseBarred(); err != nil {
+		return Change{}, false, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.next(0)
@@ -189,8 +195,11 @@ func (w *Watch) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	}
 }
 
-// Position is the version up to which all was told: what a later watch goes on after. 0 once the watch is closed.
+// Position is the version up to which all was told: what a later watch goes on after. 0 once the watch is closed, and in a weigher.
 func (w *Watch) Position() uint64 {
+	if refuseBarred() != nil {
+		return 0
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.native == nil || w.isClosed.Load() {

@@ -194,12 +194,12 @@ impl Db {
             let mut lost = Vec::new();
             match self.try_frame(store, drafts, &loads, &mut lost) {
                 Ok(mut lsn) => {
+                    for (draft, load) in drafts.iter().zip(&loads) {
+                        store.keep_limits(draft.key, *load);
+                    }
                     // A member that met a newer record comes after it.
                     for (draft, load) in lost {
                         lsn = lsn.max(store.write_weighed(draft, load)?);
-                    }
-                    for (draft, load) in drafts.iter().zip(&loads) {
-                        store.keep_limits(draft.key, *load);
                     }
                     return Ok(lsn);
                 }

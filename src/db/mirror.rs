@@ -50,7 +50,8 @@ struct Shared {
 /// The file, and what of the store is in it.
 struct Current {
     file: MirrorFile,
-    print: Option<Print>,
+    /// What it may be: nothing where there is none.
+    known: Vec<Print>,
     /// `None`: nobody knows.
     changes: Option<Changes>,
 }
@@ -120,7 +121,7 @@ impl Mirror {
         }
         let shared = Arc::new(Shared {
             store: Arc::clone(store),
-            file: Mutex::new(Some(Current { file, print, changes })),
+            file: Mutex::new(Some(Current { file, known: print.into_iter().collect(), changes })),
             state: Mutex::default(),
             turned: Condvar::new(),
             writes: AtomicU64::new(0),
@@ -226,12 +227,12 @@ impl Shared {
         if current.changes == Some(changes) {
             return;
         }
-        let written = take(store, &KeyRange::new(b"", b"", b""))
-            .and_then(|snapshot| current.file.write(current.print, |to| write_entries(store, snapshot, to)));
+        let written = take(store, &KeyRange::new(b"", b"", b"")).and_then(|snapshot| {
+            current.file.write(&mut current.known, |to| write_entries(store, snapshot, to))
+        });
         let failure = match written {
-            Ok(print) => {
-                let is_new = current.print != Some(print);
-                (current.print, current.changes) = (Some(print), Some(changes));
+            Ok(is_new) => {
+                current.changes = Some(changes);
                 // Relaxed: a statistic.
                 self.writes.fetch_add(u64::from(is_new), Ordering::Relaxed);
                 None

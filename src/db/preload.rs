@@ -145,7 +145,13 @@ impl Db {
                     let keys = std::mem::take(keys);
                     match self.remove_portion(tier, (shard, pattern), scanning, keys) {
                         Ok(removed) => done.removed += removed,
-                        Err(Error::Tier { reason }) => remaining.give_up(shard, reason)?,
+                        Err(Error::Tier { reason }) => {
+                            remaining.give_up(shard, reason)?;
+                            done.cursor = remaining.cursor()?;
+                            if progress(&done).is_break() {
+                                return Ok(done);
+                            }
+                        }
                         Err(error) => return Err(error),
                     }
                 }

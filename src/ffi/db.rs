@@ -85,7 +85,8 @@ pub unsafe extern "C" fn kv_open_in_memory(
 /// Parameters: `db`; `error`: NULL, or where a failure is stored.
 /// Ownership: the handle stays the caller's; kv_db_free frees it.
 /// Threads: any, also while others call in; not from a callback.
-/// Errors: KV_SYNC_FAILED when what was written could not be made durable; KV_FORKED, KV_IN_CALLBACK, KV_INVALID_HANDLE.
+/// Errors: KV_SYNC_FAILED when what was written could not be made durable; KV_IO, KV_DISK_FULL when the JSON mirror could not be
+/// written: the store has ended all the same; KV_FORKED, KV_IN_CALLBACK, KV_INVALID_HANDLE.
 #[no_mangle]
 pub unsafe extern "C" fn kv_close(db: *mut kv_db, error: *mut *mut kv_error) -> kv_status {
     call!(error, {

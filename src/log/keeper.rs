@@ -625,10 +625,15 @@ impl Keeper {
             if self.log.is_broken() {
                 break Err(Error::Closed);
             }
-            if is_resolved {
+            let is_late = Instant::now() > deadline;
+            // A batch is committed before its members stand in the index (I13), from which the mirror is written last.
+            // Acquire: pairs with the Release of who has published.
+            let is_published = |segment: &Arc<Segment>| segment.publishing.load(Ordering::Acquire) == 0;
+            let mut all = self.sealed.iter().chain(self.tail.iter().map(|tail| &tail.segment));
+            if is_resolved && (is_late || all.all(is_published)) {
                 break self.finish();
             }
-            if Instant::now() > deadline {
+            if is_late {
                 break Err(Error::Closed);
             }
             std::thread::yield_now();

@@ -356,29 +356,19 @@ impl Conn {
         value_bytes: usize,
         take: impl FnMut(usize, Value),
     ) -> Result<(), Failure> {
+        let until = self.send(commands)?;
+        self.receive(until, replies, value_bytes, take)
+    }
+
+    /// Sends encoded commands. Their replies are `receive`d, before anything else is sent. Gives the deadline of both together.
+    pub(super) fn send(&mut self, commands: &[u8]) -> Result<Instant, Failure> {
         let until = self.deadline(commands.len());
         self.line(until, 0).0.write_all(commands)?;
-        self.replies(until, replies, value_bytes, take)
+        Ok(until)
     }
 
-    /// Sends encoded commands. Their replies are `receive`d, before anything else is sent.
-    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
-        let until = self.deadline(commands.len());
-        Ok(self.line(until, 0).0.write_all(commands)?)
-    }
-
-    /// The replies to the `sent_bytes` that were `send`, as in `exchange`. Their time begins now: some may be under way still.
+    /// The replies to what was `send`, as in `exchange`.
     pub(super) fn receive(
-        &mut self,
-        sent_bytes: usize,
-        replies: usize,
-        value_bytes: usize,
-        take: impl FnMut(usize, Value),
-    ) -> Result<(), Failure> {
-        self.replies(self.deadline(sent_bytes), replies, value_bytes, take)
-    }
-
-    fn replies(
         &mut self,
         mut until: Instant,
         replies: usize,
@@ -402,7 +392,7 @@ impl Conn {
     pub(super) fn say(&mut self, args: &[&[u8]]) -> Result<(), Failure> {
         let mut command = Vec::new();
         encode(&mut command, args);
-        self.send(&command)
+        self.send(&command).map(drop)
     }
 
     /// What the server says next, asked or not; `None` if it says nothing for so long. What has come of it by then is kept.
@@ -415,7 +405,7 @@ impl Conn {
         }
     }
 
-    fn deadline(&self, bytes: usize) -> Instant {
+    pub(super) fn deadline(&self, bytes: usize) -> Instant {
         let until = moment_after(self.timeout.saturating_add(line_time(bytes)));
         self.ready_by.map_or(until, |ready_by| until.min(ready_by))
     }

@@ -8,7 +8,8 @@
 //! - **D2** It is applied once or not at all. A transaction whose answer was lost is, by K1, over before this store writes another
 //!   mark; and the mark that is found then has its number if and only if it was executed (K2). Only if not is it tried again.
 //! - **D3** What this store changed before, and Redis was not told of yet, goes first: a change is taken up when the record that stood
-//!   for its key when it was asked for is sent.
+//!   for its key when it was asked for is sent, and what stands now too. That may have been sent already, ahead of its turn, and will be
+//!   sent again: over a change that was decided between, which would be lost.
 //! - **D4** The result stays here as a copy unless the key was changed since the question, here or, as far as it is heard, elsewhere;
 //!   then what stood here goes (`Loads::expect`).
 
@@ -164,13 +165,13 @@ impl Decisions {
     }
 
     /// The next ones whose turn it is (D3).
-    pub(super) fn take(&self, is_unsent: impl Fn(u64) -> bool) -> Vec<Arc<Pending>> {
+    pub(super) fn take(&self, is_early: impl Fn(&Change) -> bool) -> Vec<Arc<Pending>> {
         let mut group = Vec::new();
         let mut value_bytes = 0;
         let mut queue = self.queue();
         queue.waiting.retain(|pending| {
             let is_full = group.len() >= GROUP_MAX || value_bytes > GROUP_BYTES;
-            if is_full || pending.change.after_lsn.is_some_and(&is_unsent) {
+            if is_full || is_early(&pending.change) {
                 return !matches!(*pending.stage(), Stage::Left);
             }
             if let Act::Add(value) | Act::Swap { value, .. } = &pending.change.act {

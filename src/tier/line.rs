@@ -104,18 +104,18 @@ impl Line {
         mark: &Mark,
     ) -> Result<Result<(), Failure>, Failure> {
         end_with_mark(&mut commands, key, mark);
-        self.conn.send(&commands)?;
-        self.written(commands.len(), count)
+        let until = self.conn.send(&commands)?;
+        self.written(until, count)
     }
 
-    /// What became of a transaction that was sent, of so many bytes, and so many commands behind its MULTI and before the mark.
-    pub(super) fn written(&mut self, bytes: usize, count: usize) -> Result<Result<(), Failure>, Failure> {
+    /// What became of a transaction that was sent, with so many commands behind its MULTI and before the mark.
+    pub(super) fn written(&mut self, until: Instant, count: usize) -> Result<Result<(), Failure>, Failure> {
         let exec_at = count + 2;
         let mut failed = None;
         // Until the server says that it has not executed a transaction.
         let (mut is_begun, mut is_open) = (false, true);
         let (mut is_executed, mut is_watched) = (false, false);
-        self.conn.receive(bytes, exec_at + 2, 0, |number, reply| {
+        self.conn.receive(until, exec_at + 2, 0, |number, reply| {
             match &reply {
                 Value::Okay if number == 0 => is_begun = true,
                 Value::Okay if number == exec_at + 1 => is_watched = true,

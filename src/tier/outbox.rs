@@ -54,6 +54,9 @@ impl Unsent {
     ) -> Result<(), E> {
         let mut result = Ok(());
         for part in &self.parts {
+            if result.is_err() {
+                break;
+            }
             let segment = &part.segment;
             segment.walk(part.at, |offset, view| {
                 if result.is_err() || view.word.state() != Some(State::Committed) {

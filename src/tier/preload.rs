@@ -146,7 +146,7 @@ impl Scanning {
         let asked_ms = store.clock.now_ms();
         self.question = Some(Question { together, asked_ms, known: self.shared.mark(), cursor: next });
         self.shared.check_heard(&self.conn)?;
-        self.conn.send(&commands)
+        self.conn.send(&commands).map(drop)
     }
 
     /// What came of the question before.
@@ -175,9 +175,9 @@ impl Scanning {
             // Those of MULTI, each PTTL, MGET, and EXEC.
             let replies = count + 3;
             let mut last = Value::Nil;
-            self.conn.receive(0, replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
+            self.conn.receive(self.conn.deadline(0), replies, TOGETHER_BYTES_MAX, |_, reply| last = reply)?;
             let mut mark = Value::Nil;
-            self.conn.receive(0, 1, 0, |_, reply| mark = reply)?;
+            self.conn.receive(self.conn.deadline(0), 1, 0, |_, reply| mark = reply)?;
             if let Some(known) = question.known {
                 self.shared.check_mark(known, Mark::of(&mark))?;
             }
@@ -187,7 +187,7 @@ impl Scanning {
         }
         if question.cursor.is_some() {
             let mut reply = Value::Nil;
-            self.conn.receive(0, 1, NAMES_BYTES_MAX, |_, value| reply = value)?;
+            self.conn.receive(self.conn.deadline(0), 1, NAMES_BYTES_MAX, |_, value| reply = value)?;
             received.named = Some(self.named(reply)?);
         }
         Ok(received)

@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// Keys that are gathered before they are sent: what many changes of one key are coalesced over, and the memory that takes.
 const KEYS_MAX: usize = 4096;
+/// Records that are read between two looks at what else there is to do.
+const LOOK_EVERY: usize = 256;
+/// A batch that is under way so long is waited for, before more is read: callers may wait for it too.
+const FLIGHT_MAX: Duration = Duration::from_millis(5);
 /// Groups of changes that Redis decides between two batches.
 const GROUPS_AT_ONCE: usize = 32;
 
@@ -34,6 +38,7 @@ struct Flight {
     /// It does nothing else until then.
     line: Line,
     sent: Result<(), Failure>,
+    launched: Instant,
     bytes: usize,
     count: usize,
     mark: Mark,
@@ -178,8 +183,12 @@ impl Pusher {
     }
 
     fn pass(&mut self, unsent: &Unsent) -> Result<(), Stop> {
-        let mut keys = Keys::default();
+        let (mut keys, mut looked) = (Keys::default(), 0_usize);
         unsent.read(&mut keys, |keys, done_lsn| {
+            looked += 1;
+            if looked % LOOK_EVERY == 0 {
+                self.look_up(keys)?;
+            }
             if keys.len() < KEYS_MAX {
                 return Ok(());
             }
@@ -196,6 +205,20 @@ impl Pusher {
         }
         self.reached_lsn = unsent.end_lsn;
         self.attend()
+    }
+
+    /// However much there is to read: a close does not wait for its end, nor do those whose batch Redis has answered.
+    fn look_up(&mut self, keys: &mut Keys) -> Result<(), Stop> {
+        if self.shared.is_stopping() {
+            return Err(Stop::Closing);
+        }
+        if self.flight.as_ref().is_some_and(|flight| flight.launched.elapsed() >= FLIGHT_MAX) {
+            for (key, noted) in self.land()?.into_iter().flatten() {
+                // What was read meanwhile is newer.
+                keys.entry(key).or_insert(noted);
+            }
+        }
+        Ok(())
     }
 
     /// Sends the state of these keys, and of those of the batch before if that failed, however often Redis does. The last batch is
@@ -248,20 +271,24 @@ impl Pusher {
         self.batch += 1;
         let mark = Mark { session: self.session, lsn, batch: self.batch };
         end_with_mark(&mut batch.commands, &shared.mark_key, &mark);
-        let sent = line.conn.send(batch.commands());
-        let bytes = batch.commands().len();
-        self.flight = Some(Flight { line, sent, bytes, count: batch.count, mark, keys: of_batch });
+        let sent = line.conn.send(batch.commands()).map(drop);
+        let (bytes, launched) = (batch.commands().len(), Instant::now());
+        self.flight = Some(Flight { line, sent, launched, bytes, count: batch.count, mark, keys: of_batch });
         self.buffer = batch.into_buffer();
         Ok(())
     }
 
     /// Waits for the answer to the batch that is under way. Gives its keys back if it was not executed, and has a connection then.
     fn land(&mut self) -> Result<Option<Vec<Changed>>, Stop> {
-        let Some(Flight { mut line, sent, bytes, count, mark, keys }) = self.flight.take() else {
+        let Some(Flight { mut line, sent, bytes, count, mark, keys, .. }) = self.flight.take() else {
             return Ok(None);
         };
         let has_served = line.has_served;
-        let failure = match sent.and_then(|()| line.written(bytes, count)) {
+        // The answer's time begins now: it may be under way still.
+        let until = line.conn.deadline(bytes);
+        let failure = match sent.and_then(|()| line.written(until, count)) {
+            // What a server says that was left meanwhile is not believed (C4): the mark tells.
+            Ok(Ok(())) if !self.shared.servers.is_current(&line.conn) => None,
             Ok(Ok(())) => {
                 self.executed = mark.batch;
                 self.shared.note_mark(mark);
@@ -279,22 +306,30 @@ impl Pusher {
             Ok(Err(failure)) => {
                 // It may have been executed in part: its number is not to be found.
                 self.batch += 1;
-                failure
+                Some(failure)
             }
-            Err(failure) => failure,
+            Err(failure) => Some(failure),
         };
-        self.note_failed(has_served, &failure);
+        match failure {
+            Some(failure) => self.note_failed(has_served, &failure),
+            None => self.lose_line(),
+        }
         let executed = self.executed;
         self.connect()?;
-        // K2: the answer may have been lost, and not the batch.
-        Ok((self.executed == executed).then_some(keys))
+        if self.executed == executed {
+            return Ok(Some(keys));
+        }
+        // K2: the answer was lost, and not the batch.
+        self.succeed();
+        Ok(None)
     }
 
     /// Has Redis decide what callers wait for, as far as it is their turn.
     fn decide(&mut self) -> Result<(), Stop> {
         let mut conflicts = 0;
         for _ in 0..GROUPS_AT_ONCE {
-            let mut group = self.shared.decisions.take(|lsn| self.shared.is_unsent(lsn));
+            let shared = &self.shared;
+            let mut group = self.shared.decisions.take(|change| shared.is_early(change));
             group.retain(|pending| pending.take());
             if group.is_empty() {
                 return Ok(());
@@ -395,6 +430,7 @@ impl Pusher {
         self.lost_sight = false;
         let connected = self.connect();
         if self.executed > executed {
+            self.succeed();
             attempt.turn_out_executed();
         } else if connected.is_err() || self.lost_sight {
             group.iter().for_each(|pending| pending.leave_open(&failure.reason));

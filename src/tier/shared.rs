@@ -87,6 +87,15 @@ impl Shared {
         lsn >= self.sent_lsn()
     }
 
+    /// Whether what stands for the key of a change is still to be sent, or what stood when it was asked for (D3).
+    pub(super) fn is_early(&self, change: &decide::Change) -> bool {
+        let stands_unsent = || {
+            let guard = crossbeam_epoch::pin();
+            self.store.has_unsent(&self.store.look(&change.key, &guard))
+        };
+        change.after_lsn.is_some_and(|lsn| self.is_unsent(lsn)) || stands_unsent()
+    }
+
     /// Tells the logger.
     pub(super) fn say(&self, line: &str) {
         self.store.say(&format!("tier: {}", self.of_shard(line)));

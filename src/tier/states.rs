@@ -134,8 +134,8 @@ impl States {
             guard = crossbeam_epoch::pin();
         }
         let seen = store.look(key, &guard);
-        if seen.lsn == 0 || seen.is_from_tier() {
-            // O3: not this store's to say.
+        if !store.has_unsent(&seen) {
+            // O3: not this store's to say. Or the mark told meanwhile that Redis has it: others may have changed it since.
             return Ok(());
         }
         let Some(view) = seen.live else {

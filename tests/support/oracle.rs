@@ -15,7 +15,7 @@ pub struct Held {
     pub codec: Tag,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Oracle {
     entries: BTreeMap<Vec<u8>, Held>,
     /// The store's time: the highest that the clock has shown since open.

@@ -491,7 +491,10 @@ impl Player {
         self.db.backup(&path).unwrap();
         self.count(totals);
         self.db.close().unwrap();
+        let backed_up = self.oracle.clone();
         self.check_mirror(totals);
+        // What the original's last mirror tells to be over is not the backup's to know.
+        self.oracle = backed_up;
         // The note of what the file is stays in the directory that it was for.
         let mirror = self.home.path().join(format!("mirror-{}.json", self.backups));
         (self.mirror, self.mirrored) = (self.config.mirror_every_ms.map(|_| mirror), None);

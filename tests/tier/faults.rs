@@ -5,7 +5,10 @@ use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
 use super::{bytes, hears, PATIENCE};
-use kv::{Db, Encoder, EncoderError, Error, Options, SetOptions, TierOptions, Ttl, WhenDeaf, Writes};
+use kv::{
+    Clock, Db, Encoder, EncoderError, Error, Expiry, Options, SetOptions, SystemClock, TierOptions, Ttl,
+    WhenDeaf, Writes,
+};
 use redis::Commands;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
@@ -215,6 +218,53 @@ fn what_was_encoded_before_a_batch_failed_takes_no_key_with_it_and_overtakes_no_
         let sent = db.tier_stats().unwrap().unwrap().sent_keys + if is_executed { FIRST } else { 0 };
         assert!((KEYS as u64..=KEYS as u64 + 1).contains(&sent), "{fault:?}: {sent} were sent");
     }
+}
+
+/// Tells when it is asked by the thread of this name.
+struct Asked {
+    by: &'static str,
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Clock for Asked {
+    fn unix_ms(&self) -> u64 {
+        if std::thread::current().name() == Some(self.by) {
+            self.is_asked.store(true, Ordering::SeqCst);
+        }
+        SystemClock.unix_ms()
+    }
+}
+
+/// D3: an increment that is asked for, then a plain write, which is sent with what was written before the question.
+#[test]
+fn an_increment_that_was_answered_is_not_undone_by_a_write_that_was_sent_ahead_of_its_turn() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    proxy.set_down(true);
+    let (is_read, reads) = sync_channel(0);
+    let (changes, is_changed) = sync_channel(0);
+    let encoder = Changing { key: b"a", is_read, is_changed: Mutex::new(is_changed) };
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let clock = Asked { by: "increments", is_asked: Arc::clone(&is_asked) };
+    let tier = through(&proxy, "t:").timeout(PATIENCE).encoder(encoder);
+    let options = Options::new().default_ttl(Some(Duration::from_secs(3600))).clock(Arc::new(clock));
+    let db = options.tier(tier).in_memory().unwrap();
+    let lasting = || SetOptions::new().expiry(Expiry::Never);
+    db.set_with(b"a", b"v", lasting()).unwrap();
+    db.set_with(b"n", b"1", lasting()).unwrap();
+    proxy.set_down(false);
+    reads.recv_timeout(PATIENCE).unwrap();
+    let sum = std::thread::scope(|scope| {
+        let increment = || db.increment_shared(b"n", 1).unwrap();
+        let increment = std::thread::Builder::new().name("increments".into()).spawn_scoped(scope, increment);
+        // For the deadline of an entry that it may make, behind the look at what stands.
+        until("the increment is asked for", || is_asked.load(Ordering::SeqCst));
+        db.set_with(b"n", b"500", lasting()).unwrap();
+        drop((reads, changes));
+        increment.unwrap().join().unwrap()
+    });
+    db.flush(PATIENCE).unwrap();
+    assert_eq!((sum, redis.get("t:n")), (501, bytes("501")));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 const BUFFER_BYTES: usize = 256 << 10;
 /// Longest note, in bytes.
 const NOTE_BYTES_MAX: u64 = 1 << 10;
+/// Contents that a note names.
+const KNOWN_MAX: usize = 8;
 /// In the directory of the store.
 const NOTE: &str = "MIRROR";
 
@@ -102,25 +104,34 @@ impl MirrorFile {
         .map(drop)
     }
 
-    /// Writes the file anew, if that is not what it is by `known`; by what it is known then.
+    /// Writes the file anew, unless it is that for certain; whether it did. `known` is what it may be: more than one where a rename took
+    /// place, or was to, and nobody knows what a loss of power leaves.
     pub(super) fn write(
         &self,
-        known: Option<Print>,
+        known: &mut Vec<Print>,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<Print> {
+    ) -> Result<bool> {
+        let mut is_new = false;
         let print = self.replace(&self.path, fill, |print| {
-            if known == Some(print) {
+            if known[..] == [print] {
                 return Ok(false);
             }
+            is_new = true;
+            if !known.contains(&print) {
+                // What was tried first is what is least likely to be there still.
+                known.drain(..(known.len() + 1).saturating_sub(KNOWN_MAX));
+                known.push(print);
+            }
             // Before the rename: whatever a crash leaves, the store knows it again.
-            self.keep(&Note { loading: false, known: known.into_iter().chain([print]).collect() })?;
+            self.keep(&Note { loading: false, known: known.clone() })?;
             Ok(true)
         })?;
-        if known.is_some_and(|known| known != print) {
-            // Who puts the content of before back has edited the file. Best effort: with the note of both it is known.
-            let _ = self.keep(&Note { loading: false, known: vec![print] });
+        if known.len() > 1 {
+            *known = vec![print];
+            // Who puts the content of before back has edited the file. Best effort: with the note of all it is known.
+            let _ = self.keep(&Note { loading: false, known: known.clone() });
         }
-        Ok(print)
+        Ok(is_new)
     }
 
     /// Writes a file beside another, makes it durable, and gives it the other's name if it `is_wanted`.
