@@ -9,7 +9,7 @@ import threading
 import time
 from ctypes import byref, c_uint64, c_void_p
 from datetime import timedelta
-from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional
+from typing import Any, AsyncIterator, Callable, Iterator, List, NamedTuple, Optional
 
 from . import _abi
 from ._codecs import name_of
@@ -50,15 +50,17 @@ class Watch(Iterator[WatchChange]):
     """
 
     def __init__(self, owner: Any, handle: Any, prefix: bytes, after: Optional[int], decode: Callable[[bytes, bytes, int], Any]) -> None:
-        self._watch: Optional[int] = None
+        #: The handle, until it is freed: who takes it out, which nothing divides, frees it.
+        self._at: List[int] = []
         #: Keeps the store open while this is in use.
         self._owner = owner
         self._decode = decode
-        # Held by who uses it, and by who frees it. What a signal calls comes within a call of the same thread, perhaps.
+        # Held by who uses it, and by who frees it; nobody waits for it. What a signal calls comes within a call of the same thread, perhaps.
         self._lock = threading.RLock()
         self._is_used = False
-        # Held by who wakes it, perhaps while another thread uses it, and by who frees it.
+        # Held by who wakes it, perhaps while another thread uses it, and by who frees it. Nobody who has it waits.
         self._waking = threading.RLock()
+        self._is_waking = False
         self._is_closed = False
         self._pid = os.getpid()
         if after is not None and not 0 <= after < _abi.WATCH_FROM_NOW:
@@ -66,7 +68,7 @@ class Watch(Iterator[WatchChange]):
         watch, error = c_void_p(), c_void_p()
         begin = _abi.WATCH_FROM_NOW if after is None else after
         check(lib.kv_watch_open(handle, prefix, len(prefix), begin, byref(watch), byref(error)), error)
-        self._watch = watch.value
+        self._at.append(watch.value or 0)
 
     def next(self, timeout: Timeout = None) -> Optional[WatchChange]:
         """The next change; None if there is none within `timeout` seconds (0: by now; None: as long as it takes), or after `wake`.
@@ -77,7 +79,7 @@ class Watch(Iterator[WatchChange]):
         """
         with self._used():
             told, error = _abi.WatchChange(), c_void_p()
-            status = lib.kv_watch_next(self._watch, wait_of(timeout), byref(told), byref(error))
+            status = lib.kv_watch_next(self._at[0], wait_of(timeout), byref(told), byref(error))
             if status == _abi.NOT_FOUND:
                 if self._is_closed:
                     raise ClosedError("the watch is closed")
@@ -100,17 +102,23 @@ class Watch(Iterator[WatchChange]):
                 yield
             finally:
                 self._is_used = False
-                if self._is_closed:
-                    self._free()
         finally:
             if is_held:
                 self._lock.release()
+                self._reap()
 
-    def _free(self) -> None:
-        with self._waking:
-            watch, self._watch = self._watch, None
-            if watch is not None:
-                lib.kv_watch_free(watch)
+    def _reap(self) -> None:
+        """Frees the watch if it was closed and nobody uses it. Whoever is found using it comes here too when he is done: nobody waits."""
+        if not self._is_closed or not self._lock.acquire(blocking=False):
+            return
+        try:
+            with self._waking:
+                # Else this is called within a call of this thread.
+                if not self._is_used and not self._is_waking:
+                    while self._at:
+                        lib.kv_watch_free(self._at.pop())
+        finally:
+            self._lock.release()
 
     def _change(self, told: _abi.WatchChange) -> WatchChange:
         kind = _KINDS[told.kind]
@@ -144,7 +152,7 @@ class Watch(Iterator[WatchChange]):
         """The version up to which all was told: what a later watch goes on after."""
         with self._used():
             position, error = c_uint64(), c_void_p()
-            check(lib.kv_watch_position(self._watch, byref(position), byref(error)), error)
+            check(lib.kv_watch_position(self._at[0], byref(position), byref(error)), error)
             return position.value
 
     def wake(self) -> None:
@@ -153,19 +161,20 @@ class Watch(Iterator[WatchChange]):
             # A forked child: the watch is the parent's.
             return
         with self._waking:
-            if self._watch is not None:
-                lib.kv_watch_wake(self._watch)
+            was_waking, self._is_waking = self._is_waking, True
+            try:
+                if self._at:
+                    lib.kv_watch_wake(self._at[0])
+            finally:
+                self._is_waking = was_waking
+        self._reap()
 
     def close(self) -> None:
-        """Ends the watch, and a `next` that waits in another thread."""
+        """Ends the watch, and a `next` that waits in another thread, for whose end this does not wait."""
         if self._pid != os.getpid():
             return
         self._is_closed = True
         self.wake()
-        with self._lock:
-            # Else this is called within a call of this thread, which frees it when it ends.
-            if not self._is_used:
-                self._free()
 
     def __enter__(self) -> Watch:
         return self
@@ -174,8 +183,8 @@ class Watch(Iterator[WatchChange]):
         self.close()
 
     def __del__(self, free: Callable[[Optional[int]], int] = lib.kv_watch_free) -> None:
-        if getattr(self, "_watch", None) is not None:
-            free(self._watch)
+        for watch in getattr(self, "_at", []):
+            free(watch)
 
 
 class AsyncWatch(AsyncIterator[WatchChange]):

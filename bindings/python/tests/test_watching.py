@@ -181,6 +181,32 @@ def test_a_watch_may_be_closed_within_a_call_of_the_same_thread_as_by_what_a_sig
         assert not reader.is_alive() and [change.value for change in told] == [b"1"]
 
 
+def test_a_watch_may_be_closed_within_a_wake_up_as_by_what_a_signal_calls_while_another_thread_leaves_it(
+    db: libkv.Db[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = db.watch()
+    lib = libkv._watch.lib
+    wake = lib.kv_watch_wake
+    reader = threading.Thread(target=lambda: list(watch), daemon=True)
+
+    def wake_and_close(at: int) -> int:
+        status = int(wake(at))
+        if not watch._is_closed:
+            watch.close()
+        return status
+
+    monkeypatch.setattr(lib, "kv_watch_wake", wake_and_close)
+    reader.start()
+    waker = threading.Thread(target=watch.wake, daemon=True)
+    waker.start()
+    for thread in (waker, reader):
+        thread.join(20)
+        assert not thread.is_alive()
+    with pytest.raises(libkv.ClosedError):
+        watch.next(0)
+    assert watch._at == []
+
+
 def test_tasks_that_await_a_change_at_once_get_one_each() -> None:
     async def run() -> None:
         async with await aio.open_in_memory() as db:
