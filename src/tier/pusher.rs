@@ -297,10 +297,11 @@ impl Pusher {
                 // Relaxed: figures.
                 self.shared.figures.sent_keys.fetch_add(keys.len() as u64, Ordering::Relaxed);
                 self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
+                // Before those who wait for it are told: they find no failure that is over.
+                self.succeed();
                 if mark.lsn > self.sent.lsn {
                     self.note_sent(mark.lsn, mark.lsn);
                 }
-                self.succeed();
                 return Ok(None);
             }
             Ok(Err(failure)) => {
@@ -492,6 +493,10 @@ impl Pusher {
         line.write_with_mark(commands, 0, &self.shared.mark_key, &mark)??;
         self.shared.note_mark(mark);
         self.keep(line);
+        if self.sent.lsn > self.shared.sent_lsn() {
+            // K2: what failed last was its answer.
+            self.shared.note_health(None);
+        }
         self.note_sent(self.sent.lsn, self.sent.lsn);
         Ok(if std::mem::take(&mut self.is_rewound) { Err(Stop::Rewound) } else { Ok(()) })
     }

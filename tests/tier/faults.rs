@@ -464,6 +464,20 @@ fn refusals_of_a_real_server_are_told_and_what_was_refused_comes_later() {
 }
 
 #[test]
+fn who_waited_until_everything_is_there_finds_no_failure_that_is_over() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let db = in_memory(through(&proxy, "t:").backoff_max(Duration::from_millis(1)));
+    for n in 0..200 {
+        proxy.plan_next("EXEC", Fault::Refuse("LOADING Redis is loading"));
+        db.set(b"k", format!("{n}").as_bytes()).unwrap();
+        db.flush(PATIENCE).unwrap();
+        let stats = db.tier_stats().unwrap().unwrap();
+        assert_eq!((stats.unsent_keys, stats.failing, proxy.has_struck()), (0, None, true), "time {n}");
+    }
+}
+
+#[test]
 fn a_write_through_whose_answer_is_lost_says_so_and_is_found_executed() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
