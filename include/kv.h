@@ -2568,8 +2568,9 @@ kv_status kv_increment_shared(const kv_db *db,
 /**
  * Sets a key if it has no value in Redis: of all processes that share the key one does. See kv_increment_shared.
  *
- * Parameters: `db`; `key`, `key_len`; `value`, `value_len`; `options`: NULL, or with which expiry the value is set (the condition is
- * ignored, KV_EXPIRE_KEEP counts as KV_EXPIRE_DEFAULT); `error`: NULL, or where a failure is stored.
+ * Parameters: `db`; `key`, `key_len`; `value`, `value_len`; `options`: NULL, or with which expiry the value is set (condition and codec
+ * are ignored: what Redis holds has the codec of the option tier_codec; KV_EXPIRE_KEEP counts as KV_EXPIRE_DEFAULT); `error`: NULL, or
+ * where a failure is stored.
  * Ownership: key and value are copied.
  * Threads: any. Waits for Redis, for as long as the option tier_timeout says.
  * Errors: KV_NOT_MET when it has a value; KV_VALUE_TOO_LONG; as kv_increment_shared.

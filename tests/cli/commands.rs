@@ -325,6 +325,32 @@ fn a_bad_line_of_an_import_is_named_and_what_came_before_is_kept() {
 }
 
 #[test]
+fn a_file_has_the_name_of_an_export_when_it_is_whole() {
+    use std::os::unix::fs::{symlink, PermissionsExt};
+    let place = Place::filled(3);
+    let files = || {
+        let names = fs::read_dir(place.path(".")).unwrap().map(|file| file.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains("out")).count()
+    };
+    fs::write(place.path("out.json"), "{}").unwrap();
+    fs::set_permissions(place.path("out.json"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("out.json", place.path("link.json")).unwrap();
+    place.kv("export", &[&place.at("link.json")]).ok();
+    let whole = fs::read(place.path("out.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap().as_object().unwrap().len(), 3);
+    assert_eq!(fs::metadata(place.path("out.json")).unwrap().permissions().mode() & 0o777, 0o640);
+
+    // Sorts behind the others: what was written before it is half an export.
+    place.kv("set", &["--hex", "ff", "00"]).ok();
+    for name in ["out.json", "out.new.json"] {
+        place.kv("export", &[&place.at(name), "--ordered"]).failed(4, &["not UTF-8"]);
+    }
+    assert!(fs::read(place.path("out.json")).unwrap() == whole && files() == 1);
+    place.kv("export", &[&place.at("none/out.json")]).failed(3, &["create ", "none/out.json", "No such file"]);
+    place.kv("export", &["/dev/full", "--format", "csv"]).failed(3, &["No space left"]);
+}
+
+#[test]
 fn figures_come_as_lines_json_and_prometheus() {
     let place = Place::filled(50);
     let stats = place.kv("stats", &["--json"]).ok().json();

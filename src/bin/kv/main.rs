@@ -7,6 +7,7 @@ mod bench;
 mod entries;
 mod failure;
 mod inspect;
+mod output;
 mod parse;
 mod preload;
 mod progress;

@@ -2,6 +2,7 @@
 
 use crate::args::{self, Columns, Export, Import, Scan, Selection};
 use crate::failure::{Failure, Outcome};
+use crate::output::Output;
 use crate::progress::bar;
 use crate::{parse, show, store};
 use kv::{Format, OpenMode, ScanOptions, TransferOptions, Transferred};
@@ -180,11 +181,12 @@ pub fn export(args: &Export) -> Result<Outcome, Failure> {
         let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(io::stdout().lock()));
         db.export(to, options, entries).map_err(at)?;
     } else {
-        let file = File::create(&args.file).map_err(|e| Failure::file("create", &args.file, &e))?;
-        let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(file));
+        let output = Output::create(&args.file)?;
+        let to = BufWriter::with_capacity(BUFFER_BYTES, bar.wrap_write(&output.file));
         let began = Instant::now();
         let done = db.export(to, options, entries).map_err(at)?;
         bar.finish_and_clear();
+        output.finish()?;
         show_done(&done, began.elapsed(), false)?;
     }
     bar.finish_and_clear();

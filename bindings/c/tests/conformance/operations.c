@@ -395,8 +395,12 @@ void operate(script_case *c, char **words, size_t count, text *answer) {
       options.start = bytes_of(words[2]);
       options.end = bytes_of(words[3]);
       options.limit = (size_t)number_of(words[4]);
-      options.reverse = strstr(words[5], "reverse") != NULL;
-      options.snapshot = strstr(words[5], "snapshot") != NULL;
+      const char *how = words[5], *ways[] = {"forward", "reverse", "snapshot", "reverse+snapshot"};
+      size_t way = 0;
+      while (way < 4 && strcmp(how, ways[way]) != 0) way++;
+      NEED(way < 4, "range: %s", how);
+      options.reverse = way % 2;
+      options.snapshot = way / 2;
     }
     status = words[0][0] == 'e' ? export(answer, db, words[1], value) : scan(answer, db, &options);
     if (status != KV_OK) {
