@@ -258,7 +258,11 @@ impl Maintenance {
         }
         self.tidy_index();
         // Paused or not: a mask in the index costs memory, and its removal nothing that a pause is meant to save.
-        if self.sweeper.forget_masks(&self.store) && !paused {
+        let may_compact = self.sweeper.forget_masks(&self.store) && !paused;
+        if self.sweeper.note_unsent(&self.store) {
+            self.inbox.wake();
+        }
+        if may_compact {
             self.compact_if_needed();
         }
         // Relaxed: a statistic.

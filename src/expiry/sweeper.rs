@@ -136,10 +136,16 @@ impl Sweeper {
             }
         }
         store.forget_strays(&strays, tail_lsn);
-        for (shard, unsent) in self.unsent.iter().enumerate() {
-            store.note_held_masks(shard, unsent.masks.len());
-        }
         true
+    }
+
+    /// Notes how many masks wait for the tier. Whether it was told of some of them since they were looked at: nobody wakes this thread
+    /// for those.
+    pub(crate) fn note_unsent(&self, store: &Store) -> bool {
+        let shards = self.unsent.iter().enumerate();
+        shards.fold(false, |any, (shard, unsent)| {
+            store.note_held_masks(shard, unsent.masks.len(), unsent.from_lsn) || any
+        })
     }
 
     /// Masks that the tier was told of since the last time may go. Those of a shard that was told of nothing are not looked at: they may

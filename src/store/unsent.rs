@@ -47,11 +47,15 @@ impl Store {
         return 1;
     }
 
-    /// Notes how many masks of a shard wait for that.
-    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize) {
+    /// Notes how many masks of a shard wait for that, as of the LSN from which on it was to be told. Whether it was told since.
+    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize, unsent_from: u64) -> bool {
         #[cfg(feature = "redis")]
-        self.outbox.note_held_masks(shard, masks);
-        let _ = (shard, masks);
+        return self.outbox.note_held_masks(shard, masks, unsent_from);
+        #[cfg(not(feature = "redis"))]
+        {
+            let _ = (shard, masks, unsent_from);
+            false
+        }
     }
 
     /// Whether local changes are sent to a tier.

@@ -245,7 +245,7 @@ impl Fetcher {
         if let Some(conn) = kept.and_then(|conn| self.confirm(conn)) {
             match self.ask_on(conn, &mut left) {
                 // One that the server had closed meanwhile says nothing about the server.
-                Err(_) if began.elapsed() < self.shared.options.timeout / 2 => {}
+                Err(failure) if failure.is_cut || began.elapsed() < self.shared.options.timeout / 2 => {}
                 result => return result,
             }
         }

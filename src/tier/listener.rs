@@ -127,14 +127,16 @@ impl Listener {
                         continue;
                     }
                 }
-                Some(Value::Push { .. }) | None => {}
+                Some(Value::Push { .. }) => {}
                 Some(answer) => {
                     shared.servers.check_life(&answer)?;
                     asked = None;
                 }
-            }
-            if asked.is_some_and(|at: Instant| at.elapsed() > shared.options.timeout) {
-                return Err(Failure::new("no answer in time"));
+                // Not after a message: who speaks lives, and the answer may come next.
+                None if asked.is_some_and(|at: Instant| at.elapsed() > shared.options.timeout) => {
+                    return Err(Failure::new("no answer in time"));
+                }
+                None => {}
             }
             if asked.is_none() && said.elapsed() >= HEARTBEAT {
                 conn.say(&shared.servers.sign_of_life())?;

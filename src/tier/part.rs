@@ -171,7 +171,7 @@ impl Part {
     /// Refuses a change where as many deletes wait as a store in memory keeps for this part.
     pub(super) fn check_room(&self) -> Result<()> {
         let Shared { options, shard, .. } = &*self.shared;
-        let held = self.shared.held_masks();
+        let held = self.shared.store.outbox.masks_that_wait(shard.number);
         // A bound that a few may pass.
         if held <= options.unsent_deletes_max.div_ceil(shard.count as u64) {
             return Ok(());
@@ -218,7 +218,8 @@ impl Part {
         Ok(TierStats {
             unsent_keys,
             unsent_bytes,
-            unsent_deletes: shared.held_masks(),
+            // Each is of another key: those that were sent since they were counted are not among them.
+            unsent_deletes: store.outbox.held_masks(shared.shard.number).min(unsent_keys),
             unsent_for: if unsent_keys > 0 { progress.caught_up.elapsed() } else { Duration::ZERO },
             sent_keys: figure(&figures.sent_keys),
             batches: figure(&figures.batches),

@@ -66,6 +66,8 @@ pub(super) struct Pusher {
     /// Number of the last batch that was sent, and of the last that is known to be in Redis.
     batch: u64,
     executed: u64,
+    /// Keys of the former.
+    batch_keys: usize,
     /// Where the last complete reading of the log came to.
     reached_lsn: u64,
     /// The pause after the last failure.
@@ -90,6 +92,7 @@ impl Pusher {
             session,
             batch: 0,
             executed: 0,
+            batch_keys: 0,
             reached_lsn: 0,
             rest: Duration::ZERO,
             lost_sight: false,
@@ -173,13 +176,18 @@ impl Pusher {
                     self.shared.note_told(wanted);
                 }
                 self.succeed();
+                Ok(())
             }
             Err(failure) => {
-                self.fail(&failure);
-                self.pause();
+                let has_served = line.has_served;
+                self.note_failed(has_served, &failure);
+                match has_served && failure.is_cut {
+                    // By another one, which has not.
+                    true => self.tend(),
+                    false => Ok(()),
+                }
             }
         }
-        Ok(())
     }
 
     fn pass(&mut self, unsent: &Unsent) -> Result<(), Stop> {
@@ -266,13 +274,14 @@ impl Pusher {
                 shared.gather(keys.as_slices().0, line.ahead_ms, buffer, || shared.wait_grace())?
             }
         };
-        let of_batch = keys.drain(..batch.keys.min(keys.len())).collect();
+        let of_batch: Vec<Changed> = keys.drain(..batch.keys.min(keys.len())).collect();
         let lsn = if keys.is_empty() { done_lsn.max(self.sent.lsn) } else { self.sent.lsn };
         self.batch += 1;
         let mark = Mark { session: self.session, lsn, batch: self.batch };
         end_with_mark(&mut batch.commands, &shared.mark_key, &mark);
         let sent = line.conn.send(batch.commands()).map(drop);
         let (bytes, launched) = (batch.commands().len(), Instant::now());
+        self.batch_keys = of_batch.len();
         self.flight = Some(Flight { line, sent, launched, bytes, count: batch.count, mark, keys: of_batch });
         self.buffer = batch.into_buffer();
         Ok(())
@@ -291,12 +300,10 @@ impl Pusher {
             Ok(Ok(())) if !self.shared.servers.is_current(&line.conn) => None,
             Ok(Ok(())) => {
                 self.executed = mark.batch;
+                self.count_batch();
                 self.shared.note_mark(mark);
                 line.has_served = true;
                 self.keep(line);
-                // Relaxed: figures.
-                self.shared.figures.sent_keys.fetch_add(keys.len() as u64, Ordering::Relaxed);
-                self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
                 // Before those who wait for it are told: they find no failure that is over.
                 self.succeed();
                 if mark.lsn > self.sent.lsn {
@@ -380,6 +387,7 @@ impl Pusher {
         encode(&mut commands, &[b"MULTI"]);
         let count = attempt.encode(&mut commands, line.ahead_ms);
         self.batch += 1;
+        self.batch_keys = 0;
         let mark = Mark { session: self.session, lsn: self.sent.lsn, batch: self.batch };
         let has_served = line.has_served;
         match line.write_with_mark(commands, count, &shared.mark_key, &mark) {
@@ -522,6 +530,7 @@ impl Pusher {
                 if mark.session == self.session && mark.batch == self.batch && self.batch > self.executed =>
             {
                 self.executed = self.batch;
+                self.count_batch();
                 self.sent.lsn = mark.lsn.max(self.sent.lsn);
             }
             Some(mark) if is_ours(&mark) => {
@@ -556,6 +565,16 @@ impl Pusher {
             self.shared.say(&error.to_string());
         }
         self.shared.note_sent(lsn);
+    }
+
+    /// The last one that was sent is executed. What callers wait for is none.
+    fn count_batch(&mut self) {
+        let keys = std::mem::take(&mut self.batch_keys);
+        if keys > 0 {
+            // Relaxed: figures.
+            self.shared.figures.sent_keys.fetch_add(keys as u64, Ordering::Relaxed);
+            self.shared.figures.batches.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn succeed(&mut self) {

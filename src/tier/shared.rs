@@ -77,11 +77,6 @@ impl Shared {
         self.store.outbox.sent_lsn(self.shard.number)
     }
 
-    /// Deletes and expiries of this part's keys that Redis was not told of.
-    pub(super) fn held_masks(&self) -> u64 {
-        self.store.outbox.held_masks(self.shard.number)
-    }
-
     /// Whether what a record of one of its keys with this LSN says is still to be sent.
     pub(super) fn is_unsent(&self, lsn: u64) -> bool {
         lsn >= self.sent_lsn()
@@ -272,11 +267,10 @@ impl Shared {
 
     pub(super) fn note_sent(&self, lsn: u64) {
         let progress = self.progress();
-        self.store.outbox.set_sent(self.shard.number, lsn);
+        let holds_masks = self.store.outbox.set_sent(self.shard.number, lsn);
         drop(progress);
         self.changed.notify_all();
-        // Masks that are held later wait for the next time.
-        if self.held_masks() > 0 {
+        if holds_masks {
             self.inbox.wake();
         }
     }

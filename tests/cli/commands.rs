@@ -346,7 +346,9 @@ fn a_file_has_the_name_of_an_export_when_it_is_whole() {
         place.kv("export", &[&place.at(name), "--ordered"]).failed(4, &["not UTF-8"]);
     }
     assert!(fs::read(place.path("out.json")).unwrap() == whole && files() == 1);
-    place.kv("export", &[&place.at("none/out.json")]).failed(3, &["create ", "none/out.json", "No such file"]);
+    place
+        .kv("export", &[&place.at("none/out.json")])
+        .failed(3, &["create ", "none/out.json", "No such file"]);
     place.kv("export", &["/dev/full", "--format", "csv"]).failed(3, &["No space left"]);
 }
 

@@ -13,6 +13,7 @@ mod fresh;
 mod gate;
 mod leases;
 mod lines;
+mod moments;
 mod outbox;
 mod preload;
 mod proxy;

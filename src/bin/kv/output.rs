@@ -20,7 +20,9 @@ impl Output {
         }
         // Behind a link, the file that it leads to.
         let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
-        let Some(name) = place.file_name() else { return Err(failed(std::io::ErrorKind::InvalidInput.into())) };
+        let Some(name) = place.file_name() else {
+            return Err(failed(std::io::ErrorKind::InvalidInput.into()));
+        };
         let mut unfinished = name.to_owned();
         unfinished.push(format!(".{}.unfinished", std::process::id()));
         let unfinished = place.with_file_name(unfinished);
