@@ -1,5 +1,9 @@
 //! Moments between two states: a segment that is exactly full, a close beside writers, a compaction that is cut short.
 
+#[path = "common/mod.rs"]
+mod common;
+
+use common::count;
 use kv::testing::{on, Call, Choice, Moment, SimDisk};
 use kv::{Db, Error, ManualClock, Options, SetOptions, Sync};
 use std::path::{Path, PathBuf};
@@ -175,7 +179,7 @@ fn a_loader_whose_error_panics_when_it_is_printed_leaves_its_key_free() {
 #[test]
 fn p4_time_does_not_leave_with_a_segment_that_holds_nothing_more() {
     // What else the log thread has synced by then differs from one round to the next.
-    for _ in 0..20 {
+    for _ in 0..count("KV_CASES", 20) {
         time_outlives_its_segment();
     }
 }
@@ -230,7 +234,7 @@ fn time_outlives_its_segment() {
 #[test]
 fn p4_time_does_not_leave_with_copies_that_an_earlier_compaction_could_not_list() {
     // What the log thread has made and sealed by then differs from one round to the next, and few have it all.
-    for _ in 0..50 {
+    for _ in 0..count("KV_CASES", 50) {
         time_outlives_copies_that_were_not_listed();
     }
 }

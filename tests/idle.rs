@@ -196,7 +196,9 @@ fn a_listener_that_asks_for_it_is_told_of_values_that_were_replaced() {
 #[test]
 fn what_was_over_when_it_was_overwritten_deleted_or_cleared_is_told_as_expired() {
     let clock = clock();
-    let (options, events) = hearing(Options::new().clock(clock.clone()).listener_replaced(true));
+    let options = Options::new().clock(clock.clone()).listener_replaced(true);
+    // A sweep would be the first to find what is over.
+    let (options, events) = hearing(options.background(false));
     let db = options.in_memory().unwrap();
     let brief = SetOptions::new().expiry(Expiry::After(Duration::from_secs(1)));
     for key in [b"set", b"del", b"all"] {

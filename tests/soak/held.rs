@@ -3,6 +3,7 @@
 use kv::Db;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The figures of a sample, by name.
 pub const NAMES: [&str; 9] =
@@ -31,6 +32,15 @@ fn memory_kib() -> u64 {
 
 pub fn disk_bytes(dir: &Path) -> u64 {
     std::fs::read_dir(dir).unwrap().filter_map(|e| e.unwrap().metadata().ok()).map(|m| m.blocks() * 512).sum()
+}
+
+/// Waits until the process has no more threads than that: one that was joined leaves /proc a moment later.
+pub fn wait_for_threads(most: u64) {
+    let given_up_at = Instant::now() + Duration::from_secs(60);
+    while entries("/proc/self/task") > most {
+        assert!(Instant::now() < given_up_at, "{} threads, {most} before", entries("/proc/self/task"));
+        std::thread::yield_now();
+    }
 }
 
 /// Without a store: what the process holds when none is open.

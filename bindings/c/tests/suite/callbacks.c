@@ -4,17 +4,6 @@
 
 #include <pthread.h>
 #include <stdint.h>
-#include <time.h>
-
-/* Polls until `done` is true; a minute without it is a failure. */
-static int comes_true(int (*done)(void *), void *state) {
-  for (int at = 0; at < 60000; at++) {
-    if (done(state)) return 1;
-    struct timespec pause = {0, 1000000};
-    nanosleep(&pause, NULL);
-  }
-  return 0;
-}
 
 typedef struct {
   pthread_mutex_t lock;

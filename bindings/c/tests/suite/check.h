@@ -65,4 +65,7 @@ unsigned scaled(unsigned count);
 
 kv_db *memory_store(void);
 
+/* Polls until `done` is true; a minute without it is a failure. */
+int comes_true(int (*done)(void *), void *state);
+
 #endif

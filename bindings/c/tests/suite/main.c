@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *program;
@@ -43,6 +44,15 @@ kv_db *memory_store(void) {
   kv_db *db = NULL;
   OK(kv_open_in_memory(NULL, &db, NULL));
   return db;
+}
+
+int comes_true(int (*done)(void *), void *state) {
+  for (int at = 0; at < 60000; at++) {
+    if (done(state)) return 1;
+    struct timespec pause = {0, 1000000};
+    nanosleep(&pause, NULL);
+  }
+  return 0;
 }
 
 int main(int argc, char **argv) {
