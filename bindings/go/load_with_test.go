@@ -206,7 +206,7 @@ func TestOfStoresThatShareATierOneLoadsAKeyUnderALease(t *testing.T) {
 	var calls atomic.Int64
 	var loading sync.WaitGroup
 	for range 3 {
-		db := inMemory(t, kv.WithTierURL(server.url()))
+		db := inMemory(t, shared(server)...)
 		for range 3 {
 			loading.Go(func() {
 				value, err := db.GetOrLoadWith(ctx, []byte("k"), options, brings(&calls, "v"))
@@ -244,9 +244,9 @@ func TestRedisHoldsWhatAnEncoderOfGoMakesOfAValue(t *testing.T) {
 		return err
 	}(), kv.ErrInvalidArgument)
 	open := func() *kv.Db {
-		return inMemory(t, kv.WithTierURL(server.url()), kv.WithTierTimeout(patience), kv.WithTierEncoder(capitals))
+		return inMemory(t, shared(server, kv.WithTierEncoder(capitals))...)
 	}
-	plain := inMemory(t, kv.WithTierURL(server.url()), kv.WithTierTimeout(patience))
+	plain := inMemory(t, shared(server)...)
 	here = open()
 	there := open()
 	for key, value := range map[string]string{"k": "text", "panics": "x", "empty": ""} {

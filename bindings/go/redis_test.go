@@ -4,13 +4,18 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
 // Longest wait for what should take moments.
 const patience = 60 * time.Second
+
+// What a store waits for a Redis that answers, however slow the machine is. One that was killed is noticed at once.
+const tierTimeout = 20 * time.Second
 
 // eventually waits for what happens in somebody else's time.
 func eventually(t testing.TB, what string, is func() bool) {
@@ -22,30 +27,48 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// redisServer is one that a test starts, on a free port.
+// redisServer is one that a test starts, at a socket of its own and, where a test asks for that, at an address.
 type redisServer struct {
 	t       testing.TB
-	address string
 	dir     string
+	address string
 	options []string
 	command *exec.Cmd
+	// Closed when the process is gone.
+	ended chan struct{}
 }
 
 func startRedis(t testing.TB) *redisServer {
 	t.Helper()
-	return startRedisWith(t, func() []string { return nil })
+	return startRedisWith(t, func(*redisServer) []string { return nil })
 }
 
-// startRedisWith starts it with what options gives, which is asked anew for each attempt.
-func startRedisWith(t testing.TB, options func() []string) *redisServer {
+// startRedisAt starts it with these options at an address too, whose port the first of them names.
+func startRedisAt(t testing.TB, port string, options ...string) *redisServer {
 	t.Helper()
-	server := &redisServer{t: t, dir: t.TempDir()}
-	// A port that is free now may be taken by another process first; then another one is tried.
+	return startRedisWith(t, func(server *redisServer) []string {
+		// Another process may take a port that is free now: then the next attempt has another one.
+		server.address = freeAddress(t)
+		_, number, err := net.SplitHostPort(server.address)
+		ok(t, err)
+		return append([]string{"--bind", "127.0.0.1", port, number}, options...)
+	})
+}
+
+func startRedisWith(t testing.TB, options func(*redisServer) []string) *redisServer {
+	t.Helper()
+	// t.TempDir has the name of the test in it, and the path of a socket is short.
+	dir, err := os.MkdirTemp("", "kv-redis-")
+	ok(t, err)
+	server := &redisServer{t: t, dir: dir}
+	t.Cleanup(func() {
+		server.kill()
+		ok(t, os.RemoveAll(dir))
+	})
 	eventually(t, "redis-server starts (scripts/need.sh redis-server=redis-server installs it)", func() bool {
-		server.address, server.options = freeAddress(t), options()
+		server.options = options(server)
 		return server.tryUp()
 	})
-	t.Cleanup(server.kill)
 	return server
 }
 
@@ -57,14 +80,14 @@ func freeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-func (s *redisServer) url() string { return "redis://" + s.address }
+func (s *redisServer) socket() string { return filepath.Join(s.dir, "s") }
 
-// tryUp reports whether it runs; false: the port is taken.
+func (s *redisServer) url() string { return "redis+unix://" + s.socket() }
+
+// tryUp reports whether it runs; false: its port is taken.
 func (s *redisServer) tryUp() bool {
 	s.t.Helper()
-	_, port, err := net.SplitHostPort(s.address)
-	ok(s.t, err)
-	command := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", s.dir},
+	command := exec.Command("redis-server", append([]string{"--port", "0", "--unixsocket", s.socket(), "--save", "", "--dir", s.dir},
 		s.options...)...)
 	ok(s.t, command.Start())
 	ended := make(chan struct{})
@@ -72,6 +95,7 @@ func (s *redisServer) tryUp() bool {
 		_ = command.Wait()
 		close(ended)
 	}()
+	s.command, s.ended = command, ended
 	isUp := false
 	eventually(s.t, "redis-server answers", func() bool {
 		select {
@@ -82,14 +106,11 @@ func (s *redisServer) tryUp() bool {
 		isUp = s.answers()
 		return isUp
 	})
-	if isUp {
-		s.command = command
-	}
 	return isUp
 }
 
 func (s *redisServer) answers() bool {
-	conn, err := net.DialTimeout("tcp", s.address, time.Second)
+	conn, err := net.DialTimeout("unix", s.socket(), time.Second)
 	if err != nil {
 		return false
 	}
@@ -104,14 +125,15 @@ func (s *redisServer) answers() bool {
 func (s *redisServer) up() {
 	s.t.Helper()
 	if !s.tryUp() {
-		s.t.Fatalf("redis-server does not start again at %s", s.address)
+		s.t.Fatalf("redis-server does not start again at %s", s.socket())
 	}
 }
 
+// kill ends it, and waits until it is gone.
 func (s *redisServer) kill() {
 	if s.command != nil {
 		_ = s.command.Process.Kill()
-		eventually(s.t, "redis-server is gone", func() bool { return !s.answers() })
+		<-s.ended
 		s.command = nil
 	}
 }

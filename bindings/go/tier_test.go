@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +21,7 @@ import (
 func shared(server *redisServer, more ...kv.Option) []kv.Option {
 	return append([]kv.Option{
 		kv.WithTierURL(server.url()), kv.WithTierPrefix("t:"), kv.WithTierBackoffMax(50 * time.Millisecond),
-		kv.WithTierTimeout(5 * time.Second),
+		kv.WithTierTimeout(tierTimeout),
 	}, more...)
 }
 
@@ -35,7 +34,7 @@ func TestPeerProcess(t *testing.T) {
 		t.Skip("runs in processes that tests start")
 	}
 	db, err := kv.Open(t.TempDir(), kv.WithTierURL(url), kv.WithTierPrefix("t:"), kv.WithTierFresh(kv.FreshDrop),
-		kv.WithTierUnreachableIsMiss(true), kv.WithTierBackoffMax(50*time.Millisecond))
+		kv.WithTierUnreachableIsMiss(true), kv.WithTierBackoffMax(50*time.Millisecond), kv.WithTierTimeout(tierTimeout))
 	ok(t, err)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
@@ -387,16 +386,12 @@ func TestEntriesGoOverTLSToWhoIsVouchedFor(t *testing.T) {
 	dir := t.TempDir()
 	run(t, "../../scripts/certificates.sh", dir)
 	file := func(name string) string { return filepath.Join(dir, name) }
-	var address string
-	startRedisWith(t, func() []string {
-		address = freeAddress(t)
-		_, port, err := net.SplitHostPort(address)
-		ok(t, err)
-		return []string{"--tls-port", port, "--tls-cert-file", file("server.pem"), "--tls-key-file", file("server.key"),
-			"--tls-ca-cert-file", file("ca.pem"), "--tls-auth-clients", "yes"}
-	})
+	address := startRedisAt(t, "--tls-port", "--tls-cert-file", file("server.pem"), "--tls-key-file", file("server.key"),
+		"--tls-ca-cert-file", file("ca.pem"), "--tls-auth-clients", "yes").address
 	over := func(more ...kv.Option) *kv.Db {
-		return inMemory(t, append([]kv.Option{kv.WithTierURL("rediss://" + address), kv.WithTierBackoffMax(50 * time.Millisecond)}, more...)...)
+		return inMemory(t, append([]kv.Option{
+			kv.WithTierURL("rediss://" + address), kv.WithTierBackoffMax(50 * time.Millisecond), kv.WithTierTimeout(tierTimeout),
+		}, more...)...)
 	}
 	ca, client := kv.WithTierCAFile(file("ca.pem")), kv.WithTierClientCertificate(file("client.pem"), file("client.key"))
 	here, there := over(ca, client), over(ca, client)
@@ -405,6 +400,11 @@ func TestEntriesGoOverTLSToWhoIsVouchedFor(t *testing.T) {
 	holdsValue(t, there, "k", "v")
 	for _, refused := range []*kv.Db{over(ca), over(kv.WithTierCAFile(file("other.pem")), client)} {
 		ok(t, refused.Set([]byte("secret"), nil))
+		eventually(t, "it is refused", func() bool {
+			stats, err := refused.TierStats()
+			ok(t, err)
+			return stats.Failing != ""
+		})
 		fails(t, refused.Flush(ctx, 300*time.Millisecond), kv.ErrTier)
 	}
 	_, err := there.Get([]byte("secret"))
@@ -458,7 +458,8 @@ func TestTheExamplesOfTheTierPrintWhatThePageShows(t *testing.T) {
 	if shown == nil {
 		t.Fatal("no block of output")
 	}
-	same(t, run(t, "go", "run", "./examples/shared", startRedis(t).url()), string(shown[1]))
+	url := "redis://" + startRedisAt(t, "--port").address
+	same(t, run(t, "go", "run", "./examples/shared", url), string(shown[1]))
 }
 
 // A read is told to the runtime as a call that calls nothing back: a logger in it would end the program.

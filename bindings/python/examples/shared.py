@@ -9,10 +9,10 @@ import libkv
 
 def first(db: "libkv.Db[str]", url: str) -> None:
     db["greeting"] = "hello"
-    db.flush(10)
+    db.flush(30)
     print("first: set the greeting", flush=True)
     subprocess.run([sys.executable, __file__, url, "second"], check=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while db.contains("greeting"):
         if time.monotonic() > deadline:
             raise TimeoutError("the greeting is still here")
@@ -25,14 +25,16 @@ def first(db: "libkv.Db[str]", url: str) -> None:
 def second(db: "libkv.Db[str]") -> None:
     print("second: found", db["greeting"])
     db.delete("greeting")
-    db.flush(10)
+    db.flush(30)
     print("second: deleted it")
 
 
 if len(sys.argv) < 2:
     sys.exit("which Redis? redis://HOST[:PORT]")
 # Changes are sent behind; what others change is dropped here as soon as Redis tells of it.
-with libkv.open_in_memory(codec="text", tier_url=sys.argv[1], tier_prefix="example:", tier_fresh="drop") as db:
+with libkv.open_in_memory(
+    codec="text", tier_url=sys.argv[1], tier_prefix="example:", tier_fresh="drop", tier_timeout="10s"
+) as db:
     if len(sys.argv) == 2:
         first(db, sys.argv[1])
     else:

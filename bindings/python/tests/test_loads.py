@@ -13,7 +13,7 @@ from typing import Any, Iterator, List, Optional
 
 import pytest
 from conftest import wait_until
-from test_tier import Redis
+from test_tier import TIER_TIMEOUT, Redis
 
 import libkv
 import libkv.aio
@@ -297,7 +297,7 @@ def test_a_store_with_an_encoder_and_a_refresh_is_closed_by_the_collector_and_at
             def decode(self, key, data):
                 return data
         def run():
-            db = libkv.open_in_memory(tier_url=sys.argv[1], tier_encoder=Same())
+            db = libkv.open_in_memory(tier_url=sys.argv[1], tier_timeout=float(sys.argv[2]), tier_encoder=Same())
             for n in range(1000):
                 db.get_or_load(str(n), lambda key: key, expire=100, fresh_for=0.001, lease=10)
             for n in range(1000):
@@ -309,8 +309,8 @@ def test_a_store_with_an_encoder_and_a_refresh_is_closed_by_the_collector_and_at
         db = run()
         print("at exit")
     """
-    command = [sys.executable, "-c", textwrap.dedent(program), redis.url]
-    done = subprocess.run(command, capture_output=True, timeout=120, text=True)
+    command = [sys.executable, "-c", textwrap.dedent(program), redis.url, str(TIER_TIMEOUT)]
+    done = subprocess.run(command, capture_output=True, timeout=600, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "at exit\n", "")
 
 
@@ -321,7 +321,8 @@ def test_of_stores_that_share_a_tier_one_loads_a_key_under_a_lease(redis: Redis)
         calls.append(key)
         return b"v"
 
-    with libkv.open_in_memory(tier_url=redis.url) as one, libkv.open_in_memory(tier_url=redis.url) as other:
+    tier: Any = {"tier_url": redis.url, "tier_timeout": TIER_TIMEOUT}
+    with libkv.open_in_memory(**tier) as one, libkv.open_in_memory(**tier) as other:
         threads = [
             threading.Thread(target=db.get_or_load, args=("k", load), kwargs={"expire": 100, "lease": 60})
             for db in (one, other, one, other)

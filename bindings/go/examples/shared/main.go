@@ -19,7 +19,8 @@ func main() {
 	}
 	url := os.Args[1]
 	// Changes are sent behind; what others change is dropped here as soon as Redis tells of it.
-	db, err := kv.OpenInMemory(kv.WithTierURL(url), kv.WithTierPrefix("example:"), kv.WithTierFresh(kv.FreshDrop))
+	db, err := kv.OpenInMemory(kv.WithTierURL(url), kv.WithTierPrefix("example:"), kv.WithTierFresh(kv.FreshDrop),
+		kv.WithTierTimeout(10*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func first(db *kv.Db, url string) error {
 	if err := db.Set([]byte("greeting"), []byte("hello")); err != nil {
 		return err
 	}
-	if err := db.Flush(ctx, 10*time.Second); err != nil {
+	if err := db.Flush(ctx, 30*time.Second); err != nil {
 		return err
 	}
 	fmt.Println("first: set the greeting")
@@ -50,7 +51,7 @@ func first(db *kv.Db, url string) error {
 		return err
 	}
 
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		_, err := db.Get([]byte("greeting"))
 		if errors.Is(err, kv.ErrNotFound) {
 			break
@@ -80,7 +81,7 @@ func second(db *kv.Db) error {
 	if _, err := db.Delete([]byte("greeting")); err != nil {
 		return err
 	}
-	if err := db.Flush(context.Background(), 10*time.Second); err != nil {
+	if err := db.Flush(context.Background(), 30*time.Second); err != nil {
 		return err
 	}
 	fmt.Println("second: deleted it")
