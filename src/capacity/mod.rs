@@ -123,6 +123,11 @@ impl Capacity {
         self.bytes.fetch_add(change.bytes, Ordering::Relaxed);
     }
 
+    /// How many entries are held.
+    pub(crate) fn entries(&self) -> u64 {
+        u64::try_from(self.entries.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// Weight of what is held.
     pub(crate) fn weight(&self) -> u64 {
         u64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0)

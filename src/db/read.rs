@@ -515,9 +515,10 @@ impl Db {
         }))
     }
 
-    /// Entries in the store. Those whose time is over count until the background has removed them, about a second.
+    /// Entries in the store. Those whose time is over count until the background has removed them, about a second. In a store with
+    /// limits as of one moment; in others each thread's part as of its own, so beside writers perhaps a few more or less than ever were.
     pub fn len(&self) -> usize {
-        usize::try_from(self.shared.store.counters.entries.sum()).unwrap_or(usize::MAX)
+        usize::try_from(self.shared.store.entries()).unwrap_or(usize::MAX)
     }
 
     /// Whether [`Db::len`] is zero.

@@ -111,7 +111,7 @@ impl Db {
         let (mirror_writes, mirror_failures) =
             self.shared.mirror.get().map_or((0, 0), super::Mirror::figures);
         Ok(Stats {
-            entries: counters.entries.sum(),
+            entries: store.entries(),
             live_bytes: counters.live_bytes.sum(),
             weight: store.capacity.as_ref().map_or(0, crate::capacity::Capacity::weight),
             log_bytes,

@@ -240,6 +240,11 @@ impl Store {
         }
     }
 
+    /// Entries that are held. Parts of a sum that writers add to are of several moments, and could make more of them than there may be.
+    pub(crate) fn entries(&self) -> u64 {
+        self.capacity.as_ref().map_or_else(|| self.counters.entries.sum(), Capacity::entries)
+    }
+
     /// Whether a put over what was seen would find no room.
     #[inline]
     pub(super) fn lacks_room(&self, new: Load, seen: &Seen<'_>) -> bool {
