@@ -4,7 +4,7 @@ use super::common::{seed, Rng};
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, in_memory, with, PATIENCE};
+use super::{bytes, in_memory, with, PATIENCE, PATIENT};
 use kv::testing::{Hooks, Point};
 use kv::{Db, Error, Expiry, Options, TierOptions, Ttl, WhenDeaf, Writes};
 use std::collections::HashSet;
@@ -224,7 +224,8 @@ fn changes_made_here_go_first_and_the_result_stays_as_a_copy() {
 fn what_others_decide_is_heard_and_no_old_result_stays() {
     let redis = Redis::start();
     let listening = || {
-        let db = with(TierOptions::new(redis.url()).fresh(WhenDeaf::Drop)).in_memory().unwrap();
+        let db =
+            with(TierOptions::new(redis.url()).fresh(WhenDeaf::Drop).timeout(PATIENT)).in_memory().unwrap();
         until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
         db
     };
@@ -245,7 +246,7 @@ fn what_others_decide_is_heard_and_no_old_result_stays() {
         let total = bytes(&(round * 30).to_string());
         assert_eq!(redis.get("t:n"), total);
         for db in &dbs {
-            until("the newest is seen", || db.get(b"n").unwrap() == total);
+            until("the newest is seen", || db.get(b"n").is_ok_and(|value| value == total));
         }
     }
 }
@@ -292,7 +293,7 @@ fn what_cannot_be_decided_says_so_and_changes_nothing() {
     refused(alone.increment_shared(b"n", 1), "not applied: the store has no tier");
     let follower = with(TierOptions::new(redis.url()).writes(Writes::Refused)).in_memory().unwrap();
     assert!(matches!(follower.increment_shared(b"n", 1), Err(Error::ReadOnly { .. })));
-    let db = with(TierOptions::new(redis.url()).timeout(Duration::from_millis(300))).in_memory().unwrap();
+    let db = with(TierOptions::new(redis.url()).timeout(PATIENT)).in_memory().unwrap();
     redis.set("t:text", "abc");
     assert!(matches!(db.increment_shared(b"text", 1), Err(Error::NotAnInteger { len: 3 })));
     redis.set("t:most", &i64::MAX.to_string());

@@ -2,7 +2,7 @@
 
 use super::gate::until;
 use super::server::Redis;
-use super::{bytes, hears, with, PATIENCE};
+use super::{bytes, hears, with, PATIENCE, PATIENT};
 use kv::encoders::{JsonFromMsgpack, MsgpackFromJson};
 use kv::{Db, Encoder, EncoderError, Error, Expiry, Hashes, Options, TierOptions, WhenDeaf};
 use redis::Commands;
@@ -17,7 +17,7 @@ const AL_JSON: &str = r#"{"age":3,"name":"Al"}"#;
 const NO_JSON: &[u8] = b"\xc4\x01x";
 
 fn json(redis: &Redis) -> TierOptions {
-    TierOptions::new(redis.url()).encoder(JsonFromMsgpack)
+    TierOptions::new(redis.url()).timeout(PATIENT).encoder(JsonFromMsgpack)
 }
 
 fn fetches(db: &Db) -> u64 {
@@ -47,7 +47,8 @@ fn values_are_json_in_redis_and_json_of_others_is_read() {
     assert_eq!(b.get(b"al").unwrap().as_deref(), Some(AL_SORTED));
     redis.set("t:theirs", " [1, 2.5,\n\"x\"] ");
     assert_eq!(b.get(b"theirs").unwrap().as_deref(), Some(&b"\x93\x01\xcb\x40\x04\0\0\0\0\0\0\xa1x"[..]));
-    let other = with(TierOptions::new(redis.url()).encoder(MsgpackFromJson)).in_memory().unwrap();
+    let other =
+        with(TierOptions::new(redis.url()).timeout(PATIENT).encoder(MsgpackFromJson)).in_memory().unwrap();
     other.set(b"m", AL_JSON.as_bytes()).unwrap();
     other.flush(PATIENCE).unwrap();
     assert_eq!(redis.get("t:m").as_deref(), Some(AL_SORTED));
@@ -179,7 +180,8 @@ fn counters_are_plain_numbers_in_redis_and_swaps_compare_what_they_mean() {
 fn zstd_frames_are_those_of_any_client_and_none_is_larger_than_allowed() {
     let redis = Redis::start();
     let open = || {
-        let options = with(TierOptions::new(redis.url())).set("tier_encoder", "zstd:5").unwrap();
+        let options =
+            with(TierOptions::new(redis.url()).timeout(PATIENT)).set("tier_encoder", "zstd:5").unwrap();
         options.value_bytes_max(100_000).in_memory().unwrap()
     };
     let (a, b) = (open(), open());
@@ -236,7 +238,8 @@ fn hashes_are_read_where_that_is_asked_for_and_other_types_never() {
     });
     // As JSON, with its time; and a change here makes it a string.
     let _: () = client.pexpire("t:h2", 60_000).unwrap();
-    let plain = with(TierOptions::new(redis.url()).hashes(Hashes::Json)).in_memory().unwrap();
+    let plain =
+        with(TierOptions::new(redis.url()).timeout(PATIENT).hashes(Hashes::Json)).in_memory().unwrap();
     assert_eq!(plain.get(b"h2").unwrap(), bytes(r#"{"a":"1"}"#));
     assert!(matches!(plain.ttl(b"h2").unwrap(), Some(kv::Ttl::Remaining(_))));
     plain.set(b"h2", b"now a string").unwrap();
@@ -258,7 +261,7 @@ fn an_encoder_that_panics_has_failed_for_that_value() {
         }
     }
     let redis = Redis::start();
-    let (options, lines) = logged(with(TierOptions::new(redis.url()).encoder(Panics)));
+    let (options, lines) = logged(with(TierOptions::new(redis.url()).timeout(PATIENT).encoder(Panics)));
     let db = options.in_memory().unwrap();
     db.set(b"k", b"bad").unwrap();
     db.set(b"other", b"good").unwrap();
@@ -277,7 +280,7 @@ fn messages_are_json_in_redis_and_a_field_without_a_name_is_not_lost_there() {
     redis.set("t:theirs", r#"{"name": "Al", "id": 7}"#);
     let descriptors = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tier/proto/person.binpb");
     let named = |name: &str| {
-        let options = with(TierOptions::new(redis.url()));
+        let options = with(TierOptions::new(redis.url()).timeout(PATIENT));
         options.set("tier_encoder", &format!("{name}:{descriptors}:app.Person")).unwrap()
     };
     let (options, lines) = logged(named("json-from-protobuf"));

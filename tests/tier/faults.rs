@@ -4,7 +4,7 @@ use super::common::{count, seed};
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, hears, PATIENCE};
+use super::{bytes, hears, until_failing, PATIENCE, PATIENT};
 use kv::{
     Clock, Db, Encoder, EncoderError, Error, Expiry, Options, SetOptions, SystemClock, TierOptions, Ttl,
     WhenDeaf, Writes,
@@ -110,7 +110,7 @@ fn call_locally(db: &Db) {
         assert!(db.get(b"k").unwrap().is_some());
         db.delete(format!("{n}").as_bytes()).unwrap();
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?} for 30,000 calls", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{:?} for 30,000 calls", began.elapsed());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn each_fault_at_each_command_leaves_redis_with_the_newest_values() {
 fn a_batch_whose_answer_was_lost_is_not_sent_again_over_a_newer_value_of_others() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
-    let db = in_memory(through(&proxy, "t:"));
+    let db = in_memory(through(&proxy, "t:").timeout(PATIENT));
     db.set(b"warm", b"up").unwrap();
     db.flush(PATIENCE).unwrap();
     // After the batch, and before the store can know of it and ask again.
@@ -329,7 +329,7 @@ fn a_mark_that_an_earlier_connection_still_had_under_way_looks_like_no_loss() {
 fn local_calls_wait_for_no_redis_that_hangs() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
-    let db = in_memory(through(&proxy, "t:").timeout(Duration::from_secs(20)));
+    let db = in_memory(through(&proxy, "t:").timeout(PATIENCE * 10));
     db.set(b"k", b"0").unwrap();
     db.flush(PATIENCE).unwrap();
     proxy.plan_next("EXEC", Fault::Hang);
@@ -338,11 +338,7 @@ fn local_calls_wait_for_no_redis_that_hangs() {
     call_locally(&db);
     let began = Instant::now();
     db.close().unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?} for a close: it waits for Redis",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < PATIENCE, "{:?} for a close: it waits for Redis", began.elapsed());
 }
 
 /// Connections to a local port that nobody has answered yet.
@@ -388,7 +384,7 @@ fn a_server_that_says_a_byte_a_second_is_given_up_in_time_and_holds_nobody_up() 
     db.flush(PATIENCE).unwrap();
     until("changes are heard", || hears(&db));
     redis.set("t:theirs", "1");
-    until("it is copied", || db.get(b"theirs").unwrap() == bytes("1") && db.len() == 2);
+    until("it is copied", || db.get(b"theirs").is_ok_and(|value| value == bytes("1")) && db.len() == 2);
     proxy.set_slow(true);
     db.set(b"k", b"1").unwrap();
     std::thread::scope(|scope| {
@@ -400,17 +396,17 @@ fn a_server_that_says_a_byte_a_second_is_given_up_in_time_and_holds_nobody_up() 
         call_locally(&db);
         let (result, took) = asks.join().unwrap();
         assert!(matches!(result, Err(Error::Tier { .. })), "{result:?}");
-        assert!(took < 2 * timeout + Duration::from_secs(5), "{took:?}");
+        assert!(took < PATIENCE, "{took:?}");
     });
     until("it is given up", || db.tier_stats().unwrap().unwrap().failing.is_some() && !hears(&db));
     assert!(proxy.slow_bytes() >= 2, "{} bytes", proxy.slow_bytes());
     until("a copy that cannot be kept fresh goes", || matches!(db.get(b"theirs"), Err(Error::Tier { .. })));
     // One that is opened meanwhile, and closed.
-    let other = in_memory(tier());
+    let other = in_memory(tier().timeout(PATIENCE * 10));
     other.set(b"other", b"lost with the memory").unwrap();
     let began = Instant::now();
     other.close().unwrap();
-    assert!(began.elapsed() < timeout, "{:?} for a close", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{:?} for a close", began.elapsed());
     proxy.set_slow(false);
     db.flush(PATIENCE).unwrap();
     assert_eq!(redis.entries("t:"), [("t:k".into(), b"1".to_vec()), ("t:theirs".into(), b"1".to_vec())]);
@@ -440,11 +436,13 @@ fn refusals_of_a_real_server_are_told_and_what_was_refused_comes_later() {
     let config = |name: &str, value: &str| {
         let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut redis.client()).unwrap();
     };
-    let db = in_memory(TierOptions::new(redis.url()).prefix("t:").backoff_max(Duration::from_millis(20)));
+    let tier = TierOptions::new(redis.url()).prefix("t:").timeout(PATIENT);
+    let db = in_memory(tier.backoff_max(Duration::from_millis(20)));
     db.set(b"k", b"1").unwrap();
     db.flush(PATIENCE).unwrap();
     config("maxmemory", "1");
     db.set(b"k", b"2").unwrap();
+    until_failing(&db, "OOM");
     let refused = db.flush(Duration::from_millis(200)).unwrap_err().to_string();
     assert!(refused.contains("OOM"), "{refused}");
     assert_eq!(db.get(b"k").unwrap(), bytes("2"));
@@ -456,6 +454,7 @@ fn refusals_of_a_real_server_are_told_and_what_was_refused_comes_later() {
     };
     replica_of("127.0.0.1", "1");
     db.set(b"k", b"3").unwrap();
+    until_failing(&db, "READONLY");
     let refused = db.flush(Duration::from_millis(200)).unwrap_err().to_string();
     assert!(refused.contains("READONLY"), "{refused}");
     replica_of("no", "one");
@@ -467,7 +466,7 @@ fn refusals_of_a_real_server_are_told_and_what_was_refused_comes_later() {
 fn who_waited_until_everything_is_there_finds_no_failure_that_is_over() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
-    let db = in_memory(through(&proxy, "t:").backoff_max(Duration::from_millis(1)));
+    let db = in_memory(through(&proxy, "t:").timeout(PATIENT).backoff_max(Duration::from_millis(1)));
     for n in 0..200 {
         proxy.plan_next("EXEC", Fault::Refuse("LOADING Redis is loading"));
         db.set(b"k", format!("{n}").as_bytes()).unwrap();
@@ -481,7 +480,7 @@ fn who_waited_until_everything_is_there_finds_no_failure_that_is_over() {
 fn a_write_through_whose_answer_is_lost_says_so_and_is_found_executed() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
-    let db = in_memory(through(&proxy, "t:").writes(Writes::Through));
+    let db = in_memory(through(&proxy, "t:").timeout(PATIENT).writes(Writes::Through));
     db.set(b"k", b"1").unwrap();
     proxy.plan_next("EXEC", Fault::CutAfter);
     let result = db.set(b"k", b"2");

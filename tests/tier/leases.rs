@@ -3,7 +3,7 @@
 use super::gate::until;
 use super::proxy::Proxy;
 use super::server::Redis;
-use super::{bytes, hears, in_memory, with, PATIENCE};
+use super::{bytes, hears, in_memory, with, PATIENCE, PATIENT};
 use kv::testing::loads_under_way;
 use kv::{Db, Error, LoadOptions, TierOptions, Ttl, WhenDeaf, Writes};
 use redis::Commands;
@@ -61,8 +61,8 @@ fn a_holder_that_dies_loses_the_lease_and_one_that_brings_nothing_is_not_waited_
     let redis = Redis::start();
     let db = in_memory(&redis);
     let calls = Arc::new(AtomicUsize::new(0));
-    hold(&redis, 300);
     let began = Instant::now();
+    hold(&redis, 300);
     let loaded = db.get_or_load_with(b"k", leased(PATIENCE), brings(&calls, "v")).unwrap();
     assert_eq!((loaded, calls.load(Ordering::SeqCst)), (bytes("v"), 1));
     assert!(began.elapsed() >= Duration::from_millis(250), "{:?}: the lease was held", began.elapsed());
@@ -179,7 +179,7 @@ fn a_redis_that_takes_no_lease_has_everybody_load() {
 fn leases_are_no_entries() {
     let redis = Redis::start();
     redis.set("t:a", "1");
-    let db = with(TierOptions::new(redis.url()).fresh(WhenDeaf::Drop)).in_memory().unwrap();
+    let db = with(TierOptions::new(redis.url()).fresh(WhenDeaf::Drop).timeout(PATIENT)).in_memory().unwrap();
     until("changes are heard", || hears(&db));
     hold(&redis, 600_000);
     let done = db.preload(b"*", 0, |_| ControlFlow::Continue(())).unwrap();
@@ -304,7 +304,8 @@ fn a_refresh_takes_nothing_of_a_redis_that_has_lost_what_it_was_sent() {
 #[test]
 fn a_follower_asks_redis_for_what_is_stale_and_runs_no_loader_whose_value_it_could_not_keep() {
     let redis = Redis::start();
-    let db = with(TierOptions::new(redis.url()).writes(Writes::Refused)).in_memory().unwrap();
+    let db =
+        with(TierOptions::new(redis.url()).timeout(PATIENT).writes(Writes::Refused)).in_memory().unwrap();
     let _: () = redis.run("SET t:k theirs PX 50000");
     let calls = Arc::new(AtomicUsize::new(0));
     let options = LoadOptions::new().ttl(Duration::from_secs(100)).fresh_for(Duration::from_millis(1));

@@ -3,7 +3,7 @@
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, hears, with, PATIENCE};
+use super::{bytes, hears, with, PATIENCE, PATIENT};
 use kv::{Db, Hashes, Options, TierOptions, WhenDeaf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -33,8 +33,11 @@ fn a_connection_to_another_server_than_the_one_found_last_is_left() {
     let node = alone();
     let proxy = Proxy::to(node.socket());
     let url = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", proxy.port(), node.port());
-    let tier =
-        TierOptions::new(url).prefix("{t}:").fresh(WhenDeaf::Drop).backoff_max(Duration::from_millis(50));
+    let tier = TierOptions::new(url)
+        .prefix("{t}:")
+        .timeout(PATIENT)
+        .fresh(WhenDeaf::Drop)
+        .backoff_max(Duration::from_millis(50));
     let db = Options::new().tier(tier).in_memory().unwrap();
     until("changes are heard", || hears(&db));
     assert_eq!(db.get(b"none").unwrap(), None);
@@ -57,7 +60,7 @@ fn a_connection_to_another_server_than_the_one_found_last_is_left() {
 fn changes_are_heard_again_though_a_writer_never_pauses() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket());
-    let db = with(TierOptions::new(proxy.url()).fresh(WhenDeaf::Keep)).in_memory().unwrap();
+    let db = with(TierOptions::new(proxy.url()).fresh(WhenDeaf::Keep).timeout(PATIENT)).in_memory().unwrap();
     until("changes are heard", || hears(&db));
     let (writer, number) = (db.clone(), Arc::new(AtomicU64::new(0)));
     let written = Arc::clone(&number);

@@ -32,9 +32,12 @@ use std::time::Duration;
 
 /// Longest wait for what should take moments.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a tier whose Redis answers: no thread that stands still for a while makes a call fail. Where Redis hangs a test
+/// says how long that is waited for.
+const PATIENT: Duration = Duration::from_secs(10);
 
 fn options(redis: &Redis) -> Options {
-    with(TierOptions::new(redis.url()))
+    with(TierOptions::new(redis.url()).timeout(PATIENT))
 }
 
 /// Short pauses, so that a test need not wait for Redis to be tried again.
@@ -44,6 +47,12 @@ fn with(tier: TierOptions) -> Options {
 
 fn in_memory(redis: &Redis) -> Db {
     options(redis).in_memory().unwrap()
+}
+
+/// Waits until this is why nothing is sent.
+fn until_failing(db: &Db, reason: &str) {
+    let why = || db.tier_stats().unwrap().unwrap().failing;
+    gate::until(reason, || why().is_some_and(|failing| failing.contains(reason)));
 }
 
 /// Whether changes by others are heard.

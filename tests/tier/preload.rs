@@ -4,7 +4,7 @@ use super::common::{seed, Rng};
 use super::gate::until;
 use super::proxy::{Fault, Proxy};
 use super::server::Redis;
-use super::{bytes, in_memory, with, PATIENCE};
+use super::{bytes, in_memory, with, PATIENCE, PATIENT};
 use kv::{Db, Error, Options, Preloaded, SetOptions, TierOptions, Ttl, WhenDeaf};
 use redis::Commands;
 use std::ops::ControlFlow;
@@ -77,7 +77,10 @@ fn what_is_written_meanwhile_is_never_overwritten() {
     const WRITERS: usize = 2;
     let redis = Redis::start();
     fill(&redis, 0..KEYS, "old");
-    for tier in [TierOptions::new(redis.url()), TierOptions::new(redis.url()).fresh(WhenDeaf::Keep)] {
+    for tier in [
+        TierOptions::new(redis.url()).timeout(PATIENT),
+        TierOptions::new(redis.url()).timeout(PATIENT).fresh(WhenDeaf::Keep),
+    ] {
         let db = with(tier).in_memory().unwrap();
         let ends = AtomicBool::new(false);
         let seed = seed("KV_TIER_PRELOAD_SEED");
@@ -212,7 +215,8 @@ fn patterns_mean_here_what_they_mean_in_redis() {
             .is_ok_and(|value| value.is_some())));
     }
     // A prefix with what would mean something in a pattern stands for itself.
-    let tier = |prefix: &str| Options::new().tier(TierOptions::new(redis.url()).prefix(prefix));
+    let tier =
+        |prefix: &str| Options::new().tier(TierOptions::new(redis.url()).timeout(PATIENT).prefix(prefix));
     let (odd, even) = (tier("[ab]*:").in_memory().unwrap(), tier("a:").in_memory().unwrap());
     odd.set(b"k", b"odd").unwrap();
     even.set(b"k", b"even").unwrap();
@@ -272,7 +276,7 @@ fn what_redis_holds_again_from_before_while_values_come_replaces_nothing() {
     for command in ["PTTL", "EXEC"] {
         let redis = Redis::start();
         let proxy = Proxy::to(redis.socket());
-        let db = with(TierOptions::new(proxy.url())).in_memory().unwrap();
+        let db = with(TierOptions::new(proxy.url()).timeout(PATIENT)).in_memory().unwrap();
         for key in ["a", "b", "c"] {
             db.set(key.as_bytes(), b"new").unwrap();
         }

@@ -2,7 +2,7 @@
 
 use super::gate::until;
 use super::server::{free_port, Redis};
-use super::{bytes, with, PATIENCE};
+use super::{bytes, until_failing, with, PATIENCE, PATIENT};
 use kv::{Error, Options, TierOptions, WhenDeaf};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,8 +54,9 @@ impl Certificates {
 }
 
 fn refused(tier: TierOptions, reason: &str) {
-    let db = with(tier.timeout(Duration::from_secs(5))).in_memory().unwrap();
+    let db = with(tier.timeout(PATIENT)).in_memory().unwrap();
     db.set(b"secret", b"v").unwrap();
+    until_failing(&db, reason);
     let error = db.flush(Duration::from_millis(300)).unwrap_err().to_string();
     assert!(error.contains(reason), "{error}");
     assert!(db.get(b"none").is_err());
@@ -65,7 +66,12 @@ fn refused(tier: TierOptions, reason: &str) {
 fn entries_go_over_tls_both_ways() {
     let certificates = Certificates::make();
     let (mut redis, url) = certificates.serve("no");
-    let tier = || TierOptions::new(url.as_str()).ca_file(certificates.path("ca.pem")).fresh(WhenDeaf::Drop);
+    let tier = || {
+        TierOptions::new(url.as_str())
+            .ca_file(certificates.path("ca.pem"))
+            .fresh(WhenDeaf::Drop)
+            .timeout(PATIENT / 2)
+    };
     let (a, b) = (with(tier()).in_memory().unwrap(), with(tier()).in_memory().unwrap());
     for db in [&a, &b] {
         until("changes are heard", || db.tier_stats().unwrap().unwrap().hears);
@@ -80,7 +86,7 @@ fn entries_go_over_tls_both_ways() {
     assert_eq!(redis.get("t:large").as_ref(), Some(&large));
     assert_eq!(b.get(b"large").unwrap().as_ref(), Some(&large));
     assert_eq!(b.increment_shared(b"n", 2).unwrap(), 2);
-    until("it is heard", || a.get(b"n").unwrap() == bytes("2"));
+    until("it is heard", || a.get(b"n").is_ok_and(|value| value == bytes("2")));
     redis.hang();
     until("it is noticed", || !a.tier_stats().unwrap().unwrap().hears);
     redis.go_on();
