@@ -355,6 +355,9 @@ impl Maintenance {
                 sweeper.take(&inbox.take_sightings(), store.clock.now_ms());
                 sweeper.expire(store);
                 sweeper.forget_masks(store);
+                if sweeper.note_unsent(store) {
+                    inbox.wake();
+                }
                 looked = Instant::now();
             }
         };

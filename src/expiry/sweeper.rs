@@ -26,8 +26,21 @@ pub(crate) struct Sweeper {
 #[derive(Default)]
 struct Unsent {
     masks: Vec<Spot>,
+    /// LSN that all of them lie below.
+    below_lsn: u64,
     /// From which LSN on the shard was to be told when they were looked at last.
     from_lsn: u64,
+}
+
+impl Unsent {
+    fn keep(&mut self, mask: Spot, lsn: u64) {
+        if lsn < self.from_lsn {
+            // The tier has lost it meanwhile, and may have it again by now: to be looked at anew, whatever it has then.
+            self.from_lsn = 0;
+        }
+        self.below_lsn = self.below_lsn.max(lsn.saturating_add(1));
+        self.masks.push(mask);
+    }
 }
 
 impl Sweeper {
@@ -127,10 +140,9 @@ impl Sweeper {
             for group in portion.chunks(PREFETCHED_KEYS) {
                 prefetch(store, group.iter().copied(), &guard);
                 for mask in group {
-                    if let Some(unsent) =
-                        forget_one(store, *mask, &guard).and_then(|shard| self.unsent.get_mut(shard))
-                    {
-                        unsent.masks.push(*mask);
+                    let Some((shard, lsn)) = forget_one(store, *mask, &guard) else { continue };
+                    if let Some(unsent) = self.unsent.get_mut(shard) {
+                        unsent.keep(*mask, lsn);
                     }
                 }
             }
@@ -144,7 +156,7 @@ impl Sweeper {
     pub(crate) fn note_unsent(&self, store: &Store) -> bool {
         let shards = self.unsent.iter().enumerate();
         shards.fold(false, |any, (shard, unsent)| {
-            store.note_held_masks(shard, unsent.masks.len(), unsent.from_lsn) || any
+            store.note_held_masks(shard, unsent.masks.len(), unsent.below_lsn, unsent.from_lsn) || any
         })
     }
 
@@ -156,6 +168,7 @@ impl Sweeper {
             let from_lsn = store.unsent_from(shard);
             if from_lsn != std::mem::replace(&mut unsent.from_lsn, from_lsn) {
                 self.masks.append(&mut unsent.masks);
+                unsent.below_lsn = 0;
             }
         }
     }
@@ -219,13 +232,13 @@ fn expire_one(store: &Store, spot: Spot, guard: &Guard) -> Fate {
 }
 
 /// The shard that a mask has to stay for: as long as the tier holds what it hides, nothing else says that the key is gone.
-fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> Option<usize> {
+fn forget_one(store: &Store, spot: Spot, guard: &Guard) -> Option<(usize, u64)> {
     let (segment, view, address) = find(store, spot, guard)?;
     let mask = if view.word.kind() == Some(Kind::Tombstone) { address } else { address.expired() };
     let map = store.map(guard);
     if store.is_unsent_change(&view) {
         let stands = map.find(view.key).is_some_and(|slot| slot.address() == mask);
-        return stands.then(|| store.shard_of(view.key));
+        return stands.then(|| (store.shard_of(view.key), view.lsn));
     }
     if map.remove(view.key, mask) {
         segment.account.charge_mask(view.bytes());

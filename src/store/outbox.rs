@@ -9,8 +9,8 @@ pub(crate) struct Outbox {
     sent_lsn: Box<[AtomicU64]>,
     /// Masks that stay in the index because they were not sent yet, of each shard.
     held_masks: Box<[AtomicU64]>,
-    /// What `sent_lsn` was when they were counted.
-    counted_at_lsn: Box<[AtomicU64]>,
+    /// LSN that all of them lie below.
+    held_below_lsn: Box<[AtomicU64]>,
 }
 
 impl Outbox {
@@ -19,7 +19,7 @@ impl Outbox {
         Outbox {
             sent_lsn: std::iter::repeat_with(nothing_to_send).take(shards).collect(),
             held_masks: std::iter::repeat_with(AtomicU64::default).take(shards).collect(),
-            counted_at_lsn: std::iter::repeat_with(AtomicU64::default).take(shards).collect(),
+            held_below_lsn: std::iter::repeat_with(AtomicU64::default).take(shards).collect(),
         }
     }
 
@@ -46,37 +46,64 @@ impl Outbox {
         self.held_masks.get(shard).is_some_and(|held| held.load(Ordering::SeqCst) > 0)
     }
 
-    /// As of when masks were looked at last.
+    /// As of when masks were looked at last: none if all of those were sent since.
     pub(crate) fn held_masks(&self, shard: usize) -> u64 {
-        // Relaxed: a figure, and in `masks_that_wait` the count after its LSN.
-        self.held_masks.get(shard).map_or(0, |held| held.load(Ordering::Relaxed))
-    }
-
-    /// The same, and none where the shard was told of some of them since.
-    pub(crate) fn masks_that_wait(&self, shard: usize) -> u64 {
-        // Acquire: the count is of this LSN or a later one; pairs with the Release in `note_held_masks`.
-        let counted_at_lsn = self.counted_at_lsn.get(shard).map(|lsn| lsn.load(Ordering::Acquire));
-        match counted_at_lsn == Some(self.sent_lsn(shard)) {
-            true => self.held_masks(shard),
-            false => 0,
+        let (Some(held), Some(below_lsn)) = (self.held_masks.get(shard), self.held_below_lsn.get(shard))
+        else {
+            return 0;
+        };
+        // Acquire: the count is of these masks or of later ones; pairs with the Release in `note_held_masks`.
+        match self.sent_lsn(shard) >= below_lsn.load(Ordering::Acquire) {
+            true => 0,
+            // Relaxed: behind the Acquire.
+            false => held.load(Ordering::Relaxed),
         }
     }
 
-    /// Notes how many masks were held when everything below `sent_lsn` had been sent. Whether that is over.
-    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize, sent_lsn: u64) -> bool {
-        let (Some(held), Some(counted_at_lsn)) = (self.held_masks.get(shard), self.counted_at_lsn.get(shard))
+    /// Notes how many masks, all below an LSN, were held when a shard was to be told from another one on. Whether that has changed.
+    pub(crate) fn note_held_masks(
+        &self,
+        shard: usize,
+        masks: usize,
+        below_lsn: u64,
+        unsent_from: u64,
+    ) -> bool {
+        let (Some(held), Some(held_below_lsn)) = (self.held_masks.get(shard), self.held_below_lsn.get(shard))
         else {
             return false;
         };
         // SeqCst, both: as in `set_sent`.
         held.store(masks as u64, Ordering::SeqCst);
-        // Release: publishes the count; pairs with the Acquire in `masks_that_wait`.
-        counted_at_lsn.store(sent_lsn, Ordering::Release);
-        let is_sent = self.sent_lsn.get(shard).is_some_and(|now| now.load(Ordering::SeqCst) != sent_lsn);
-        masks > 0 && is_sent
+        // Release: publishes the count; pairs with the Acquire in `held_masks`.
+        held_below_lsn.store(below_lsn, Ordering::Release);
+        let has_changed =
+            self.sent_lsn.get(shard).is_some_and(|now| now.load(Ordering::SeqCst) != unsent_from);
+        masks > 0 && has_changed
     }
 
     pub(crate) fn sends(&self) -> bool {
         self.sent_lsn(0) != u64::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_held_until_all_that_were_counted_are_sent_and_counted_anew_when_some_are() {
+        let outbox = Outbox::new(2);
+        assert!(!outbox.set_sent(0, 5));
+        assert!(!outbox.note_held_masks(0, 10, 100, 5));
+        assert_eq!((outbox.held_masks(0), outbox.held_masks(1)), (10, 0));
+        // A tier that takes some all the time has room no sooner.
+        assert!(outbox.set_sent(0, 99));
+        assert_eq!(outbox.held_masks(0), 10);
+        assert!(outbox.note_held_masks(0, 1, 100, 5), "counted as of before");
+        assert!(outbox.set_sent(0, 100));
+        assert_eq!(outbox.held_masks(0), 0);
+        assert!(outbox.set_sent(0, 7), "it has lost some");
+        assert_eq!(outbox.held_masks(0), 1);
+        assert!(!outbox.note_held_masks(0, 0, 0, 3), "nothing is left to look at");
     }
 }

@@ -47,13 +47,20 @@ impl Store {
         return 1;
     }
 
-    /// Notes how many masks of a shard wait for that, as of the LSN from which on it was to be told. Whether it was told since.
-    pub(crate) fn note_held_masks(&self, shard: usize, masks: usize, unsent_from: u64) -> bool {
+    /// Notes how many masks of a shard, all below an LSN, wait for that, as of the LSN from which on it was to be told. Whether it is
+    /// another one now.
+    pub(crate) fn note_held_masks(
+        &self,
+        shard: usize,
+        masks: usize,
+        below_lsn: u64,
+        unsent_from: u64,
+    ) -> bool {
         #[cfg(feature = "redis")]
-        return self.outbox.note_held_masks(shard, masks, unsent_from);
+        return self.outbox.note_held_masks(shard, masks, below_lsn, unsent_from);
         #[cfg(not(feature = "redis"))]
         {
-            let _ = (shard, masks, unsent_from);
+            let _ = (shard, masks, below_lsn, unsent_from);
             false
         }
     }

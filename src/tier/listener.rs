@@ -22,6 +22,9 @@ pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 const SPARE_FOR: Duration = Duration::from_secs(2);
 /// Notifications that are taken between two looks at everything else.
 const NOTICES_AT_ONCE: usize = 1024;
+/// By how much a deadline of this store's may be earlier in Redis: carried over and read back, it comes too early by what the answers
+/// take.
+const CARRIED_EARLY_MS: u64 = 1000;
 /// Keys that are compared with Redis between two looks at what came.
 const COMPARED_AT_ONCE: usize = 256;
 
@@ -334,7 +337,10 @@ fn is_same(shared: &Shared, key: &[u8], version: u64, there: &Fetched) -> bool {
         // What Redis cannot have stands here alone.
         Fetched::Absent => !is_copy && shared.codec.encode(key, &here).is_err(),
         Fetched::Found { value, expire_at_ms, is_encoded, .. } => {
-            let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= *expire_at_ms);
+            // What this store knows alone when Redis loses it must not go for the moments by which Redis was told it ends too early.
+            let early_ms = if is_copy { 0 } else { CARRIED_EARLY_MS };
+            let there_ms = expire_at_ms.saturating_add(early_ms);
+            let lasts = *expire_at_ms == 0 || (expires_here_ms != 0 && expires_here_ms <= there_ms);
             lasts && shared.codec.is_same(key, &here, value, *is_encoded)
         }
     }

@@ -171,7 +171,7 @@ impl Part {
     /// Refuses a change where as many deletes wait as a store in memory keeps for this part.
     pub(super) fn check_room(&self) -> Result<()> {
         let Shared { options, shard, .. } = &*self.shared;
-        let held = self.shared.store.outbox.masks_that_wait(shard.number);
+        let held = self.shared.store.outbox.held_masks(shard.number);
         // A bound that a few may pass.
         if held <= options.unsent_deletes_max.div_ceil(shard.count as u64) {
             return Ok(());
@@ -218,7 +218,7 @@ impl Part {
         Ok(TierStats {
             unsent_keys,
             unsent_bytes,
-            // Each is of another key: those that were sent since they were counted are not among them.
+            // Each is of another key, and some may have been sent since they were counted.
             unsent_deletes: store.outbox.held_masks(shared.shard.number).min(unsent_keys),
             unsent_for: if unsent_keys > 0 { progress.caught_up.elapsed() } else { Duration::ZERO },
             sent_keys: figure(&figures.sent_keys),

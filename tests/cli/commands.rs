@@ -335,10 +335,17 @@ fn a_file_has_the_name_of_an_export_when_it_is_whole() {
     fs::write(place.path("out.json"), "{}").unwrap();
     fs::set_permissions(place.path("out.json"), fs::Permissions::from_mode(0o640)).unwrap();
     symlink("out.json", place.path("link.json")).unwrap();
-    place.kv("export", &[&place.at("link.json")]).ok();
+    place.kv("export", &[&place.at("link.json"), "--ordered"]).ok();
     let whole = fs::read(place.path("out.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap().as_object().unwrap().len(), 3);
     assert_eq!(fs::metadata(place.path("out.json")).unwrap().permissions().mode() & 0o777, 0o640);
+
+    symlink("out.later.json", place.path("link2.json")).unwrap();
+    place.kv("export", &[&place.at("link2.json"), "--ordered"]).ok();
+    assert!(
+        fs::read(place.path("out.later.json")).unwrap() == whole && place.path("link2.json").is_symlink()
+    );
+    fs::remove_file(place.path("out.later.json")).unwrap();
 
     // Sorts behind the others: what was written before it is half an export.
     place.kv("set", &["--hex", "ff", "00"]).ok();

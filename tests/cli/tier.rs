@@ -1,6 +1,6 @@
 //! Stores that share their entries through a `redis-server` which each test starts.
 
-use super::server::Redis;
+use super::server::{free_port, Redis};
 use super::{kv, Place, Ran};
 use serde_json::Value;
 use std::fs;
@@ -146,19 +146,15 @@ fn entries_go_over_tls_to_who_is_vouched_for() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/certificates.sh");
     assert!(std::process::Command::new(script).arg(&dir).status().unwrap().success());
     let file = |name: &str| format!("{dir}/{name}");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = std::cell::Cell::new(0);
     let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
-    let redis = Redis::with(&[
-        "--tls-port",
-        &port,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-    ]);
-    let url = format!("rediss://127.0.0.1:{port}");
+    let redis = Redis::with_ports(|| {
+        port.set(free_port());
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        let options = ["--tls-port".into(), port.get().to_string()];
+        options.into_iter().chain(files.map(String::from)).collect()
+    });
+    let url = format!("rediss://127.0.0.1:{}", port.get());
     let over = |more: &[&str]| {
         let tier = ["--tier-writes", "through", "--tier-timeout", "20s", "--tier-url", &url];
         place.kv("set", &[&["k", "v"], &tier[..], more].concat())

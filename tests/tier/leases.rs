@@ -228,7 +228,7 @@ fn a_key_that_a_copy_came_for_while_its_loader_ran_is_not_remembered_as_absent()
     db.get_or_load_with(b"k", options, brings(&calls, "1")).unwrap();
     db.flush(PATIENCE).unwrap();
     let _: () =
-        redis::cmd("SET").arg("t:k").arg("there").arg("PX").arg(1500).query(&mut redis.client()).unwrap();
+        redis::cmd("SET").arg("t:k").arg("there").arg("PX").arg(5000).query(&mut redis.client()).unwrap();
     let inner = db.clone();
     let (says, ran) = std::sync::mpsc::channel();
     let finds_nothing = move || {

@@ -3,8 +3,9 @@
 use super::gate::until;
 use super::server::Redis;
 use super::{bytes, hears, with, PATIENCE};
-use kv::{Error, TierOptions, WhenDeaf, Writes};
+use kv::{Error, ScanOptions, SetOptions, TierOptions, WhenDeaf, Writes};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[test]
 fn who_waited_until_everything_is_there_finds_no_delete_that_waits_and_room_for_more() {
@@ -76,4 +77,31 @@ fn connections_that_are_closed_while_nothing_is_asked_count_as_no_failure() {
             assert_eq!(redis.get("t:k"), bytes(&n.to_string()));
         }
     });
+}
+
+#[test]
+fn an_entry_of_ones_own_that_ends_stays_here_when_it_is_compared() {
+    const KEYS: usize = 50;
+    let redis = Redis::start();
+    let fresh = TierOptions::new(redis.url()).fresh(WhenDeaf::Drop).timeout(PATIENCE);
+    let db = with(fresh).in_memory().unwrap();
+    for n in 0..KEYS {
+        let ttl = SetOptions::new().ttl(Duration::from_secs(1000));
+        db.set_with(format!("{n}").as_bytes(), b"v", ttl).unwrap();
+    }
+    db.flush(PATIENCE).unwrap();
+    for n in 0..5 {
+        until("changes are heard", || hears(&db));
+        db.set(b"theirs", b"ours").unwrap();
+        db.flush(PATIENCE).unwrap();
+        // Changed behind the ear's back: what is read anew was compared, as all were.
+        let ear = redis.ear().unwrap();
+        let theirs = format!("theirs {n}");
+        let _: () = redis.run(&format!("CLIENT KILL ID {ear}"));
+        redis.set("t:theirs", &theirs);
+        until("it is compared", || db.get(b"theirs").ok() == Some(bytes(&theirs)));
+    }
+    until("changes are heard", || hears(&db));
+    let held = db.scan(ScanOptions::new().prefix("").start("0").end("9~")).unwrap();
+    assert_eq!(held.count(), KEYS, "of those that nobody changed");
 }

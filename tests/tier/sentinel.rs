@@ -24,7 +24,7 @@ impl Sentinel {
             let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
             let config = format!(
                 "port {port}\nbind 127.0.0.1\ndir {dir}\nsentinel monitor main 127.0.0.1 {master} {quorum}\n\
-                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 6000\n{more}\n",
+                 sentinel down-after-milliseconds main 3000\nsentinel failover-timeout main 6000\n{more}\n",
                 dir = dir.path().display(),
                 master = master.port(),
             );

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Ports that others were faster to take, before it is said that a server does not start.
+const TRIES_MAX: usize = 20;
+
 pub struct Redis {
     dir: tempfile::TempDir,
     port: u16,
@@ -24,13 +27,20 @@ impl Redis {
 
     /// With options of the command line, `--name`, `value`, ….
     pub fn with(options: &[&str]) -> Redis {
+        Redis::with_ports(|| options.iter().map(|option| option.to_string()).collect())
+    }
+
+    /// The same, of options that name ports, which are asked for anew where one of them was taken.
+    pub fn with_ports(options: impl Fn() -> Vec<String>) -> Redis {
         let dir = tempfile::tempdir().unwrap();
-        let options = options.iter().map(|option| option.to_string()).collect();
-        let mut redis = Redis { dir, port: free_port(), options, child: None };
-        while !redis.try_up() {
-            redis.port = free_port();
+        let mut redis = Redis { dir, port: 0, options: Vec::new(), child: None };
+        for _ in 0..TRIES_MAX {
+            (redis.port, redis.options) = (free_port(), options());
+            if redis.try_up() {
+                return redis;
+            }
         }
-        redis
+        panic!("redis-server does not start with {:?}", redis.options);
     }
 
     pub fn socket(&self) -> PathBuf {

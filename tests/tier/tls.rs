@@ -4,6 +4,7 @@ use super::gate::until;
 use super::server::{free_port, Redis};
 use super::{bytes, until_failing, with, PATIENCE, PATIENT};
 use kv::{Error, Options, TierOptions, WhenDeaf};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -29,17 +30,15 @@ impl Certificates {
 
     /// A server that asks its clients for certificates, or not, and its URL.
     fn serve(&self, asks: &str) -> (Redis, String) {
-        let port = free_port();
-        (self.serve_on(port, asks, &[]), format!("rediss://127.0.0.1:{port}"))
+        let (redis, port) = self.serve_at(free_port, asks, &[]);
+        (redis, format!("rediss://127.0.0.1:{port}"))
     }
 
-    fn serve_on(&self, port: u16, asks: &str, more: &[&str]) -> Redis {
-        let port = port.to_string();
+    /// The same at a port of one's choice, which it gives; another one where that was taken.
+    fn serve_at(&self, choose: impl Fn() -> u16, asks: &str, more: &[&str]) -> (Redis, u16) {
         let text = |name: &str| self.path(name).display().to_string();
         let (certificate, key, ca) = (text("server.pem"), text("server.key"), text("ca.pem"));
         let options = [
-            "--tls-port",
-            &port,
             "--tls-cert-file",
             &certificate,
             "--tls-key-file",
@@ -49,7 +48,13 @@ impl Certificates {
             "--tls-auth-clients",
             asks,
         ];
-        Redis::with(&[&options, more].concat())
+        let chosen = Cell::new(0);
+        let redis = Redis::with_ports(|| {
+            chosen.set(choose());
+            let port = ["--tls-port".into(), chosen.get().to_string()];
+            port.into_iter().chain(options.iter().chain(more).map(|text| text.to_string())).collect()
+        });
+        (redis, chosen.get())
     }
 }
 
@@ -138,10 +143,8 @@ fn nodes_of_a_cluster_are_followed_over_tls() {
     let certificates = Certificates::make();
     // Nodes speak with each other at the port that is 10,000 higher.
     let port = || std::iter::repeat_with(free_port).find(|port| *port < 50_000).unwrap();
-    let nodes = [port(), port()].map(|port| {
-        let more = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
-        (certificates.serve_on(port, "no", &more), port)
-    });
+    let more = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+    let nodes = [(); 2].map(|()| certificates.serve_at(port, "no", &more));
     let _: () = nodes[0].0.run("CLUSTER ADDSLOTSRANGE 0 8191");
     let _: () = nodes[1].0.run("CLUSTER ADDSLOTSRANGE 8192 16383");
     let _: () = nodes[0].0.run(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[1].1));
